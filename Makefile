@@ -1,0 +1,56 @@
+# Two commands are enough on a fresh machine: `make run` and `make test`. `make` lists the rest.
+
+VENV := .venv/bin
+PYTEST ?= $(VENV)/python -P -m pytest
+export PATH := $(CURDIR)/$(VENV):$(PATH)
+export TANDEM_NATIVE_TOOLS := $(CURDIR)/build/tools
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
+
+run: build ## build both layers and document this repository; pages in build/docs/
+	@mkdir -p build/docs
+	tandem run document_generation --input path='"."' --input output='"build/docs"'
+	@printf '\nPages: %s/build/docs/index.md\n' "$(CURDIR)"
+
+build: ## make .venv, build both layers, install them there
+	@tools/setup run
+	@tools/install
+
+dev: ## as build, with what tests and checks need
+	@tools/setup dev
+	@tools/install
+
+test: dev ## test both layers: C plain and under sanitizers, then Python
+	@tools/test-native plain sanitized
+	$(PYTEST) -m 'not long'
+
+test-long: dev ## as test, with the long tests and the thread sanitizer
+	@tools/test-native plain sanitized threads
+	$(PYTEST)
+
+test-lowest: dev ## run the Python tests with the oldest dependencies that are allowed
+	@tools/test-lowest
+
+check: ## format, lint, types, import map
+	@tools/setup dev
+	ruff format --check .
+	ruff check .
+	mypy
+	@if git ls-files '*.c' '*.h' | grep -q .; then git ls-files -z '*.c' '*.h' | xargs -0 clang-format --dry-run --Werror; fi
+	$(PYTEST) -q tests/test_architecture.py
+
+fmt: ## format Python and C in place
+	@tools/setup dev
+	ruff format .
+	ruff check --fix --exit-zero --quiet .
+	@if git ls-files '*.c' '*.h' | grep -q .; then git ls-files -z '*.c' '*.h' | xargs -0 clang-format -i; fi
+
+bench: build ## measure start-up time and idle memory; JSON and a table in build/bench/
+	$(VENV)/python benchmarks/startup.py --output build/bench/startup.json
+
+clean: ## remove .venv and everything built
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: help run build dev test test-long test-lowest check fmt bench clean
+.DEFAULT_GOAL := help
