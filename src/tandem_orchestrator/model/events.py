@@ -1,0 +1,221 @@
+"""Events: what happened to a run, in the order it happened.
+
+The journal keeps them, ``advance`` folds them, observers read them. An event says what was
+observed, never what to do about it. Wall times are nanoseconds since the epoch, durations
+seconds. Each is encoded as one MessagePack map whose ``kind`` names it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, tag_field="kind", omit_defaults=True, kw_only=True):
+    """Something that happened to one run."""
+
+    derived: ClassVar[bool] = False
+    """True where ``advance`` concluded it: kept for readers, checked but not folded at recovery."""
+    at_ns: int = 0
+    """Wall clock when it was observed; 0 until the engine stamps it."""
+
+
+class RunAccepted(Event, tag="run_accepted", frozen=True, omit_defaults=True, kw_only=True):
+    """A command set was checked, planned and taken in; the snapshot is all that is needed."""
+
+    run_id: str
+    command_set_id: str
+    name: str
+    type: str
+    mode: str
+    priority: str
+    durability: str
+    document: dict[str, Any]
+    """The command set as a document (``documents.py``), callables by name."""
+    plan: dict[str, Any]
+    """The plan as plain data (``plans.py``)."""
+    inputs: dict[str, Any] = {}
+    owner: str = ""
+    resumable: bool = True
+    waiting_for: tuple[str, ...] = ()
+    steps_total: int = 0
+    idempotency_key: str | None = None
+
+
+class RunStarted(Event, tag="run_started", frozen=True, omit_defaults=True, kw_only=True):
+    """It got its slot and its first steps were given out."""
+
+
+class AttemptStarted(Event, tag="attempt_started", frozen=True, omit_defaults=True, kw_only=True):
+    """A unit is about to start; for external effects this is durable before it may."""
+
+    step: str
+    item: int | None = None
+    implementation: str = ""
+    layer: str = ""
+    attempt: int = 1
+    effects: str = "external"
+    reason: str = ""
+    """Why this implementation, for ``explain``."""
+
+
+class AttemptEnded(Event, tag="attempt_ended", frozen=True, omit_defaults=True, kw_only=True):
+    """A unit's attempt came to an end: the one recorded completion of (run, unit, attempt)."""
+
+    step: str
+    item: int | None = None
+    implementation: str = ""
+    layer: str = ""
+    attempt: int = 1
+    outcome: str
+    # Any: an output is any value.
+    output: Any = None
+    failure: dict[str, Any] | None = None
+    seconds: float = 0.0
+    stopped: bool = True
+    """False where it was asked to stop and may be running still."""
+    cached: bool = False
+    roll: float = 0.0
+    """A random number in [0, 1) for whatever this leads to, such as a retry's jitter."""
+
+
+class RetryDue(Event, tag="retry_due", frozen=True, omit_defaults=True, kw_only=True):
+    """The wait before the next attempt of a unit is over."""
+
+    step: str
+    item: int | None = None
+    implementation: str = ""
+
+
+class StepTimedOut(Event, tag="step_timed_out", frozen=True, omit_defaults=True, kw_only=True):
+    """A unit's own time limit passed while it ran."""
+
+    step: str
+    item: int | None = None
+    implementation: str = ""
+    attempt: int = 1
+
+
+class GroupTimedOut(Event, tag="group_timed_out", frozen=True, omit_defaults=True, kw_only=True):
+    """The time limit of the run (``group`` empty) or of a nested command set passed."""
+
+    group: str = ""
+
+
+class CancelRequested(Event, tag="cancel_requested", frozen=True, omit_defaults=True, kw_only=True):
+    """Somebody asked to cancel the run, or one step."""
+
+    step: str | None = None
+    by: str = ""
+
+
+class LayerChanged(Event, tag="layer_changed", frozen=True, omit_defaults=True, kw_only=True):
+    """A layer's process started, died or was restarted while the run was going on."""
+
+    layer: str
+    change: str
+    """``started | died | restarted | gave_up``."""
+    detail: str = ""
+
+
+class FallbackPlanned(Event, tag="fallback_planned", frozen=True, omit_defaults=True, kw_only=True):
+    """A step that should have run elsewhere was re-planned, and why."""
+
+    step: str
+    left: str
+    right: str
+    reason: str
+
+
+class Judged(Event, tag="judged", frozen=True, omit_defaults=True, kw_only=True):
+    """What comparing a step's (or item's) twins gave."""
+
+    derived: ClassVar[bool] = True
+    step: str
+    item: int | None = None
+    verdict: str
+    """``agreed | conflict | not_compared``."""
+    conflict: dict[str, Any] | None = None
+
+
+class StepEnded(Event, tag="step_ended", frozen=True, omit_defaults=True, kw_only=True):
+    """A step came to its end."""
+
+    derived: ClassVar[bool] = True
+    step: str
+    outcome: str
+    output: Any = None
+    failure: dict[str, Any] | None = None
+    layer: str = ""
+    implementation: str = ""
+    attempts: int = 0
+    seconds: float = 0.0
+    reason: str = ""
+    cached: bool = False
+    stopped: bool = True
+    failed_items: tuple[int, ...] | None = None
+
+
+class RunEnded(Event, tag="run_ended", frozen=True, omit_defaults=True, kw_only=True):
+    """A run came to its end; nothing of it moves after this."""
+
+    derived: ClassVar[bool] = True
+    status: str
+    error: str | None = None
+    error_detail: dict[str, Any] | None = None
+    duration: float = 0.0
+    # Any: a python_handler's return value; None when steps have the results.
+    handler_result: Any = None
+    consensus_achieved: bool | None = None
+    conflicts: list[dict[str, Any]] | None = None
+
+
+AnyEvent = (
+    RunAccepted
+    | RunStarted
+    | AttemptStarted
+    | AttemptEnded
+    | RetryDue
+    | StepTimedOut
+    | GroupTimedOut
+    | CancelRequested
+    | LayerChanged
+    | FallbackPlanned
+    | Judged
+    | StepEnded
+    | RunEnded
+)
+"""Every kind of event there is; a closed union, so that a match over it can be checked."""
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(AnyEvent)
+
+
+def encode_event(event: Event) -> bytes:
+    """Encode one event as MessagePack."""
+    return _encoder.encode(event)
+
+
+def decode_event(body: bytes) -> AnyEvent:
+    """Decode one event.
+
+    Raises: msgspec.ValidationError or msgspec.DecodeError if it is not one.
+    """
+    event: AnyEvent = _decoder.decode(body)
+    return event
+
+
+def kind_of(event: Event) -> str:
+    """Give the name an event has in the journal, as ``attempt_ended``."""
+    tag = type(event).__struct_config__.tag
+    assert isinstance(tag, str)
+    return tag
+
+
+def unit_of(event: Event) -> str | None:
+    """Give the unit that an attempt belongs to, as ``step[3]/c``, or None for other events."""
+    if not isinstance(event, AttemptStarted | AttemptEnded):
+        return None
+    item = "" if event.item is None else f"[{event.item}]"
+    return f"{event.step}{item}/{event.implementation}"

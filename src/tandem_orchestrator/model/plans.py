@@ -1,0 +1,117 @@
+"""Plans: the validated, flattened, ordered form of a command set, with a reason for every choice.
+
+A plan is immutable plain data, so that the journal can keep it and recovery can go on from it.
+Nested command sets are flattened: the step that holds one becomes a *group*, and the nested steps
+get ids such as ``outer/inner``. The run itself is the group with the empty id.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from tandem_orchestrator.model.retry import RetryPolicy
+
+
+class Assignment(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Which implementations run a step, and why."""
+
+    implementations: tuple[str, ...]
+    """One, or the twins to compare; the first is preferred where nothing else decides."""
+    layers: tuple[str, ...]
+    """Where each of them runs."""
+    reason: str
+    """A sentence for ``explain``."""
+    verdict: Literal["none", "compare", "must_agree"] = "none"
+    fallback: str | None = None
+    """Implementation to use when the layer of the first goes away; None: fail instead."""
+    not_compared: str | None = None
+    """Why a comparing mode runs this step only once, as ``external``."""
+    forced: bool = False
+    """Whether the step or the mode named the implementation, overriding the ladder."""
+
+
+class PlannedStep(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One step, ready to be run."""
+
+    id: str
+    parent: str = ""
+    """The group it belongs to; empty for the run itself."""
+    kind: Literal["action", "group"] = "action"
+    agent: str = ""
+    action: str = ""
+    # Any: a payload is any value, references inside it not yet resolved.
+    payload: Any = None
+    depends_on: tuple[str, ...] = ()
+    """Ids that must have ended first, each once."""
+    inputs_from: tuple[tuple[str, str], ...] = ()
+    """(name in ``ctx.inputs``, step id) for each dependency that gives an output."""
+    scope: str = ""
+    """Prefix of the ids that its references mean."""
+    assignment: Assignment | None = None
+    effects: str = "external"
+    deterministic: bool = False
+    transient: bool = False
+    version: str = "1"
+    can_fail: bool = False
+    timeout_s: float | None = None
+    retry: RetryPolicy = RetryPolicy()
+    expected_output: dict[str, Any] | None = None
+    validation: str | None = None
+    """Name of the callable in the run's table."""
+    for_each: Any = None
+    when: dict[str, Any] | None = None
+    on_item_failure: Literal["fail", "collect"] = "fail"
+    on_failure: Literal["stop", "drain"] = "stop"
+    """Of a group: what a failed step in it means for the others."""
+    affinity: str = "auto"
+    segment: int | None = None
+    """Index into ``Plan.segments``; None where the step is not native."""
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it stands for a nested command set."""
+        return self.kind == "group"
+
+
+class Plan(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """How a command set will be run."""
+
+    name: str
+    type: str
+    mode: str
+    priority: str
+    durability: Literal["sync", "group", "async", "none"]
+    steps: tuple[PlannedStep, ...]
+    """In an order in which every step comes after those it depends on."""
+    segments: tuple[tuple[str, ...], ...] = ()
+    """Connected native steps that the C layer can run by itself, in order."""
+    timeout_s: float | None = None
+    on_failure: Literal["stop", "drain"] = "stop"
+    on_change: Literal["continue", "restart", "hold"] = "hold"
+    handler: str | None = None
+    """Name of the ``python_handler`` in the run's table; its steps are then only its data."""
+    conflict_resolution: str = "python_preferred"
+    agreement_threshold: float = 0.95
+    consensus_retries: int = 3
+    notes: tuple[str, ...] = ()
+    """What the planner had to decide that a reader should know, as fallbacks."""
+
+    def step(self, step_id: str) -> PlannedStep | None:
+        """Find a step by id; linear, for people's questions."""
+        return next((step for step in self.steps if step.id == step_id), None)
+
+
+def plan_to_value(plan: Plan) -> dict[str, Any]:
+    """Give the plan as plain data for the journal."""
+    value: dict[str, Any] = msgspec.to_builtins(plan, builtin_types=(bytes,))
+    return value
+
+
+def plan_from_value(value: dict[str, Any]) -> Plan:
+    """Read a plan back.
+
+    Raises: msgspec.ValidationError if the data is not a plan.
+    """
+    return msgspec.convert(value, Plan, builtin_types=(bytes,))
