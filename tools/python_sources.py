@@ -1,6 +1,7 @@
 """List what the wheel installs from src/, one path a line, relative to the folder given."""
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 ARTEFACT_SUFFIXES = {".pyc", ".so", ".a", ".o"}
@@ -20,7 +21,7 @@ def python_sources(src: Path) -> list[str]:
             continue
         if any(part == "__pycache__" or part.startswith(".") for part in parts):
             continue
-        if any(pair in ARTEFACT_FOLDERS for pair in zip(parts, parts[1:], strict=False)):
+        if any(pair in ARTEFACT_FOLDERS for pair in pairwise(parts)):
             continue
         found.append("/".join(parts))
     return found
