@@ -21,9 +21,6 @@
 /* From here on a map's keys are checked at each doubling, not only at its end. */
 #define EARLY_CHECK_KEYS_MIN 4096
 
-/* The envelope of a pair adds two: its array and the map of inputs. */
-#define STACK_MAX (TD_DEPTH_MAX + 2)
-
 typedef struct open_container {
     size_t left;       /* items, or pairs, still to come */
     uint32_t key_base; /* first of this map's keys in checker.keys */
@@ -217,9 +214,9 @@ static td_status map_end(checker *check, const open_container *map)
 /* ---- values ---- */
 
 /* Check one value and step over it. */
-static td_status check_value(checker *check, td_reader *reader, size_t depth_max)
+static td_status check_value(checker *check, td_reader *reader)
 {
-    open_container stack[STACK_MAX];
+    open_container stack[TD_DEPTH_MAX];
     size_t depth = 0;
     for (;;) {
         open_container *top = depth > 0 ? &stack[depth - 1] : NULL;
@@ -240,7 +237,7 @@ static td_status check_value(checker *check, td_reader *reader, size_t depth_max
             continue; /* a key is always followed by its value */
         }
         if (item.type == TD_TYPE_ARRAY || item.type == TD_TYPE_MAP) {
-            if (depth == depth_max)
+            if (depth == TD_DEPTH_MAX)
                 return TD_CORRUPT;
             open_container *const opened = &stack[depth++];
             opened->left = item.count;
@@ -308,7 +305,7 @@ static td_status check_one(const uint8_t *data, size_t bytes, bool *canonical)
     checker check;
     checker_init(&check, data);
     td_reader reader = td_reader_of(data, bytes);
-    status = check_value(&check, &reader, TD_DEPTH_MAX);
+    status = check_value(&check, &reader);
     if (status == TD_OK && reader.at != reader.end)
         status = TD_CORRUPT;
     *canonical = check.all_ascending;
@@ -342,13 +339,13 @@ td_status td_strict_check_pair(const uint8_t *data, size_t bytes)
         return TD_CORRUPT;
     checker check;
     checker_init(&check, data);
-    status = check_value(&check, &reader, TD_DEPTH_MAX);
+    status = check_value(&check, &reader);
     if (status == TD_OK) {
         td_type type;
         if (td_peek_type(&reader, &type) != TD_OK || type != TD_TYPE_MAP)
             status = TD_CORRUPT;
         else
-            status = check_value(&check, &reader, TD_DEPTH_MAX + 1);
+            status = check_value(&check, &reader);
     }
     if (status == TD_OK && reader.at != reader.end)
         status = TD_CORRUPT;

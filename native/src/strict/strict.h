@@ -27,9 +27,8 @@
 /* TD_OK when the bytes are one strict value. */
 td_status td_strict_check(const uint8_t *data, size_t bytes);
 
-/* TD_OK when the bytes are the strict 2-array [payload, inputs], inputs being a map. The
- * envelope does not count towards the depth: the payload may have TD_DEPTH_MAX, and so may each
- * value of the map. */
+/* TD_OK when the bytes are the 2-array [payload, inputs] that extension record 7 announces, each
+ * strict by itself (so the array does not count towards their depth), and inputs is a map. */
 td_status td_strict_check_pair(const uint8_t *data, size_t bytes);
 
 /* TD_OK when canonical; TD_FAILED when strict, but some map's keys are out of order. */
