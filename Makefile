@@ -9,8 +9,8 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
 
 run: build ## build both layers and document this repository; pages in build/docs/
-	@mkdir -p build/docs
-	tandem run document_generation --input path='"."' --input output='"build/docs"'
+	tandem run document_generation \
+		--input path='"$(CURDIR)"' --input output='"$(CURDIR)/build/docs"'
 	@printf '\nPages: %s/build/docs/index.md\n' "$(CURDIR)"
 
 build: ## make .venv, build both layers, install them there
