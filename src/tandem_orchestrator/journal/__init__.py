@@ -1,0 +1,49 @@
+"""The journal: the append-only record of what happened to every run.
+
+This room knows how events are kept, in which order, and when they are durable. It never knows
+what an event leads to: it folds none of them, starts nothing and retries nothing. It hands on
+tickets that say when a write is durable, records as they were written, and one row per run.
+
+Others may use: ``Journal`` and what it speaks of (``Ticket``, ``Record``, ``RunRow``, ``Control``,
+``Owner``, ``KeyUse``, ``JournalHealth``), the refusals ``KeyTaken``, ``OwnerChanged``,
+``CompletionTaken``, ``request_digest``, ``MemoryJournal``.
+"""
+
+from __future__ import annotations
+
+from tandem_orchestrator.journal.journal import (
+    DURABILITIES,
+    Bounds,
+    CompletionTaken,
+    Control,
+    Journal,
+    JournalHealth,
+    KeyTaken,
+    KeyUse,
+    Owner,
+    OwnerChanged,
+    Record,
+    RunRow,
+    Ticket,
+    request_digest,
+)
+from tandem_orchestrator.journal.memory import MemoryJournal, MemoryStore
+
+__all__ = [
+    "DURABILITIES",
+    "Bounds",
+    "CompletionTaken",
+    "Control",
+    "Journal",
+    "JournalHealth",
+    "KeyTaken",
+    "KeyUse",
+    "MemoryJournal",
+    "MemoryStore",
+    "Owner",
+    "OwnerChanged",
+    "Record",
+    "RunRow",
+    "Ticket",
+    "request_digest",
+]

@@ -1,0 +1,71 @@
+"""Entries: events encoded once, at the moment of the append, so that they cannot change later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from tandem_orchestrator.errors import NotAValue
+from tandem_orchestrator.journal.journal import Bounds, Record
+from tandem_orchestrator.model.events import (
+    AnyEvent,
+    AttemptEnded,
+    AttemptStarted,
+    Event,
+    decode_event,
+    encode_event,
+    kind_of,
+    unit_of,
+)
+
+COMPLETION = kind_of(AttemptEnded(step="", outcome=""))
+"""The kind of record that is unique per run, unit and attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event with what the journal knows about it, and its encoded body."""
+
+    event: Event
+    kind: str
+    unit: str | None
+    attempt: int | None
+    at_ns: int
+    body: bytes = field(repr=False)
+
+    def record(self, run_id: str, seq: int) -> Record:
+        """Decode it where it stands."""
+        event = decode_event(self.body)
+        return Record(seq, run_id, self.kind, self.unit, self.attempt, self.at_ns, event)
+
+
+def entries_of(run_id: str, events: Sequence[AnyEvent], bounds: Bounds) -> list[Entry]:
+    """Encode events.
+
+    Raises: NotAValue naming run and event if one holds what cannot be encoded, or is too large.
+    """
+    return [_entry_of(run_id, event, bounds) for event in events]
+
+
+def _entry_of(run_id: str, event: AnyEvent, bounds: Bounds) -> Entry:
+    kind = kind_of(event)
+    try:
+        body = encode_event(event)
+    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
+        raise NotAValue(f"run {run_id}: {_name(event, kind)} cannot be journaled: {error}") from (
+            error
+        )
+    if len(body) > bounds.event_bytes_max:
+        raise NotAValue(
+            f"run {run_id}: {_name(event, kind)} has {len(body)} bytes, "
+            f"at most {bounds.event_bytes_max} (event_bytes_max) can be journaled"
+        )
+    attempt = event.attempt if isinstance(event, AttemptStarted | AttemptEnded) else None
+    return Entry(event, kind, unit_of(event), attempt, event.at_ns, body)
+
+
+def _name(event: AnyEvent, kind: str) -> str:
+    step = getattr(event, "step", None)
+    return f"{kind} of step '{step}'" if step else kind

@@ -1,0 +1,328 @@
+"""The seam: what the engine, the observers and the doors ask of any journal.
+
+An append is a promise with a receipt. ``append`` only queues (it never blocks the loop and keeps
+the order of calls); the ticket it gives back says when the events are durable, or why they never
+will be. A run belongs to the owner that accepted it, and only that owner may append to it: each
+insert is fenced by the owner's lease, in the statement that inserts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from tandem_orchestrator.errors import JournalError
+from tandem_orchestrator.model.events import AnyEvent
+
+DURABILITIES = ("sync", "group", "async", "none")
+"""What a command set may ask for, strongest first."""
+
+
+class KeyTaken(JournalError):
+    """An idempotency key is in use already: nothing of this run was written."""
+
+    def __init__(self, key: str, run_id: str, digest: str) -> None:
+        super().__init__(f"idempotency key '{key}' belongs to run {run_id}")
+        self.key = key
+        self.run_id = run_id
+        self.digest = digest
+        """Digest of the request that used the key first; compare with ``request_digest``."""
+
+
+class OwnerChanged(JournalError):
+    """A run that is not ours: nothing was written, and nothing more will be for it."""
+
+    def __init__(self, run_id: str, owner: str | None) -> None:
+        held = f"belongs to owner {owner}" if owner is not None else "is not in this journal"
+        super().__init__(f"run {run_id} {held}; this journal may not append to it")
+        self.run_id = run_id
+        self.owner = owner
+
+
+class CompletionTaken(JournalError):
+    """A unit's attempt has its one recorded completion already: nothing was written."""
+
+    def __init__(self, run_id: str, unit: str, attempt: int) -> None:
+        super().__init__(f"run {run_id}: {unit} attempt {attempt} has ended already")
+        self.run_id = run_id
+        self.unit = unit
+        self.attempt = attempt
+
+
+class Ticket(Protocol):
+    """The receipt of one append."""
+
+    async def durable(self) -> None:
+        """Wait until the events are as durable as was asked for.
+
+        Under ``async`` and ``none`` it returns at once, except that an accepted run with an
+        idempotency key waits for the answer whether the key was free.
+
+        Raises: JournalError if they could not be written (or if nobody knows: open again and
+            read); its subclasses if they were refused.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One event where it stands in its run."""
+
+    seq: int
+    """Position in the run: 1, 2, 3, … without gaps."""
+    run_id: str
+    kind: str
+    unit: str | None
+    """``step[item]/implementation`` for attempts, else None."""
+    attempt: int | None
+    at_ns: int
+    """Wall clock of the event, nanoseconds since the epoch."""
+    event: AnyEvent
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run as ``runs list`` shows it; kept up to date with the events, in one transaction."""
+
+    run_id: str
+    command_set_id: str
+    name: str
+    type: str
+    mode: str
+    priority: str
+    durability: str
+    status: str
+    """A ``RunStatus`` value; ``interrupted`` where the owner is dead and the run has not ended."""
+    created_at_ns: int
+    started_at_ns: int | None
+    finished_at_ns: int | None
+    duration: float | None
+    """Seconds, None until it ended."""
+    steps_total: int
+    steps_done: int
+    waiting_for: tuple[str, ...]
+    owner: str
+    resumable: bool
+    records: int = 0
+    """Seq of the newest record."""
+
+    def to_value(self) -> dict[str, Any]:
+        """Give the keys that ``runs list --json`` pins; times as RFC 3339 text, UTC."""
+        return {
+            "run_id": self.run_id,
+            "command_set_id": self.command_set_id,
+            "name": self.name,
+            "type": self.type,
+            "mode": self.mode,
+            "priority": self.priority,
+            "durability": self.durability,
+            "status": self.status,
+            "created_at": _rfc3339(self.created_at_ns),
+            "started_at": _rfc3339(self.started_at_ns),
+            "finished_at": _rfc3339(self.finished_at_ns),
+            "duration": self.duration,
+            "steps_total": self.steps_total,
+            "steps_done": self.steps_done,
+            "waiting_for": list(self.waiting_for),
+            "owner": self.owner,
+            "resumable": self.resumable,
+        }
+
+
+def _rfc3339(at_ns: int | None) -> str | None:
+    if at_ns is None:
+        return None
+    seconds, rest_ns = divmod(at_ns, 1_000_000_000)
+    at = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest_ns // 1000)
+    return at.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A wish about a run, from this process or another one."""
+
+    id: str
+    """Made by the asker; asking twice with one id is asking once."""
+    run_id: str
+    kind: str
+    """``cancel | pause | continue | approve | signal | retry | resolve | …``."""
+    # Any: what the kind needs, as a value.
+    body: Mapping[str, Any] = field(default_factory=dict)
+    by: str = ""
+    """Who asked, for people."""
+    at_ns: int = 0
+    answer: str | None = None
+    """What the owner said when it took the wish up; None until then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """One orchestrator that holds, or held, a lease."""
+
+    id: str
+    token: int
+    """Fencing token: grows with every lease that is given."""
+    pid: int
+    host: str
+    since_ns: int
+    alive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """Where an idempotency key was used."""
+
+    run_id: str
+    digest: str
+    """``request_digest`` of the request that used it."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalHealth:
+    """How the journal is; false when it does not acknowledge."""
+
+    ok: bool
+    reason: str
+    """One line; empty when ok."""
+    kind: str
+    """``sqlite | memory``."""
+    path: str | None
+    owner: str | None
+    backlog_events: int = 0
+    """Appended and not yet written."""
+    backlog_bytes: int = 0
+    backlog_events_max: int = 0
+    backlog_bytes_max: int = 0
+    commits_total: int = 0
+    events_total: int = 0
+    refused_total: int = 0
+    """Appends refused one by one: keys and completions taken, owners changed."""
+    commit_seconds_p50: float = 0.0
+    """Of the last 256 commits: what a caller pays for ``sync`` and ``group``."""
+    commit_seconds_max: float = 0.0
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much a journal holds back and in memory; reaching one is ``Busy``."""
+
+    backlog_events_max: int = 65_536
+    """Appended and not yet written."""
+    backlog_bytes_max: int = 64 * 2**20
+    event_bytes_max: int = 128 * 2**20
+    """One encoded event; more is ``NotAValue``."""
+    commit_events_max: int = 256
+    """Gathered into one transaction (one append is never split)."""
+    sync_interval_ms: float = 10.0
+    """How long ``async`` events may wait for company before they are written."""
+    lock_wait_s: float = 30.0
+    """How long one transaction waits for other processes; longer is a failed write."""
+    memory_runs_max: int = 1_000
+    """Ended runs kept where durability is ``none``; the oldest go first."""
+    memory_bytes_max: int = 256 * 2**20
+    """Encoded events kept where durability is ``none``."""
+    poll_interval_ms: float = 100.0
+    """How often others' writes are looked for while following or waiting for controls."""
+
+
+class Journal(Protocol):
+    """Where events go and come back from. All calls belong to the loop that opened it."""
+
+    async def open(self, owner: str | None) -> None:
+        """Take the lease as ``owner`` (an id, new each time); None comes to read and ask only.
+
+        Raises: JournalError naming the file and what to do.
+        """
+
+    async def close(self) -> None:
+        """Write what is queued and give the lease back. Safe to repeat, and after a failure."""
+
+    def append(self, run_id: str, events: Sequence[AnyEvent], durability: str) -> Ticket:
+        """Queue events of one run, to be written all or none, in the order of calls.
+
+        The first event of a run is ``RunAccepted``. Events are encoded here, so that later
+        changes to what they hold do not matter.
+
+        Raises: Busy naming the bound, and nothing was queued: ``flush()``, then repeat.
+            NotAValue if an event cannot be encoded or is too large.
+        """
+
+    async def flush(self) -> None:
+        """Wait until all that was appended so far is written (``async`` too) or refused."""
+
+    async def records(
+        self, run_id: str, *, after: int = 0, limit: int | None = None
+    ) -> list[Record]:
+        """Read written records in order, from ``after + 1``; checked against their hash chain."""
+
+    async def follow(
+        self, run_id: str, *, after: int = 0, limit: int = 1000, timeout_s: float = 1.0
+    ) -> list[Record]:
+        """Wait for records after ``after``, also other processes'; empty after ``timeout_s``."""
+
+    async def run(self, run_id: str) -> RunRow | None:
+        """Read one run's row, or None."""
+
+    async def runs(
+        self,
+        *,
+        status: str | None = None,
+        name: str | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> list[RunRow]:
+        """List runs, newest first; ``before`` is the run id to go on after."""
+
+    async def adopt(self, run_id: str) -> bool:
+        """Take over a run that has not ended and whose owner is dead; False if it was not so."""
+
+    async def request(self, control: Control) -> None:
+        """Ask something of a run's owner; durable on return.
+
+        Raises: CommandError if there is no such run or it has ended. IdempotencyMismatch if the
+            id was used for another wish.
+        """
+
+    async def controls(self, *, wait_s: float = 0.0) -> list[Control]:
+        """Read the wishes that wait for this owner, oldest first; wait up to ``wait_s`` for one."""
+
+    async def answer(self, control_id: str, text: str) -> None:
+        """Acknowledge a wish: it is not given out again. Repeating keeps the first answer."""
+
+    async def control(self, control_id: str) -> Control | None:
+        """Read one wish back, with its answer if it has one."""
+
+    async def owners(self) -> list[Owner]:
+        """List who holds or held a lease and still has runs that have not ended."""
+
+    def is_alive(self, owner: str) -> bool:
+        """Tell whether an owner's lease is held at this moment. Takes microseconds."""
+
+    async def find_by_idempotency_key(self, key: str) -> KeyUse | None:
+        """Find the run that was accepted with a key."""
+
+    async def check(self) -> list[str]:
+        """Verify everything; returns one line per fault, none if all is well."""
+
+    def health(self) -> JournalHealth:
+        """Say how it is, from memory: no disk is touched."""
+
+
+_digest_encoder = msgspec.msgpack.Encoder(order="sorted")
+
+
+def request_digest(document: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
+    """Digest what was asked for: 64 hex digits, equal for equal requests.
+
+    The set's own ``id`` does not count: it is made up anew when a file is read twice.
+    """
+    asked = {key: value for key, value in document.items() if key != "id"}
+    body = _digest_encoder.encode([asked, dict(inputs)])
+    return hashlib.blake2b(body, digest_size=32).hexdigest()
