@@ -1,0 +1,134 @@
+/* ext_module.c - the module `_ext`: multi-phase, its state per module, no sub-interpreters. */
+#include "ext.h"
+
+#include "base/crc32c.h"
+#include "base/error.h"
+#include "strict/strict.h"
+
+static PyObject *module_strict_check(PyObject *module, PyObject *argument)
+{
+    Py_buffer body;
+    if (ext_bytes(argument, "body", false, &body) < 0)
+        return NULL;
+    /* The GIL is kept: a check runs at memory speed, and letting go costs more than most bodies. */
+    const td_status status = td_strict_check(body.buf, (size_t)body.len);
+    PyBuffer_Release(&body);
+    if (status != TD_OK)
+        return ext_raise(PyModule_GetState(module), status, "the body is not strict MessagePack");
+    Py_RETURN_NONE;
+}
+
+static PyObject *module_crc32c(PyObject *module, PyObject *argument)
+{
+    (void)module;
+    Py_buffer body;
+    if (ext_bytes(argument, "body", false, &body) < 0)
+        return NULL;
+    const uint32_t crc = tdi_crc32c(0, body.buf, (size_t)body.len);
+    PyBuffer_Release(&body);
+    return PyLong_FromUnsignedLong(crc);
+}
+
+static int module_exec(PyObject *module)
+{
+    ext_state *state = PyModule_GetState(module);
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_SetString(PyExc_ImportError, "_ext: not in a sub-interpreter: sessions, like fork(), "
+                                           "belong to the process");
+        return -1;
+    }
+    if (ext_fork_init() < 0 || ext_errors_init(module, state) < 0)
+        return -1;
+    state->client_type = ext_client_type(module);
+    if (state->client_type == NULL || PyModule_AddType(module, state->client_type) < 0)
+        return -1;
+    static const struct {
+        const char *name;
+        int value;
+    } statuses[] = {
+        {"OK", TD_OK},
+        {"FAILED", TD_FAILED},
+        {"TIMED_OUT", TD_TIMED_OUT},
+        {"CANCELLED", TD_CANCELLED},
+        {"UNKNOWN", TD_UNKNOWN},
+        {"NOT_STARTED", TD_NOT_STARTED},
+        {"NO_AGENT", TD_NO_AGENT},
+        {"BUSY", TD_BUSY},
+        {"TOO_LARGE", TD_TOO_LARGE},
+        {"CORRUPT", TD_CORRUPT},
+    };
+    for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++)
+        if (PyModule_AddIntConstant(module, statuses[i].name, statuses[i].value) < 0)
+            return -1;
+    return PyModule_AddStringConstant(module, "BUILD_ID", tdi_build_id());
+}
+
+static int module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    ext_state *state = PyModule_GetState(module);
+    Py_VISIT(state->error);
+    Py_VISIT(state->busy);
+    Py_VISIT(state->too_large);
+    Py_VISIT(state->closed);
+    Py_VISIT(state->forked);
+    Py_VISIT(state->refused);
+    Py_VISIT(state->timed_out);
+    Py_VISIT(state->corrupt);
+    Py_VISIT(state->client_type);
+    return 0;
+}
+
+static int module_clear(PyObject *module)
+{
+    ext_state *state = PyModule_GetState(module);
+    Py_CLEAR(state->error);
+    Py_CLEAR(state->busy);
+    Py_CLEAR(state->too_large);
+    Py_CLEAR(state->closed);
+    Py_CLEAR(state->forked);
+    Py_CLEAR(state->refused);
+    Py_CLEAR(state->timed_out);
+    Py_CLEAR(state->corrupt);
+    Py_CLEAR(state->client_type);
+    return 0;
+}
+
+static void module_free(void *module)
+{
+    module_clear(module);
+}
+
+static PyMethodDef module_methods[] = {
+    {"strict_check", module_strict_check, METH_O,
+     PyDoc_STR("Raise Corrupt unless the bytes are one strict MessagePack value.")},
+    {"crc32c", module_crc32c, METH_O, PyDoc_STR("CRC32C (Castagnoli) of the bytes.")},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+#ifdef Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+#ifdef Py_MOD_GIL_USED
+    {Py_mod_gil, Py_MOD_GIL_USED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef module_definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_ext",
+    .m_doc = PyDoc_STR("The C layer's thin client; _ext.pyi is its manual."),
+    .m_size = sizeof(ext_state),
+    .m_methods = module_methods,
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC PyInit__ext(void)
+{
+    return PyModuleDef_Init(&module_definition);
+}

@@ -1,0 +1,175 @@
+"""The C layer's thin client: the manual of ``native/ext``.
+
+Numbers are those of ``tandem/status.h``; times are CLOCK_MONOTONIC nanoseconds. Bytes that come
+in are borrowed for the call; bytes that come out are copies that the caller owns. The module does
+not load in a sub-interpreter and needs the GIL.
+"""
+
+from os import PathLike
+from typing import Final, final
+
+from typing_extensions import Buffer
+
+OK: Final[int]
+FAILED: Final[int]
+TIMED_OUT: Final[int]
+CANCELLED: Final[int]
+UNKNOWN: Final[int]
+NOT_STARTED: Final[int]
+NO_AGENT: Final[int]
+BUSY: Final[int]
+TOO_LARGE: Final[int]
+CORRUPT: Final[int]
+BUILD_ID: Final[str]
+"""The build this extension belongs to; a bridge of another build refuses its sessions."""
+
+class NativeError(Exception):
+    """The C layer refused. Base of the rest; raised itself where a system call failed."""
+
+    status: int
+    """The ``td_status``: 0 and above travel, negative ones are local."""
+
+class Busy(NativeError):
+    """No slot, credit or ring room now; nothing was sent."""
+
+class TooLarge(NativeError):
+    """A body is over its limit; nothing was sent."""
+
+class Closed(NativeError):
+    """The session is over: closed here, or the bridge is dead and everything was drained."""
+
+class Forked(Closed):
+    """The client belongs to the parent process. Its descriptors are closed in this one."""
+
+class Refused(NativeError):
+    """The bridge refused the handshake; the text is its reason."""
+
+class TimedOut(NativeError):
+    """The time limit of the constructor passed."""
+
+class Corrupt(NativeError):
+    """Bytes that break the rules of the wire."""
+
+@final
+class Client:
+    """One session with a bridge. One thread at a time; another gets ``RuntimeError``.
+
+    Args:
+        socket_path: The bridge's socket.
+        name: Shown in the bridge's health.
+        timeout_s: For connect and handshake together; above 0, at most 1e9.
+        spin_ns: How long ``wait`` spins before it sleeps; at most 1e9.
+        build_id: The build to claim; for tests of the refusal.
+
+    Releases the GIL while it connects.
+
+    Raises: Refused, TimedOut, Corrupt, NativeError (a system call failed, its text says which);
+        ValueError or TypeError for arguments.
+    """
+
+    def __new__(
+        cls,
+        socket_path: str | bytes | PathLike[str] | PathLike[bytes],
+        name: str,
+        timeout_s: float = 5.0,
+        spin_ns: int = 2000,
+        *,
+        build_id: str = ...,
+    ) -> Client: ...
+    def call(
+        self,
+        action_id: int,
+        body: Buffer,
+        *,
+        inputs: Buffer | None = None,
+        attempt: int = 1,
+        lane: int = 2,
+        deadline_ns: int = 0,
+        reply_bytes_max: int = 0,
+        idempotency_key: Buffer | None = None,
+    ) -> int:
+        """Push one call; never waits.
+
+        Args:
+            action_id: From ``actions()``.
+            body: The payload as strict MessagePack, at most 64 MiB.
+            inputs: A strict MessagePack map (step id to output), or None.
+            attempt: Counted from 1; at most 65,535.
+            lane: 0 (most urgent) to 3.
+            deadline_ns: When C ends the call as TIMED_OUT; 0 is never.
+            reply_bytes_max: Largest reply accepted; 0 is the session's default.
+            idempotency_key: At most 64 bytes.
+
+        Returns: The call id: one completion with it will be drained, unless the bridge dies.
+
+        Raises: Busy, TooLarge, Closed, Corrupt; ValueError or TypeError for arguments.
+        """
+
+    def cancel(self, call_id: int) -> None:
+        """Ask the action to stop; its completion still comes. ValueError: no such call."""
+
+    def progress(self, call_id: int) -> tuple[int, int]:
+        """Read (done, total) as last reported; (0, 0) before. ValueError: no such call."""
+
+    def fate(self, call_id: int) -> int:
+        """After the bridge's death: NOT_STARTED (never taken) or UNKNOWN (may have run)."""
+
+    def drain(self, max: int, /) -> tuple[list[tuple[int, int, int, int, bytes]], bool]:
+        """Take completions without waiting, and arm the doorbell when nothing is left.
+
+        Args:
+            max: Most completions to take; above 0.
+
+        Returns: ``[(call_id, status, started_ns, elapsed_ns, body)]`` and whether more wait.
+            Bodies of OK and FAILED were checked: one strict MessagePack value; others are empty.
+
+        Raises: Closed once the bridge is dead and everything it sent was drained. MemoryError:
+            completions may be lost; close the client.
+        """
+
+    def poll(self, max: int, /) -> tuple[list[tuple[int, int, int, int, bytes]], bool]:
+        """As ``drain``, but the doorbell stays silent: for a caller that looks again at once.
+
+        The last look before sleeping must be a ``drain``.
+        """
+
+    def wait(self, timeout_s: float, /) -> bool:
+        """Block, without the GIL, until something can be drained; False when the time is over.
+
+        Signals are handled about every 100 ms. Raises: Closed.
+        """
+
+    def actions(self) -> list[tuple[str, str, str, int, int, int, bool]]:
+        """List ``(agent, name, version, action_id, effects, runs, deterministic)``.
+
+        effects: 0 none, 1 idempotent, 2 external. runs: 0 short, 1 blocking.
+        """
+
+    def stats(self) -> dict[str, int]:
+        """Read the session's counters: calls, completions, bytes_out, bytes_in, doorbells_rung,
+        doorbells_taken, rescues, in_flight, slots."""
+
+    def close(self) -> None:
+        """End the session; may be repeated. The bridge cancels what is in flight."""
+
+    @property
+    def fd(self) -> int:
+        """Readable when completions may wait; owned by the client."""
+
+    @property
+    def socket_fd(self) -> int:
+        """Readable at the bridge's death; owned by the client."""
+
+    @property
+    def bridge_pid(self) -> int:
+        """The bridge's process id when it answered: for people, never for signals."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the client can no longer be used: closed, or inherited by a fork."""
+
+def strict_check(body: Buffer, /) -> None:
+    """Check that the bytes are exactly one strict MessagePack value. Raises: Corrupt."""
+
+def crc32c(body: Buffer, /) -> int:
+    """Compute the CRC32C (Castagnoli, reflected, as in iSCSI) of the bytes."""

@@ -1,0 +1,24 @@
+"""The C layer, as Python sees it: one supervised bridge and the attempts that run in it.
+
+This room knows processes, sockets, sessions and what a native status means, and alone imports
+``_native``. It never knows plans, retries or modes, and never decides what to do about lost work.
+It hands on ``NativeLayer`` (an implementation of ``layers.Layer``), ``probe_bridge`` for
+health checks, and ``find_native_files`` for ``tandem doctor``.
+"""
+
+from tandem_orchestrator.layers.native.binary import NativeFiles, find_native_files
+from tandem_orchestrator.layers.native.bridge_probe import BridgeProbe, probe_bridge
+from tandem_orchestrator.layers.native.layer import NativeLayer, NativeLimits
+from tandem_orchestrator.layers.native.restarts import RestartLimits
+from tandem_orchestrator.layers.native.supervisor import SupervisorLimits
+
+__all__ = [
+    "BridgeProbe",
+    "NativeFiles",
+    "NativeLayer",
+    "NativeLimits",
+    "RestartLimits",
+    "SupervisorLimits",
+    "find_native_files",
+    "probe_bridge",
+]

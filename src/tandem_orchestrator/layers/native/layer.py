@@ -1,0 +1,317 @@
+"""The C layer behind the layers' seam: one supervised bridge, and attempts that run in it.
+
+The layer reports; it does not repair. Work that was lost to a dead bridge comes back as NOT_STARTED
+or UNKNOWN and the engine decides. Only two waits happen here, both bounded: for a restart that is
+under way, and for room when the bridge is full.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tandem_orchestrator.clock import Clock, SystemClock, Timer
+from tandem_orchestrator.errors import Busy, CommandError, Forked, LayerUnavailable
+from tandem_orchestrator.layers.layer import CancelToken, LayerHealth, Report, Work
+from tandem_orchestrator.layers.native import reports
+from tandem_orchestrator.layers.native.binary import NativeFiles, find_native_files
+from tandem_orchestrator.layers.native.body import encode_body
+from tandem_orchestrator.layers.native.codec import CodecError
+from tandem_orchestrator.layers.native.environment import child_environment
+from tandem_orchestrator.layers.native.launch import BridgeCommand, launch_bridge
+from tandem_orchestrator.layers.native.process import BridgeProcess, Spawn, spawn_program
+from tandem_orchestrator.layers.native.progress import ProgressWatch
+from tandem_orchestrator.layers.native.runtime_dir import make_runtime_dir, socket_path
+from tandem_orchestrator.layers.native.session import Completion, Session, connect_client
+from tandem_orchestrator.layers.native.supervisor import (
+    BridgeSupervisor,
+    OnEvent,
+    Open,
+    SupervisorLimits,
+)
+from tandem_orchestrator.layers.native.waiting import pause
+from tandem_orchestrator.model.catalogue import Action, Implementation
+from tandem_orchestrator.model.effects import EFFECTS
+
+if TYPE_CHECKING:
+    from tandem_orchestrator._native import _ext
+
+
+@dataclass(frozen=True, slots=True)
+class NativeLimits:
+    """How long the layer waits for what."""
+
+    connect_timeout_s: float = 5.0
+    """Seconds from a start of the bridge to its first answer."""
+    restart_wait_s: float = 3.0
+    """Seconds an attempt waits for a restart before it is reported NOT_STARTED."""
+    busy_wait_s: float = 5.0
+    """Seconds an attempt waits for room before it is reported NOT_STARTED."""
+    busy_pause_s: float = 0.002
+    """First pause while the bridge is full; doubled up to 50 ms."""
+    cancel_grace_s: float = 5.0
+    """Seconds an action gets to obey a cancel before its attempt is ABANDONED."""
+    supervisor: SupervisorLimits = field(default_factory=SupervisorLimits)
+
+
+def _ignore_event(kind: str, detail: str) -> None:
+    """Nobody listens."""
+
+
+class _Stop:
+    """Ask one call to stop, and end the wait for it when its grace is over."""
+
+    __slots__ = ("_call_id", "_clock", "_future", "_grace_s", "_session", "_timer")
+
+    def __init__(
+        self,
+        session: Session,
+        call_id: int,
+        future: asyncio.Future[Completion],
+        grace_s: float,
+        clock: Clock,
+    ) -> None:
+        self._session = session
+        self._call_id = call_id
+        self._future = future
+        self._grace_s = grace_s
+        self._clock = clock
+        self._timer: Timer | None = None
+
+    def ask(self) -> None:
+        """Ask now; harmless once the call has ended."""
+        if not self._future.done():
+            self._session.cancel(self._call_id)
+            self._timer = self._clock.call_later(self._grace_s, self._abandon)
+
+    def done(self) -> None:
+        """The wait is over."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _abandon(self) -> None:
+        if not self._future.done():
+            self._future.set_result(Completion(reports.ABANDONED, 0, 0, b""))
+
+
+class NativeLayer:
+    """Run attempts in ``agent_bridge``; implements ``layers.Layer``.
+
+    Args:
+        orchestrator_id: Names the private socket and the session; [0-9a-z-].
+        socket: A bridge that somebody else looks after (``c_layer.socket``): connect only.
+        required: Whether ``start`` raises when the layer cannot be had.
+        options: Further arguments for the bridge, as ``("--buffer-size", "16777216")``.
+        on_event: Told ``started | died | restarted | gave_up`` and one line, on the loop.
+        clock, environ, spawn, files, limits: The world, passed in.
+    """
+
+    name = "c"
+
+    def __init__(
+        self,
+        orchestrator_id: str,
+        *,
+        socket: str = "",
+        required: bool = False,
+        options: tuple[str, ...] = (),
+        on_event: OnEvent = _ignore_event,
+        clock: Clock | None = None,
+        environ: Mapping[str, str] = os.environ,
+        spawn: Spawn = spawn_program,
+        files: NativeFiles | None = None,
+        limits: NativeLimits | None = None,
+    ) -> None:
+        self._id = orchestrator_id
+        self._socket = socket
+        self._required = required
+        self._options = options
+        self._on_event = on_event
+        self._clock = clock or SystemClock()
+        self._environ = environ
+        self._spawn = spawn
+        self._files = files
+        self._limits = limits or NativeLimits()
+        self._progress = ProgressWatch(self._clock)
+        self._supervisor: BridgeSupervisor | None = None
+        self._offered: tuple[Session | None, tuple[Action, ...]] = (None, ())
+        self._away = "not started"
+        self._socket_path = socket
+        self._pid = os.getpid()
+
+    @property
+    def away(self) -> str:
+        """Why the layer is not there, as one clear line; empty when it is."""
+        return self._away if self._supervisor is None else self._supervisor.away
+
+    @property
+    def socket_path(self) -> str:
+        """Where the bridge listens, as a file name; empty before ``start``."""
+        return self._socket_path
+
+    async def start(self) -> None:
+        """Start the bridge, or connect to the one that was named.
+
+        Raises: LayerUnavailable, only where the layer is required.
+        """
+        try:
+            open_bridge = self._way_to_a_bridge()
+        except LayerUnavailable as error:
+            self._away = str(error)
+        else:
+            self._supervisor = BridgeSupervisor(
+                open_bridge,
+                clock=self._clock,
+                on_event=self._on_event,
+                limits=self._limits.supervisor,
+            )
+            await self._supervisor.start()
+        if self._required and self.away:
+            reason = self.away
+            await self.close()
+            raise LayerUnavailable(f"C layer: {reason}")
+
+    async def close(self) -> None:
+        """End the session and the bridge within its grace; may be repeated."""
+        self._refuse_in_child()
+        supervisor, self._supervisor = self._supervisor, None
+        self._away = self._away if supervisor is None else "closed"
+        self._progress.close()
+        if supervisor is not None:
+            await supervisor.close()
+
+    def actions(self) -> tuple[Action, ...]:
+        """List what the bridge offers; during a restart, what it offered before."""
+        session = None if self._supervisor is None else self._supervisor.session
+        if session is not None and self._offered[0] is not session:
+            self._offered = (session, tuple(_catalogue_entries(session)))
+        return self._offered[1]
+
+    async def run(self, work: Work, cancel: CancelToken) -> Report:
+        """Run one attempt to its end and report what the C layer said.
+
+        Raises: Forked, in a child of the process that started the layer.
+        """
+        self._refuse_in_child()
+        try:
+            body = encode_body(work.payload)
+            inputs = encode_body(dict(work.inputs)) if work.inputs else None
+        except CodecError as error:
+            return reports.refused(work, error)
+        give_up_ns = self._clock.monotonic_ns() + int(self._limits.busy_wait_s * 1e9)
+        pause_s = self._limits.busy_pause_s
+        while True:
+            if cancel.requested:
+                return reports.cancelled_before(work, cancel.reason)
+            try:
+                report = await self._attempt(work, cancel, body, inputs)
+            except Busy as error:
+                report = reports.not_started(work, error)
+            except LayerUnavailable as error:
+                return reports.not_started(work, error)
+            except CommandError as error:
+                return reports.refused(work, error)
+            full = report.failure is not None and report.failure.type == "Busy"
+            if not full or self._clock.monotonic_ns() >= give_up_ns:
+                return report
+            await pause(pause_s, self._clock)
+            pause_s = min(pause_s * 2, 0.05)
+
+    def health(self) -> LayerHealth:
+        """Describe the layer without waiting; healthy means that a session is open."""
+        supervisor = self._supervisor
+        details = {} if supervisor is None else supervisor.describe()
+        details["socket"] = self._socket_path
+        if supervisor is None:
+            return LayerHealth(self.name, False, self._away, details)
+        return LayerHealth(self.name, supervisor.session is not None, supervisor.reason, details)
+
+    async def _attempt(
+        self, work: Work, cancel: CancelToken, body: bytes, inputs: bytes | None
+    ) -> Report:
+        session = await self._session(work.deadline_ns)
+        offered = session.actions.get((work.agent, work.action))
+        if offered is None:
+            return reports.report_of(work, Completion(reports.NO_AGENT, 0, 0, b""))
+        call_id, future = session.call(
+            offered.action_id,
+            body,
+            inputs=inputs,
+            attempt=min(work.attempt, 0xFFFF),
+            lane=work.lane,
+            deadline_ns=work.deadline_ns,
+            idempotency_key=work.idempotency_key.encode() or None,
+        )
+        stop = _Stop(session, call_id, future, self._limits.cancel_grace_s, self._clock)
+        cancel.on_cancel(stop.ask)
+        self._progress.add(session, call_id, work.on_progress)
+        try:
+            return reports.report_of(work, await future)
+        except asyncio.CancelledError:
+            session.cancel(call_id)
+            raise
+        finally:
+            stop.done()
+            self._progress.remove(session, call_id)
+
+    async def _session(self, deadline_ns: int) -> Session:
+        supervisor = self._supervisor
+        if supervisor is None:
+            raise LayerUnavailable(f"C layer: {self._away}")
+        if supervisor.session is not None:
+            return supervisor.session
+        limit_s = self._limits.restart_wait_s
+        if deadline_ns:
+            limit_s = min(limit_s, (deadline_ns - self._clock.monotonic_ns()) / 1e9)
+        return await supervisor.session_within(limit_s)
+
+    def _way_to_a_bridge(self) -> Open:
+        """Decide, once, how to get a session: over a named socket, or by a bridge of our own."""
+        files = self._files or find_native_files()
+        if not files.usable:
+            raise LayerUnavailable(files.reason)
+        name = f"orchestrator-{self._id}"
+        timeout_s = self._limits.connect_timeout_s
+        if self._socket:
+
+            async def connect() -> tuple[None, _ext.Client]:
+                return None, await connect_client(self._socket, name, timeout_s=timeout_s)
+
+            return connect
+
+        path = socket_path(make_runtime_dir(self._environ), f"bridge-{self._id}.sock")
+        self._socket_path = str(path)
+        command = BridgeCommand(
+            bridge_path=files.bridge_path,
+            socket_path=str(path),
+            environment=child_environment(self._environ),
+            options=self._options,
+        )
+
+        async def launch() -> tuple[BridgeProcess, _ext.Client]:
+            return await launch_bridge(
+                command, name=name, spawn=self._spawn, clock=self._clock, timeout_s=timeout_s
+            )
+
+        return launch
+
+    def _refuse_in_child(self) -> None:
+        if os.getpid() != self._pid:
+            raise Forked("the C layer belongs to the parent process; make a new orchestrator")
+
+
+def _catalogue_entries(session: Session) -> list[Action]:
+    return [
+        Action(
+            agent=action.agent,
+            name=action.name,
+            effects=EFFECTS[action.effects],
+            deterministic=action.deterministic,
+            version=action.version,
+            implementations=(Implementation("c", "c", source="agent_bridge"),),
+        )
+        for action in session.actions.values()
+    ]

@@ -1,0 +1,235 @@
+"""One session with a bridge, on one loop: calls out, completions in, and what death leaves.
+
+The client lives in C (slots, rings, deadlines); this room keeps the Futures. A drain takes what
+is there in one crossing, completes the Futures, and looks again by ``call_soon`` while the
+answers keep coming; after a few empty looks it relies on the doorbell, which the drain has armed.
+
+Loops are not thread-safe: everything here runs on the loop that connected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+from tandem_orchestrator.errors import Busy, CommandError, Forked, InternalError, LayerUnavailable
+
+if TYPE_CHECKING:
+    from tandem_orchestrator._native import _ext
+
+_T = TypeVar("_T")
+
+DRAIN_MAX = 512
+"""Completions taken in one crossing; the loop gets its turn in between."""
+EMPTY_LOOKS_MAX = 2
+"""Looks by ``call_soon`` that may find nothing before the doorbell is relied on."""
+UNKNOWN = 4
+"""``TD_UNKNOWN``: for what was in flight when a session broke without the bridge's death."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What the C layer said about one call."""
+
+    status: int
+    """A ``td_status``, 0 and above."""
+    started_ns: int
+    """CLOCK_MONOTONIC when it began to run; 0 when it did not."""
+    elapsed_ns: int
+    """How long it ran."""
+    body: bytes = field(repr=False)
+    """OK: the output. FAILED: ``{"type", "message"}``. Strict MessagePack."""
+
+
+@dataclass(frozen=True, slots=True)
+class NativeAction:
+    """One action as the bridge describes it."""
+
+    agent: str
+    name: str
+    version: str
+    action_id: int
+    effects: int
+    """0 none, 1 idempotent, 2 external."""
+    runs: int
+    """0 short, 1 blocking."""
+    deterministic: bool
+
+
+async def connect_client(
+    socket_path: str, name: str, *, timeout_s: float, spin_ns: int = 0
+) -> _ext.Client:
+    """Connect to a bridge without blocking the loop.
+
+    The thread is one of its own: the loop's default pool may be full of the user's work.
+
+    Raises: LayerUnavailable with the bridge's or the system's reason.
+    """
+    from tandem_orchestrator._native import _ext
+
+    executor = ThreadPoolExecutor(1, thread_name_prefix="tandem-connect")
+    try:
+        return await asyncio.get_running_loop().run_in_executor(
+            executor, functools.partial(_ext.Client, socket_path, name, timeout_s, spin_ns)
+        )
+    except _ext.NativeError as error:
+        raise LayerUnavailable(f"bridge at {socket_path}: {error}") from error
+    finally:
+        executor.shutdown(wait=False)
+
+
+class Session:
+    """Calls in flight over one client.
+
+    Attributes:
+        ended: Resolves with the reason once the session is over and every call was answered.
+        actions: What the bridge offers, by (agent, action).
+        bridge_pid: For people.
+    """
+
+    def __init__(self, client: _ext.Client) -> None:
+        from tandem_orchestrator._native import _ext
+
+        self._ext = _ext
+        self._client = client
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[int, asyncio.Future[Completion]] = {}
+        self._look_soon = False
+        self._empty_looks = 0
+        self._fds: Sequence[int] = (client.fd, client.socket_fd)
+        self.ended: asyncio.Future[str] = self._loop.create_future()
+        self.bridge_pid = client.bridge_pid
+        self.actions = {
+            (action.agent, action.name): action
+            for action in (NativeAction(*row) for row in client.actions())
+        }
+        for fd in self._fds:
+            self._loop.add_reader(fd, self._drain)
+
+    @property
+    def in_flight(self) -> int:
+        """Calls without an answer yet."""
+        return len(self._waiting)
+
+    def call(
+        self,
+        action_id: int,
+        body: bytes,
+        *,
+        inputs: bytes | None = None,
+        attempt: int = 1,
+        lane: int = 2,
+        deadline_ns: int = 0,
+        reply_bytes_max: int = 0,
+        idempotency_key: bytes | None = None,
+    ) -> tuple[int, asyncio.Future[Completion]]:
+        """Send one call; arguments as in ``_ext.Client.call``.
+
+        Returns: Its id, and a Future that always gets a Completion, also at the bridge's death.
+
+        Raises: Busy (no slot or room now), CommandError (too large), Forked, LayerUnavailable.
+        """
+        try:
+            call_id = self._client.call(
+                action_id,
+                body,
+                inputs=inputs,
+                attempt=attempt,
+                lane=lane,
+                deadline_ns=deadline_ns,
+                reply_bytes_max=reply_bytes_max,
+                idempotency_key=idempotency_key,
+            )
+        except self._ext.NativeError as error:
+            self._raise(error)
+        future: asyncio.Future[Completion] = self._loop.create_future()
+        self._waiting[call_id] = future
+        self._empty_looks = 0
+        self._schedule_look()
+        return call_id, future
+
+    def cancel(self, call_id: int) -> None:
+        """Ask a call to stop; its Completion still comes. Harmless when it has ended."""
+        if call_id in self._waiting:
+            self._ask(self._client.cancel, call_id)
+
+    def progress(self, call_id: int) -> tuple[int, int]:
+        """Read (done, total) of a call in flight; (0, 0) before its first report or after it."""
+        if call_id not in self._waiting:
+            return 0, 0
+        return self._ask(self._client.progress, call_id)
+
+    def stats(self) -> dict[str, int]:
+        """Read the client's counters; empty once the session is over."""
+        return {} if self._client.closed else self._client.stats()
+
+    def close(self) -> None:
+        """End the session; what is in flight is answered UNKNOWN or NOT_STARTED."""
+        if not self.ended.done():
+            self._end("closed here")
+
+    def _ask(self, question: Callable[[int], _T], call_id: int) -> _T:
+        try:
+            return question(call_id)
+        except self._ext.NativeError as error:
+            self._raise(error)
+
+    def _raise(self, error: _ext.NativeError) -> NoReturn:
+        """Turn the extension's exception into the one callers know."""
+        ext = self._ext
+        if isinstance(error, ext.Forked):
+            raise Forked(str(error)) from error
+        if isinstance(error, ext.Busy):
+            raise Busy(f"C layer: {error}") from error
+        if isinstance(error, ext.TooLarge):
+            raise CommandError(f"C layer: {error}") from error
+        if isinstance(error, ext.Closed):
+            raise LayerUnavailable(f"C layer: {error}") from error
+        raise InternalError(f"C layer: {error}") from error
+
+    def _schedule_look(self) -> None:
+        if not self._look_soon:
+            self._look_soon = True
+            self._loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        self._look_soon = False
+        if not self.ended.done():
+            self._drain()
+
+    def _drain(self) -> None:
+        try:
+            batch, more = self._client.drain(DRAIN_MAX)
+        except self._ext.Forked:
+            return  # the loop is the parent's; there is nothing to look after here
+        except self._ext.Closed:
+            self._end("the bridge is gone", self._client.fate)
+            return
+        except self._ext.NativeError as error:
+            self._end(f"the session is broken: {error}")
+            return
+        for call_id, status, started_ns, elapsed_ns, body in batch:
+            future = self._waiting.pop(call_id, None)
+            if future is not None and not future.done():
+                future.set_result(Completion(status, started_ns, elapsed_ns, body))
+        self._empty_looks = 0 if batch else self._empty_looks + 1
+        if more or (self._waiting and self._empty_looks < EMPTY_LOOKS_MAX):
+            self._schedule_look()
+
+    def _end(self, reason: str, fate: Callable[[int], int] | None = None) -> None:
+        if self._client.closed and not self._fds:
+            return
+        for fd in self._fds:
+            self._loop.remove_reader(fd)
+        self._fds = ()
+        for call_id, future in self._waiting.items():
+            if not future.done():
+                status = UNKNOWN if fate is None else fate(call_id)
+                future.set_result(Completion(status, 0, 0, b""))
+        self._waiting.clear()
+        self._client.close()
+        self.ended.set_result(reason)
