@@ -1,0 +1,41 @@
+"""Settings: every knob and every bound, by name.
+
+This room knows each key with its meaning, default, range and environment variable, and from where
+a value may come. It never knows what a setting does, and reads neither environment nor working
+folder by itself: both are passed in. It hands on ``Settings``, checked and immutable, and the
+``Config`` view that users assign to.
+"""
+
+from __future__ import annotations
+
+from tandem_orchestrator.settings.config import Config, ConfigSection
+from tandem_orchestrator.settings.documentation import settings_table
+from tandem_orchestrator.settings.keys import Key
+from tandem_orchestrator.settings.sections import (
+    CLayer,
+    Hardware,
+    Journal,
+    Limits,
+    Metrics,
+    Orchestrator,
+    PythonLayer,
+    Redundancy,
+)
+from tandem_orchestrator.settings.settings import KEYS, Settings
+
+__all__ = [
+    "KEYS",
+    "CLayer",
+    "Config",
+    "ConfigSection",
+    "Hardware",
+    "Journal",
+    "Key",
+    "Limits",
+    "Metrics",
+    "Orchestrator",
+    "PythonLayer",
+    "Redundancy",
+    "Settings",
+    "settings_table",
+]

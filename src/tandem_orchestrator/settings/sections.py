@@ -1,0 +1,435 @@
+"""The sections: SPEC's configuration file and every named bound, as frozen dataclasses.
+
+Each field is declared with its meaning, so that the table in ``docs/settings.md`` is made from
+what the code checks. A section that exists is valid: building one checks every field.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+from tandem_orchestrator.errors import ConfigError, Fault
+from tandem_orchestrator.settings.keys import Key, key, keys_of
+
+_MODE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
+_CPUS = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?){0,255}\Z")
+_PORT_HOST = re.compile(r"[A-Za-z0-9.:_-]{1,253}\Z")
+
+
+def _check_mode(text: str) -> str | None:
+    return None if _MODE.match(text) else "a mode's name: letters, digits, '_' or '-'"
+
+
+def _check_cpus(text: str) -> str | None:
+    if text in ("auto", "none") or _CPUS.match(text):
+        return None
+    return "auto, none, or a list of CPUs such as 0-3,8"
+
+
+def _check_host(text: str) -> str | None:
+    return None if _PORT_HOST.match(text) else "a host name or address"
+
+
+def _check_path(text: str) -> str | None:
+    return "a path without a zero character" if "\0" in text else None
+
+
+class Section:
+    """What all sections share: they check themselves when made."""
+
+    title: ClassVar[str]
+    keys: ClassVar[dict[str, Key]]
+
+    def __init_subclass__(cls, title: str) -> None:
+        cls.title = title
+
+    def __post_init__(self) -> None:
+        faults = []
+        for name, spec in self.keys.items():
+            value = getattr(self, name)
+            try:
+                object.__setattr__(self, name, spec.accept(value))
+            except ValueError as error:
+                faults.append(Fault("bad_type", spec.path, f"{value!r:.80}, {error}", value))
+        if not faults:
+            faults = [Fault("bad_type", self.title, text) for text in self._disagreements()]
+        if faults:
+            raise ConfigError("; ".join(map(str, faults)), faults=tuple(faults))
+
+    def _disagreements(self) -> list[str]:
+        """Say which values do not go together."""
+        return []
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """List the section's keys in the order of the table."""
+        return tuple(each.name for each in fields(cls))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Orchestrator(Section, title="orchestrator"):
+    """What holds for every run."""
+
+    default_mode: str = key(
+        "INTELLIGENT", "Mode of a command set that names none.", check=_check_mode
+    )
+    default_priority: str = key(
+        "MEDIUM",
+        "Priority of a command set that names none.",
+        choices=("BACKGROUND", "LOW", "MEDIUM", "HIGH", "CRITICAL"),
+    )
+    max_parallel_workflows: int = key(
+        10,
+        "Top-level runs with a step in progress; the rest wait in the queue.",
+        low=1,
+        high=10_000,
+    )
+    max_queued_runs: int = key(
+        1000, "Runs that wait for a slot; one more is refused as Busy.", low=0, high=1_000_000
+    )
+    max_parallel_steps: int = key(
+        256, "Attempts in progress at one time, over all runs.", low=1, high=100_000
+    )
+    sync_interval_ms: float = key(
+        1.0,
+        "Longest wait, in ms, to gather events for one commit while under load.",
+        low=0,
+        high=1000,
+    )
+    cancel_grace_s: float = key(
+        2.0,
+        "Seconds between asking an attempt to stop and killing or abandoning it.",
+        low=0,
+        high=3600,
+    )
+    close_timeout_s: float = key(
+        10.0, "Seconds that close() may take before it stops waiting.", low=0.1, high=3600
+    )
+    hook_timeout_s: float = key(5.0, "Seconds that one plugin hook may take.", low=0.01, high=3600)
+    router_explore: float = key(
+        0.02,
+        "Share of routed steps that try another implementation to learn its cost.",
+        low=0,
+        high=1,
+    )
+    router_frozen: bool = key(False, "Stop learning and exploring; route by what is known.")
+    entry_points: bool = key(
+        True,
+        "Load agents and plugins that installed packages offer.",
+        counts="session",
+        guarded=True,
+        from_environment=False,
+    )
+    log_level: str = key(
+        "WARNING", "Level of Tandem's own logger; TANDEM_DEBUG=true means DEBUG.",
+        choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), env="TANDEM_DEBUG",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PythonLayer(Section, title="python_layer"):
+    """Where handlers in Python run."""
+
+    cache_size: int = key(
+        10_000,
+        "Outputs kept of deterministic actions; 0: none.",
+        low=0,
+        high=10_000_000,
+        env="TANDEM_CACHE_SIZE",
+    )
+    cache_bytes: int = key(64 * 2**20, "Bytes of outputs kept.", low=0, high=2**40)
+    async_workers: int = key(
+        8,
+        "Threads for blocking handlers.",
+        low=1,
+        high=1024,
+        env="TANDEM_PYTHON_WORKERS",
+        counts="session",
+    )
+    process_workers: int = key(
+        0, 'Processes for cpu="process" handlers; 0: one a CPU.', low=0, high=1024, counts="session"
+    )
+    process_start_timeout_s: float = key(
+        30.0, "Seconds for a worker process to start and import its handler.", low=0.1, high=3600
+    )
+    use_uvloop: bool = key(
+        True,
+        "Use uvloop where Tandem owns the loop and uvloop is installed.",
+        env="TANDEM_ASYNC_IO",
+        counts="session",
+    )
+    queue_max: int = key(
+        10_000,
+        "Attempts and messages that wait for a worker; one more is Busy.",
+        low=1,
+        high=1_000_000,
+    )
+    abandoned_max: int = key(
+        64, "Threads that did not stop when asked; at the bound new blocking work is Busy.",
+        low=0, high=10_000,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CLayer(Section, title="c_layer"):
+    """The bridge, its memory and how it is looked after."""
+
+    enabled: bool = key(True, "Use the C layer where it is there.", counts="session")
+    socket: str | None = key(
+        None,
+        "Socket of a bridge that runs already; null: start one.",
+        check=_check_path,
+        counts="session",
+        guarded=True,
+    )
+    buffer_size: int = key(
+        16 * 2**20,
+        "Bytes of shared memory for all rings.",
+        low=2**20,
+        high=2**30,
+        env="TANDEM_C_BUFFER_SIZE",
+        counts="session",
+    )
+    max_agents: int = key(
+        32,
+        "Agents that may be connected to the bridge.",
+        low=1,
+        high=1024,
+        env="TANDEM_C_MAX_AGENTS",
+        counts="session",
+    )
+    use_huge_pages: bool = key(
+        True,
+        "Ask for huge pages for rings of 2 MiB and more.",
+        env="TANDEM_C_USE_HUGE_PAGES",
+        counts="session",
+    )
+    realtime_scheduling: bool = key(False, "Ask for real-time scheduling.", counts="session")
+    blocking_workers: int = key(
+        4, "Threads in the bridge for actions that block.", low=1, high=64, counts="session"
+    )
+    calls_in_flight_max: int = key(
+        4096,
+        "Calls given to the bridge and not yet answered; a power of two.",
+        low=64,
+        high=65_536,
+        counts="session",
+    )
+    sync_sessions_max: int = key(
+        8, "Sessions that blocking calls share.", low=1, high=64, counts="session"
+    )
+    spin_us: float = key(
+        2.0,
+        "Microseconds to look for an answer before sleeping.",
+        low=0,
+        high=10_000,
+        counts="session",
+    )
+    start_timeout_s: float = key(
+        5.0, "Seconds for a bridge to start and say welcome.", low=0.1, high=300, counts="session"
+    )
+    restart_delay_s: float = key(
+        0.05,
+        "Wait before the first restart; each next one doubles it.",
+        low=0.001,
+        high=60,
+        counts="session",
+    )
+    restart_delay_max_s: float = key(
+        5.0, "Longest wait before a restart.", low=0.001, high=600, counts="session"
+    )
+    deaths_max: int = key(
+        5,
+        "Deaths within the window before restarts stop for the cool-down.",
+        low=1,
+        high=1000,
+        counts="session",
+    )
+    deaths_window_s: float = key(
+        60.0, "Seconds over which deaths are counted.", low=1, high=86_400, counts="session"
+    )
+    cooldown_s: float = key(
+        30.0, "Seconds without a restart after too many deaths.", low=0.1, high=86_400,
+        counts="session",
+    )  # fmt: skip
+
+    def _disagreements(self) -> list[str]:
+        found = []
+        if self.restart_delay_s > self.restart_delay_max_s:
+            found.append(
+                f"restart_delay_s={self.restart_delay_s}, expected at most restart_delay_max_s"
+                f"={self.restart_delay_max_s}"
+            )
+        if self.calls_in_flight_max & (self.calls_in_flight_max - 1):
+            found.append(f"calls_in_flight_max={self.calls_in_flight_max}, expected a power of two")
+        return found
+
+
+@dataclass(frozen=True)
+class Redundancy(Section, title="redundancy"):
+    """What comparing twins leads to."""
+
+    conflict_resolution: str = key(
+        "python_preferred",
+        "What settles a conflict in REDUNDANT mode.",
+        choices=("python_preferred", "c_preferred", "retry_both", "vote", "hold", "fail"),
+    )
+    consensus_retries: int = key(3, "Further tries in CONSENSUS mode.", low=0, high=100)
+    agreement_threshold: float = key(
+        0.95, "Share of compared steps that must agree for consensus_achieved.", low=0, high=1
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Metrics(Section, title="metrics"):
+    """What is counted and where it can be fetched."""
+
+    enable_prometheus: bool = key(
+        True,
+        "Serve metrics over HTTP under `tandem serve`; never in library use.",
+        counts="session",
+    )
+    prometheus_port: int = key(
+        9090, "Port of the metrics; 0: any free one.", low=0, high=65_535, counts="session"
+    )
+    prometheus_host: str = key(
+        "127.0.0.1",
+        "Address that the metrics port is bound to.",
+        check=_check_host,
+        counts="session",
+        guarded=True,
+        from_environment=False,
+    )
+    history_size: int = key(
+        1000, "Samples kept for each metric (not runs: see journal.keep_days).", low=1, high=1_000_000
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Hardware(Section, title="hardware"):
+    """Wishes about cores; a wish that is refused is one line in health."""
+
+    cpu_affinity: str = key(
+        "auto",
+        "auto: by each set's wish; none: leave to the kernel; or CPUs such as 0-3,8.",
+        check=_check_cpus,
+        env="TANDEM_CPU_AFFINITY",
+        counts="session",
+    )
+    prefer_p_cores: bool = key(
+        True,
+        "Give sets without a wish the performance cores first.",
+        env="TANDEM_PREFER_P_CORES",
+        counts="session",
+    )
+    e_core_threshold: float = key(
+        0.7,
+        "Load of the performance cores above which efficiency cores are used too.",
+        low=0,
+        high=1,
+        env="TANDEM_E_CORE_THRESHOLD",
+        counts="session",
+    )
+    numa_aware: bool = key(False, "Keep a session's memory on its workers' node.", counts="session")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Journal(Section, title="journal"):
+    """Where what happened is kept, and for how long."""
+
+    path: str | None = key(
+        None,
+        "The journal's file, or :memory:; null: tandem/journal.db in the state folder.",
+        check=_check_path,
+        env="TANDEM_JOURNAL",
+        counts="session",
+        guarded=True,
+    )
+    keep_days: float | None = key(
+        None, "Days that finished runs are kept; null: for ever.", low=0, high=36_500
+    )
+    keep_bytes: int | None = key(
+        None,
+        "Bytes above which the oldest finished runs go; null: no bound.",
+        low=2**20,
+        high=2**50,
+    )
+    group_events_max: int = key(
+        256, "Events gathered into one commit under load.", low=1, high=65_536
+    )
+    backlog_events_max: int = key(
+        10_000,
+        "Events not yet written under async durability; beyond it, writing is waited for.",
+        low=1,
+        high=1_000_000,
+    )
+    busy_timeout_s: float = key(
+        10.0, "Seconds to wait for another process that is writing.", low=0.1, high=300
+    )
+    control_interval_s: float = key(
+        0.5, "Seconds between looks for control requests from other processes.", low=0.05, high=1.0
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Limits(Section, title="limits"):
+    """How large things may get; full is a typed answer to the caller."""
+
+    steps_max: int = key(
+        1_000_000, "Steps in one command set made in Python.", low=1, high=10_000_000
+    )
+    items_max: int = key(1_000_000, "Items of one for_each.", low=1, high=10_000_000)
+    payload_bytes_max: int = key(
+        64 * 2**20, "Bytes of one payload as it travels.", low=1024, high=64 * 2**20
+    )
+    output_bytes_max: int = key(
+        64 * 2**20,
+        "Bytes of one output; a larger one fails its attempt.",
+        low=1024,
+        high=64 * 2**20,
+    )
+    log_bytes_max: int = key(
+        65_536,
+        "Bytes of log kept for each attempt; more is dropped and counted.",
+        low=0,
+        high=2**26,
+    )
+    error_chars_max: int = key(500, "Characters of a result's error line.", low=80, high=10_000)
+    traceback_chars_max: int = key(
+        16_384, "Characters of a failure's traceback.", low=0, high=2**20
+    )
+    retries_per_run_max: int = key(
+        10_000,
+        "Retries of all steps of one run; beyond it failures are final.",
+        low=0,
+        high=1_000_000,
+    )
+    retries_per_agent_per_minute: int = key(
+        1000,
+        "Retries of one agent's actions in a minute; beyond it failures are final.",
+        low=0,
+        high=1_000_000,
+    )
+    conflicts_per_run_max: int = key(
+        1000, "Conflicts of one run that are kept whole; the rest are counted.", low=1, high=100_000
+    )
+    followers_max: int = key(64, "Live streams at one time.", low=0, high=10_000)
+    follower_events_max: int = key(
+        1000, "Events that one live stream may lag behind before it is cut.", low=10, high=1_000_000
+    )
+    finished_runs_max: int = key(
+        1000, "Finished runs whose results stay in memory; older ones come from the journal.",
+        low=1, high=1_000_000,
+    )  # fmt: skip
+
+
+SECTIONS: dict[str, type[Section]] = {
+    owner.title: owner
+    for owner in (Orchestrator, PythonLayer, CLayer, Redundancy, Metrics, Hardware, Journal, Limits)
+}
+"""Every section by name, in the order of the table."""
+
+for _title, _owner in SECTIONS.items():
+    _owner.keys = keys_of(_title, _owner)
