@@ -10,7 +10,7 @@
  * gives each process, so a peer cannot choose colliding keys. Sorting the keys instead would need
  * no secret, but notices a flood of equal keys only after all of them have been stored.
  */
-#include "strict.h"
+#include "strict/strict.h"
 
 #include <stdlib.h>
 #include <string.h>
