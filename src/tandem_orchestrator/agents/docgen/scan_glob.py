@@ -66,7 +66,7 @@ class Glob:
         self._classes: list[tuple[int, int]] = []
         self._any = 0
         self._loop_all = self._loop_segment = self._skips = 0
-        self._cache: list[int | None] = [None] * 256
+        self._cache: dict[int, int] = {}
         self._final = 1 << self._compile(pattern)
 
     def matches(self, text: bytes) -> bool:
@@ -76,7 +76,7 @@ class Glob:
         cache = self._cache
         states = 1 | ((1 & skips) << 1)
         for byte in text:
-            accept = cache[byte]
+            accept = cache.get(byte)
             if accept is None:
                 accept = cache[byte] = self._accepting(byte)
             moved = (states & accept) << 1

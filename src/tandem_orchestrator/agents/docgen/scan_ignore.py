@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from tandem_orchestrator.agents.docgen.scan_glob import Glob, MalformedGlob
 
 IGNORE_NAME = b".gitignore"
-IGNORE_BYTES_MAX = 1 << 20
-"""A larger ignore file is reported and not honoured: work per path stays bounded."""
+IGNORE_BYTES_MAX = 256 << 10
+"""Ignore files of a directory and those above it together. One more is reported and not
+honoured, so that memory and the work for one path stay bounded."""
 
 _SPECIAL = b"*?[\\"
 
@@ -46,6 +47,8 @@ class IgnoreRules:
     base_bytes: int
     """Length of the directory's path with its "/"; 0 for the root of the scan."""
     outer: IgnoreRules | None = None
+    chain_bytes: int = 0
+    """Bytes of this ignore file and those of ``outer``."""
 
     def ignores(self, path: bytes, name: bytes, *, is_dir: bool) -> bool:
         """Tell whether ``path`` is left out; its parents are taken to be kept.

@@ -218,17 +218,18 @@ class Walk:
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 return outer
-            data = _read_at_most(fd, IGNORE_BYTES_MAX + 1)
+            used = 0 if outer is None else outer.chain_bytes
+            data = _read_at_most(fd, IGNORE_BYTES_MAX - used + 1)
         except OSError:
             self._report(base + IGNORE_NAME, "ignore_unreadable")
             return outer
         finally:
             os.close(fd)
-        if len(data) > IGNORE_BYTES_MAX:
+        if used + len(data) > IGNORE_BYTES_MAX:
             self._report(base + IGNORE_NAME, "ignore_too_large")
             return outer
         rules = read_rules(data)
-        return IgnoreRules(rules, len(base), outer) if rules else outer
+        return IgnoreRules(rules, len(base), outer, used + len(data)) if rules else outer
 
     def _note_entry(self) -> None:
         self._entries += 1

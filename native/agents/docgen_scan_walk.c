@@ -1,0 +1,325 @@
+#define _GNU_SOURCE
+#include "docgen_scan_walk.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "docgen_scan_ignore_file.h"
+
+#define LISTING_BYTES (64u * 1024u)
+#define DIR_FLAGS     (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+
+/* One directory on the way from the root to where the walk is. */
+typedef struct directory {
+    int fd;
+    dev_t device;
+    ino_t inode;
+    size_t prefix_bytes;  /* of walk->prefix, with its '/' */
+    size_t pending_start; /* in walk->pending */
+    tdi_rules *rules;     /* that hold here */
+    tdi_rules *own;       /* those of its own ignore file; may be NULL */
+} directory;
+
+static directory *directory_at(const tdi_walk *walk, size_t index)
+{
+    return (directory *)(void *)walk->stack.data + index;
+}
+
+static size_t depth_of(const tdi_walk *walk)
+{
+    return walk->stack.bytes / sizeof(directory);
+}
+
+/* Remember the first thing that ends the walk. */
+static void end_walk(tdi_walk *walk, td_status status)
+{
+    if (walk->status == TD_OK)
+        walk->status = status;
+}
+
+static bool stop_asked(void *owner)
+{
+    tdi_walk *const walk = owner;
+    if (td_cancelled(walk->call))
+        end_walk(walk, TD_CANCELLED);
+    else
+        td_progress(walk->call, walk->entries, 0);
+    return walk->status != TD_OK;
+}
+
+static void note_entry(tdi_walk *walk)
+{
+    if (++walk->entries % TDI_SCAN_POLL_ENTRIES == 0)
+        stop_asked(walk);
+}
+
+/* Keep one found entry: the prefix, cut to `prefix_bytes`, and `name`. */
+static void keep(tdi_walk *walk, size_t prefix_bytes, const char *name, tdi_scan_error error,
+                 const tdi_file_facts *facts)
+{
+    const size_t name_bytes = strlen(name);
+    tdi_found found = {
+        .path_at = walk->paths.bytes, .path_bytes = prefix_bytes + name_bytes, .error = error};
+    if (facts != NULL)
+        found.facts = *facts;
+    if (!tdi_grow_add(&walk->paths, walk->prefix.data, prefix_bytes) ||
+        !tdi_grow_add(&walk->paths, name, name_bytes) ||
+        !tdi_grow_add(error == TDI_SCAN_FINE ? &walk->files : &walk->errors, &found, sizeof found))
+        end_walk(walk, TD_ERR_MEMORY);
+    if ((walk->files.bytes + walk->errors.bytes) / sizeof found > walk->request->max_files)
+        end_walk(walk, TD_TOO_LARGE);
+}
+
+static bool has_extension(const tdi_scan_request *request, const char *name, size_t name_bytes)
+{
+    for (size_t i = 0; i < request->extensions_count; i++) {
+        const td_view ending = request->extensions[i];
+        if (name_bytes > ending.bytes &&
+            memcmp(name + name_bytes - ending.bytes, ending.data, ending.bytes) == 0)
+            return true;
+    }
+    return request->extensions_count == 0;
+}
+
+/* A regular file, as far as the listing knows; or something odd. */
+static void visit_file(tdi_walk *walk, int fd, const char *name, mode_t kind)
+{
+    const tdi_scan_request *const request = walk->request;
+    tdi_file_facts facts = {0};
+    tdi_scan_error error;
+    if (kind == S_IFREG && (request->hash || request->lines)) {
+        error = tdi_file_read(&walk->reading, fd, name, &facts);
+    } else if (kind != S_IFREG) {
+        error = tdi_file_check(kind, 0, 0);
+    } else {
+        struct stat found;
+        if (fstatat(fd, name, &found, AT_SYMLINK_NOFOLLOW) == 0) {
+            facts.bytes = (uint64_t)found.st_size;
+            error = tdi_file_check(found.st_mode, facts.bytes, request->max_file_bytes);
+        } else {
+            error = tdi_scan_error_of(errno);
+        }
+    }
+    if (error != TDI_SCAN_STOPPED)
+        keep(walk, walk->prefix.bytes, name, error, &facts);
+}
+
+static bool is_ignored(tdi_walk *walk, tdi_rules *rules, const char *name, bool is_dir)
+{
+    if (rules == NULL)
+        return false;
+    const size_t prefix_bytes = walk->prefix.bytes, name_bytes = strlen(name);
+    if (!tdi_grow_add(&walk->prefix, name, name_bytes)) {
+        end_walk(walk, TD_ERR_MEMORY);
+        return true;
+    }
+    const bool ignored =
+        tdi_rules_ignore(rules, walk->prefix.data, walk->prefix.bytes, name_bytes, is_dir);
+    walk->prefix.bytes = prefix_bytes;
+    return ignored;
+}
+
+/* Names to enter later; popped from the end, so their length comes last. */
+static void push_pending(tdi_walk *walk, const char *name)
+{
+    const uint16_t bytes = (uint16_t)(strlen(name) + 1); /* d_reclen, 16 bits, covers it */
+    if (!tdi_grow_add(&walk->pending, name, bytes) ||
+        !tdi_grow_add(&walk->pending, &bytes, sizeof bytes))
+        end_walk(walk, TD_ERR_MEMORY);
+}
+
+static void visit(tdi_walk *walk, const directory *here, const char *name, unsigned char type)
+{
+    const bool dotted = name[0] == '.';
+    if (dotted && (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, ".git") == 0 ||
+                   !walk->request->hidden))
+        return;
+    note_entry(walk);
+    mode_t kind = DTTOIF(type);
+    if (type == DT_UNKNOWN) {
+        struct stat found;
+        if (fstatat(here->fd, name, &found, AT_SYMLINK_NOFOLLOW) != 0) {
+            keep(walk, walk->prefix.bytes, name, tdi_scan_error_of(errno), NULL);
+            return;
+        }
+        kind = found.st_mode & S_IFMT;
+    }
+    const bool is_dir = kind == S_IFDIR, is_link = kind == S_IFLNK;
+    if (!is_dir && !is_link && !has_extension(walk->request, name, strlen(name)))
+        return;
+    if (is_ignored(walk, here->rules, name, is_dir))
+        walk->ignored++;
+    else if (is_dir)
+        push_pending(walk, name);
+    else if (is_link)
+        walk->symlinks++;
+    else
+        visit_file(walk, here->fd, name, kind);
+}
+
+/* Add this directory's own rules to those from above. */
+static void read_rules(tdi_walk *walk, directory *here)
+{
+    tdi_scan_error error = TDI_SCAN_FINE;
+    if (tdi_ignore_file_read(here->fd, walk->prefix.bytes, here->rules, &here->own, &error) !=
+        TD_OK)
+        end_walk(walk, TD_ERR_MEMORY);
+    if (error != TDI_SCAN_FINE)
+        keep(walk, walk->prefix.bytes, TDI_IGNORE_NAME, error, NULL);
+    if (here->own != NULL)
+        here->rules = here->own;
+}
+
+/* Visit all entries of the deepest directory. False with errno when it cannot be listed. */
+static bool list(tdi_walk *walk, directory *here)
+{
+    struct stat found;
+    if (fstat(here->fd, &found) != 0)
+        return false;
+    here->device = found.st_dev;
+    here->inode = found.st_ino;
+    walk->directories++;
+    note_entry(walk);
+    if (walk->request->ignore)
+        read_rules(walk, here);
+    while (walk->status == TD_OK) {
+        const ssize_t got = getdents64(here->fd, walk->listing, LISTING_BYTES);
+        if (got <= 0)
+            return got == 0;
+        for (ssize_t at = 0; at < got && walk->status == TD_OK;) {
+            const struct dirent64 *entry = (const void *)(walk->listing + at);
+            visit(walk, here, entry->d_name, entry->d_type);
+            at += entry->d_reclen;
+        }
+    }
+    return true;
+}
+
+/* Take over `fd`, visit its entries, and make it the deepest directory. */
+static void push(tdi_walk *walk, int fd, tdi_rules *rules)
+{
+    const directory new = {.fd = fd,
+                           .prefix_bytes = walk->prefix.bytes,
+                           .pending_start = walk->pending.bytes,
+                           .rules = rules};
+    if (!tdi_grow_add(&walk->stack, &new, sizeof new)) {
+        close(fd);
+        end_walk(walk, TD_ERR_MEMORY);
+        return;
+    }
+    if (depth_of(walk) - walk->first_open > TDI_SCAN_OPEN_DIRS_MAX) {
+        directory *const shallowest = directory_at(walk, walk->first_open++);
+        if (shallowest->fd >= 0)
+            close(shallowest->fd);
+        shallowest->fd = -1;
+    }
+    if (!list(walk, directory_at(walk, depth_of(walk) - 1))) {
+        const tdi_scan_error error = tdi_scan_error_of(errno);
+        if (walk->prefix.bytes == 0)
+            keep(walk, 0, ".", error, NULL);
+        else
+            keep(walk, walk->prefix.bytes - 1, "", error, NULL);
+    }
+}
+
+/* Open ".." of `fd`; -1 unless it is still `parent`. */
+static int reopen_parent(int fd, const directory *parent)
+{
+    const int again = openat(fd, "..", DIR_FLAGS);
+    struct stat found;
+    if (again < 0)
+        return -1;
+    if (fstat(again, &found) == 0 && found.st_dev == parent->device &&
+        found.st_ino == parent->inode)
+        return again;
+    close(again);
+    return -1;
+}
+
+/* Leave the deepest directory; open the one above again if it was closed. */
+static void pop(tdi_walk *walk)
+{
+    const directory done = *directory_at(walk, depth_of(walk) - 1);
+    walk->stack.bytes -= sizeof done;
+    tdi_rules_destroy(done.own);
+    const size_t depth = depth_of(walk);
+    if (depth > 0 && depth - 1 < walk->first_open) {
+        walk->first_open = depth - 1;
+        if (done.fd >= 0)
+            directory_at(walk, depth - 1)->fd =
+                reopen_parent(done.fd, directory_at(walk, depth - 1));
+    }
+    if (done.fd >= 0)
+        close(done.fd);
+}
+
+/* Enter the next directory below the deepest one, or leave it. */
+static void advance(tdi_walk *walk)
+{
+    const directory here = *directory_at(walk, depth_of(walk) - 1);
+    walk->prefix.bytes = here.prefix_bytes;
+    if (walk->pending.bytes == here.pending_start) {
+        pop(walk);
+        return;
+    }
+    uint16_t bytes;
+    walk->pending.bytes -= sizeof bytes;
+    memcpy(&bytes, walk->pending.data + walk->pending.bytes, sizeof bytes);
+    walk->pending.bytes -= bytes;
+    const char *const name = (const char *)walk->pending.data + walk->pending.bytes;
+    if (here.fd < 0) { /* it was moved away while we were below it */
+        keep(walk, walk->prefix.bytes, name, TDI_SCAN_CHANGED, NULL);
+        return;
+    }
+    const int fd = openat(here.fd, name, DIR_FLAGS);
+    if (fd < 0) {
+        keep(walk, walk->prefix.bytes, name, tdi_scan_error_of(errno), NULL);
+    } else if (!tdi_grow_add(&walk->prefix, name, bytes - 1u) ||
+               !tdi_grow_add(&walk->prefix, "/", 1)) {
+        close(fd);
+        end_walk(walk, TD_ERR_MEMORY);
+    } else {
+        push(walk, fd, here.rules);
+    }
+}
+
+td_status tdi_walk_run(tdi_walk *walk, const tdi_scan_request *request, td_call *call,
+                       const char *root)
+{
+    *walk = (tdi_walk){.request = request, .call = call};
+    walk->reading = (tdi_reading){.lines = request->lines,
+                                  .sha256 = request->hash,
+                                  .bytes_max = request->max_file_bytes,
+                                  .stop = stop_asked,
+                                  .owner = walk};
+    walk->listing = malloc(LISTING_BYTES);
+    if (tdi_reading_init(&walk->reading) != TD_OK || walk->listing == NULL)
+        return TD_ERR_MEMORY;
+    const int fd = open(root, DIR_FLAGS & ~O_NOFOLLOW);
+    if (fd < 0)
+        return TD_ERR_SYSTEM;
+    push(walk, fd, NULL);
+    while (walk->status == TD_OK && depth_of(walk) > 0)
+        advance(walk);
+    return walk->status;
+}
+
+void tdi_walk_fini(tdi_walk *walk)
+{
+    const int error_number = errno; /* TD_ERR_SYSTEM may still be unread */
+    while (depth_of(walk) > 0) {
+        walk->first_open = 0; /* nothing is opened again on the way out */
+        pop(walk);
+    }
+    tdi_grow_fini(&walk->files);
+    tdi_grow_fini(&walk->errors);
+    tdi_grow_fini(&walk->paths);
+    tdi_grow_fini(&walk->prefix);
+    tdi_grow_fini(&walk->stack);
+    tdi_grow_fini(&walk->pending);
+    tdi_reading_fini(&walk->reading);
+    free(walk->listing);
+    errno = error_number;
+}
