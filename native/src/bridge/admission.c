@@ -1,0 +1,174 @@
+/* admission.c - from an accepted connection to a session: whose it is, HELLO, WELCOME. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "bridge/bridge.h"
+#include "wire/channel.h"
+
+#define HELLO_NS_MAX    (5 * TDI_NS_PER_S)
+#define HELLO_BYTES_MAX 4096
+
+static td_view view(const char *text)
+{
+    return (td_view){(const uint8_t *)text, strlen(text)};
+}
+
+static void forget(tdi_guest *guest)
+{
+    tdi_close_all(&guest->fd, 1);
+}
+
+static void admit(tdi_bridge *bridge, int fd)
+{
+    int64_t pid;
+    tdi_guest *guest = NULL;
+    for (int i = 0; i < TDI_GUESTS_MAX && guest == NULL; i++)
+        if (bridge->guests[i].fd < 0)
+            guest = &bridge->guests[i];
+    /* A stranger gets no answer: nothing here is for another uid. */
+    if (guest == NULL || tdi_channel_check_peer(fd, &pid, NULL) != TD_OK) {
+        close(fd);
+        return;
+    }
+    guest->source = (tdi_source){TDI_SOURCE_GUEST, guest};
+    guest->fd = fd;
+    guest->deadline_ns = tdi_now_ns() + HELLO_NS_MAX;
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = &guest->source};
+    if (epoll_ctl(bridge->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
+        forget(guest);
+}
+
+void tdi_admit_waiting(tdi_bridge *bridge)
+{
+    for (int i = 0; i < TDI_GUESTS_MAX; i++) {
+        const int fd = accept4(bridge->listener_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0)
+            return; /* EAGAIN; or out of fds, and the queue keeps them */
+        admit(bridge, fd);
+    }
+}
+
+void tdi_guests_expire(tdi_bridge *bridge, uint64_t now_ns)
+{
+    for (int i = 0; i < TDI_GUESTS_MAX; i++)
+        if (bridge->guests[i].fd >= 0 && bridge->guests[i].deadline_ns <= now_ns)
+            forget(&bridge->guests[i]);
+}
+
+static void refuse(tdi_bridge *bridge, tdi_guest *guest, td_status status, const tdi_error *why)
+{
+    uint8_t message[1024];
+    size_t bytes;
+    const char *build_id =
+        bridge->options.build_id != NULL ? bridge->options.build_id : tdi_build_id();
+    const tdi_welcome welcome = {
+        .protocol = TDI_PROTOCOL,
+        .status = (uint16_t)(status == TD_BUSY ? TD_BUSY : TD_FAILED),
+        .monotonic_ns = tdi_now_ns(),
+        .version = view(tdi_version()),
+        .build_id = view(build_id),
+        .text = view(why->text),
+    };
+    if (tdi_welcome_encode(&welcome, message, sizeof message, &bytes) == TD_OK)
+        tdi_channel_send(guest->fd, message, bytes, NULL, 0, NULL); /* or its end says it */
+    forget(guest);
+}
+
+static td_status judge(const tdi_bridge *bridge, const tdi_hello *hello, tdi_error *error)
+{
+    const char *ours = bridge->options.build_id != NULL ? bridge->options.build_id : tdi_build_id();
+    if (hello->protocol_min > TDI_PROTOCOL || hello->protocol_max < TDI_PROTOCOL)
+        return tdi_fail(error, TD_ERR_REFUSED,
+                        "protocol %u to %u is spoken there, %d here: install one version on both "
+                        "sides",
+                        hello->protocol_min, hello->protocol_max, TDI_PROTOCOL);
+    if (hello->features_required != 0)
+        return tdi_fail(error, TD_ERR_REFUSED, "features 0x%llx are required, none is known",
+                        (unsigned long long)hello->features_required);
+    if (hello->build_id.bytes != strlen(ours) ||
+        memcmp(hello->build_id.data, ours, hello->build_id.bytes) != 0)
+        return tdi_fail(error, TD_ERR_REFUSED,
+                        "this bridge is build %s, the peer is build %.*s: stop the bridge (pid %d) "
+                        "or rebuild",
+                        ours, (int)(hello->build_id.bytes > 64 ? 64 : hello->build_id.bytes),
+                        hello->build_id.data, (int)getpid());
+    if (hello->role != TDI_ROLE_ORCHESTRATOR)
+        return tdi_fail(error, TD_ERR_REFUSED, "role %u: this build takes orchestrators only",
+                        hello->role);
+    return TD_OK;
+}
+
+static td_status welcome(tdi_bridge *bridge, tdi_session *session, const int *fds, tdi_error *error)
+{
+    static uint8_t message[TDI_MESSAGE_BYTES_MAX], table[TDI_MESSAGE_BYTES_MAX - 2048];
+    size_t bytes, table_bytes;
+    const char *ours = bridge->options.build_id != NULL ? bridge->options.build_id : tdi_build_id();
+    td_status status = tdi_registry_encode(&bridge->registry, table, sizeof table, &table_bytes);
+    if (status != TD_OK)
+        return tdi_fail(error, status, "the action table does not fit into WELCOME");
+    const tdi_welcome words = {
+        .protocol = TDI_PROTOCOL,
+        .status = TD_OK,
+        .session = session->id,
+        .monotonic_ns = tdi_now_ns(),
+        .ring_bytes = session->share.ring_bytes,
+        .slots = session->slots,
+        .reply_bytes_reserved = TDI_REPLY_BYTES_RESERVED,
+        .bytes_quota = TDI_BYTES_QUOTA,
+        .body_bytes_max = TDI_BODY_BYTES_MAX,
+        .version = view(tdi_version()),
+        .build_id = view(ours),
+        .actions_total = bridge->registry.total,
+        .actions = {table, table_bytes},
+    };
+    status = tdi_welcome_encode(&words, message, sizeof message, &bytes);
+    if (status != TD_OK)
+        return tdi_fail(error, status, "WELCOME does not fit into a message");
+    return tdi_channel_send(session->socket_fd, message, bytes, fds, TDI_CHANNEL_FDS, error);
+}
+
+void tdi_guest_speaks(tdi_bridge *bridge, tdi_guest *guest)
+{
+    uint8_t message[HELLO_BYTES_MAX];
+    size_t bytes;
+    tdi_hello hello;
+    tdi_error error = {""};
+    int64_t pid;
+    td_status status =
+        tdi_channel_receive(guest->fd, message, sizeof message, &bytes, NULL, NULL, &error);
+    if (status == TD_ERR_AGAIN)
+        return;
+    if (status == TD_ERR_CLOSED || status == TD_ERR_SYSTEM) {
+        forget(guest);
+        return;
+    }
+    if (status == TD_OK)
+        status = tdi_hello_decode(message, bytes, &hello, &error);
+    if (status == TD_OK)
+        status = judge(bridge, &hello, &error);
+    if (status == TD_OK)
+        status = tdi_channel_check_peer(guest->fd, &pid, &error);
+    if (status != TD_OK) {
+        refuse(bridge, guest, status, &error);
+        return;
+    }
+    tdi_session *session;
+    int fds[TDI_CHANNEL_FDS];
+    /* The session watches the same fd under another name. */
+    epoll_ctl(bridge->epoll_fd, EPOLL_CTL_DEL, guest->fd, NULL);
+    status = tdi_session_create(bridge, guest->fd, pid, &hello, &session, fds, &error);
+    if (status != TD_OK) {
+        refuse(bridge, guest, status, &error);
+        return;
+    }
+    guest->fd = -1;
+    status = welcome(bridge, session, fds, &error);
+    tdi_close_all(fds, TDI_CHANNEL_FDS); /* the peer has them, or is gone */
+    if (status != TD_OK)
+        tdi_session_end(session, error.text);
+}

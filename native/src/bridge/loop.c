@@ -1,0 +1,266 @@
+/* loop.c - the bridge's one loop: rounds over the sessions, then sleep, until it should leave. */
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "bridge/bridge.h"
+#include "wire/channel.h"
+
+#define RESCUE_MS      1000
+#define SWEEP_MS       10
+#define LOG_WINDOW_NS  TDI_NS_PER_S
+#define WORKERS_END_NS TDI_NS_PER_S
+/* A busy bridge looks at sockets and signals once in so many rounds. */
+#define ROUNDS_A_LOOK 32
+
+static int must_stop_waiting(const tdi_job *job, void *context)
+{
+    (void)context;
+    const tdi_run *run = (const tdi_run *)((const uint8_t *)job - offsetof(tdi_run, job));
+    return tdi_run_wish(run) != TD_OK;
+}
+
+static uint32_t finish_jobs(tdi_job *job, bool never_ran)
+{
+    uint32_t finished = 0;
+    while (job != NULL) {
+        tdi_run *run = (tdi_run *)((uint8_t *)job - offsetof(tdi_run, job));
+        tdi_session *session = run->session;
+        job = job->next;
+        if (never_ran)
+            run->status = tdi_run_wish(run);
+        session->running--;
+        tdi_answer_run(run);
+        if (!session->ended)
+            tdi_answers_show(session);
+        finished++;
+    }
+    return finished;
+}
+
+/* Calls that wait for a thread, and are cancelled, late, or orphaned. */
+static void sweep(tdi_bridge *bridge)
+{
+    finish_jobs(tdi_pool_sweep(bridge->pool, must_stop_waiting, NULL), true);
+}
+
+static uint32_t round_of_all(tdi_bridge *bridge)
+{
+    uint32_t work = finish_jobs(tdi_pool_take(bridge->pool), false);
+    for (uint32_t i = 0; i < TDI_SESSIONS_MAX; i++) {
+        tdi_session *session = bridge->sessions[i];
+        if (session == NULL || session->ended)
+            continue;
+        const bool waited = session->waiting_first != NULL;
+        if (tdi_answers_pump(session))
+            work += tdi_session_round(session) + waited;
+        if (waited && !session->ended)
+            tdi_answers_show(session);
+    }
+    return work;
+}
+
+/* Show every ticket, then look once more. Returns 1 when there is something to do after all. */
+static int arm_all(tdi_bridge *bridge)
+{
+    int work = 0;
+    for (uint32_t i = 0; i < TDI_SESSIONS_MAX; i++) {
+        tdi_session *session = bridge->sessions[i];
+        if (session == NULL || session->ended)
+            continue;
+        if (session->waiting_first != NULL) {
+            tdi_bell_arm(&session->space);
+            work |= tdi_answers_pump(session);
+            tdi_answers_show(session);
+        } else {
+            tdi_bell_arm(&session->sleep);
+            work |= tdi_ring_waiting(&session->rx);
+        }
+    }
+    return work;
+}
+
+static void disarm_all(tdi_bridge *bridge)
+{
+    for (uint32_t i = 0; i < TDI_SESSIONS_MAX; i++) {
+        tdi_session *session = bridge->sessions[i];
+        if (session == NULL || session->ended)
+            continue;
+        tdi_bell_disarm(&session->space);
+        tdi_bell_disarm(&session->sleep);
+    }
+}
+
+/* Nobody rang, yet a frame is there: that is the bug which the timed look exists for. */
+static void count_rescues(tdi_bridge *bridge)
+{
+    for (uint32_t i = 0; i < TDI_SESSIONS_MAX; i++) {
+        tdi_session *session = bridge->sessions[i];
+        if (session != NULL && !session->ended && session->waiting_first == NULL)
+            session->counters.rescues += (uint64_t)tdi_ring_waiting(&session->rx);
+    }
+}
+
+static void parent_speaks(tdi_bridge *bridge)
+{
+    char bytes[64];
+    const ssize_t got = read(bridge->options.spawned_by_fd, bytes, sizeof bytes);
+    if (got > 0)
+        return;
+    bridge->parent_gone = true;
+    epoll_ctl(bridge->epoll_fd, EPOLL_CTL_DEL, bridge->options.spawned_by_fd, NULL);
+}
+
+static void signal_came(tdi_bridge *bridge)
+{
+    struct signalfd_siginfo about;
+    while (read(bridge->signal_fd, &about, sizeof about) == (ssize_t)sizeof about)
+        bridge->stopping = true;
+}
+
+static void handle_event(tdi_bridge *bridge, const tdi_source *source)
+{
+    switch (source->kind) {
+    case TDI_SOURCE_LISTENER:
+        tdi_admit_waiting(bridge);
+        break;
+    case TDI_SOURCE_GUEST: {
+        tdi_guest *guest = source->owner;
+        if (guest->fd >= 0)
+            tdi_guest_speaks(bridge, guest);
+        break;
+    }
+    case TDI_SOURCE_SOCKET: {
+        tdi_session *session = source->owner;
+        if (!session->ended)
+            tdi_session_hears(session);
+        break;
+    }
+    case TDI_SOURCE_BELL: {
+        tdi_session *session = source->owner;
+        if (!session->ended)
+            session->counters.doorbells_taken += (uint64_t)tdi_bell_drain(session->bell_in_fd);
+        break;
+    }
+    case TDI_SOURCE_POOL: /* the next round takes what finished */
+        break;
+    case TDI_SOURCE_PARENT:
+        parent_speaks(bridge);
+        break;
+    case TDI_SOURCE_SIGNAL:
+        signal_came(bridge);
+        break;
+    }
+}
+
+/* Returns how many events there were. Sessions that end here are freed by the next reap, never
+ * between two events of one batch. */
+static int look(tdi_bridge *bridge, int timeout_ms)
+{
+    struct epoll_event events[64];
+    const int total = epoll_wait(bridge->epoll_fd, events, 64, timeout_ms);
+    for (int i = 0; i < total; i++)
+        handle_event(bridge, events[i].data.ptr);
+    return total;
+}
+
+static int guests_total(const tdi_bridge *bridge)
+{
+    int total = 0;
+    for (int i = 0; i < TDI_GUESTS_MAX; i++)
+        total += bridge->guests[i].fd >= 0;
+    return total;
+}
+
+/* A bridge started by hand stays. One that was spawned leaves with its spawner, or a while after
+ * its last session; while anybody is connected it stays in any case. */
+static bool should_leave(tdi_bridge *bridge, uint64_t now_ns)
+{
+    if (bridge->stopping)
+        return true;
+    if (bridge->options.spawned_by_fd < 0 || bridge->sessions_total > 0)
+        return false;
+    if (bridge->parent_gone)
+        return true;
+    return bridge->had_session && guests_total(bridge) == 0 &&
+           now_ns - bridge->alone_since_ns >= bridge->options.linger_ns;
+}
+
+static int sleep_ms(tdi_bridge *bridge, uint64_t now_ns)
+{
+    if (tdi_pool_queued(bridge->pool) > 0)
+        return SWEEP_MS;
+    if (bridge->sessions_total == 0 && bridge->options.spawned_by_fd >= 0 && bridge->had_session) {
+        const uint64_t left_at = bridge->alone_since_ns + bridge->options.linger_ns;
+        const uint64_t left_ms = left_at > now_ns ? (left_at - now_ns) / TDI_NS_PER_MS + 1 : 0;
+        return left_ms < RESCUE_MS ? (int)left_ms : RESCUE_MS;
+    }
+    return bridge->sessions_total > 0 || guests_total(bridge) > 0 ? RESCUE_MS : -1;
+}
+
+static void housekeeping(tdi_bridge *bridge, uint64_t now_ns)
+{
+    tdi_guests_expire(bridge, now_ns);
+    if (tdi_pool_queued(bridge->pool) > 0)
+        sweep(bridge);
+    if (now_ns - bridge->log_window_ns >= LOG_WINDOW_NS) {
+        bridge->log_window_ns = now_ns;
+        atomic_store_explicit(&bridge->log_lines, 0, memory_order_relaxed);
+    }
+    tdi_sessions_reap(bridge);
+}
+
+static int stop(tdi_bridge *bridge)
+{
+    for (uint32_t i = 0; i < TDI_SESSIONS_MAX; i++)
+        if (bridge->sessions[i] != NULL)
+            tdi_session_end(bridge->sessions[i], "the bridge was told to stop");
+    const uint64_t deadline_ns = tdi_now_ns() + WORKERS_END_NS;
+    sweep(bridge); /* all of them: their sessions have ended */
+    while (bridge->sessions_total > 0 && tdi_now_ns() < deadline_ns) {
+        finish_jobs(tdi_pool_take(bridge->pool), false);
+        tdi_sessions_reap(bridge);
+        if (bridge->sessions_total > 0)
+            look(bridge, 1);
+    }
+    return bridge->sessions_total == 0 && tdi_pool_destroy(bridge->pool, deadline_ns) == TD_OK;
+}
+
+int tdi_bridge_serve(tdi_bridge *bridge)
+{
+    uint64_t idle_since_ns = 0;
+    uint32_t rounds = 0;
+    for (;;) {
+        if (round_of_all(bridge) > 0) {
+            idle_since_ns = 0;
+            if (++rounds % ROUNDS_A_LOOK == 0) {
+                look(bridge, 0);
+                housekeeping(bridge, tdi_now_ns());
+                if (bridge->stopping)
+                    break;
+            }
+            continue;
+        }
+        uint64_t now_ns = tdi_now_ns();
+        if (idle_since_ns == 0)
+            idle_since_ns = now_ns;
+        if (now_ns - idle_since_ns < bridge->options.spin_ns && bridge->sessions_total > 0) {
+            tdi_relax();
+            continue;
+        }
+        housekeeping(bridge, now_ns);
+        if (should_leave(bridge, now_ns))
+            break;
+        const int work = arm_all(bridge);
+        if (look(bridge, work ? 0 : sleep_ms(bridge, now_ns)) == 0 && !work)
+            count_rescues(bridge);
+        disarm_all(bridge);
+        housekeeping(bridge, tdi_now_ns());
+        idle_since_ns = 0;
+        if (should_leave(bridge, tdi_now_ns()))
+            break;
+    }
+    return stop(bridge);
+}

@@ -1,0 +1,184 @@
+/* session.c - a session's memory, doorbells and end. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "bridge/bridge.h"
+#include "wire/channel.h"
+
+static td_status make_rings(tdi_session *session, uint64_t ring_bytes, int *memfds,
+                            tdi_error *error)
+{
+    td_status status = tdi_region_create(TDI_REGION_DOWN, ring_bytes, session->slots, &memfds[0],
+                                         &session->down, error);
+    if (status == TD_OK)
+        status = tdi_region_create(TDI_REGION_UP, ring_bytes, session->slots, &memfds[1],
+                                   &session->up, error);
+    if (status != TD_OK)
+        return status;
+    tdi_control *ours = session->down.control, *theirs = session->up.control;
+    tdi_ring_tx_init(&session->tx, session->down.data, ring_bytes, &ours->tail, &theirs->head);
+    tdi_ring_rx_init(&session->rx, session->up.data, ring_bytes, &theirs->tail, &ours->head);
+    session->frames_rope.ticket = &theirs->sleep_ticket;
+    session->space_rope.ticket = &theirs->space_ticket;
+    session->sleep.shared = &ours->sleep_ticket;
+    session->space.shared = &ours->space_ticket;
+    return TD_OK;
+}
+
+/* Two pipes: ours is ends[0] of the first and ends[1] of the second; the peer gets the rest. */
+static td_status make_bells(tdi_session *session, int *peer_ends, tdi_error *error)
+{
+    int to_peer[2], to_us[2];
+    if (pipe2(to_peer, O_CLOEXEC | O_NONBLOCK) != 0)
+        return tdi_fail(error, TD_ERR_SYSTEM, "pipe: %s", strerror(errno));
+    session->bell_out_fd = to_peer[1];
+    peer_ends[0] = to_peer[0];
+    if (pipe2(to_us, O_CLOEXEC | O_NONBLOCK) != 0)
+        return tdi_fail(error, TD_ERR_SYSTEM, "pipe: %s", strerror(errno));
+    session->bell_in_fd = to_us[0];
+    peer_ends[1] = to_us[1];
+    return TD_OK;
+}
+
+static td_status watch(tdi_bridge *bridge, int fd, tdi_source *source, tdi_error *error)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = source};
+    if (epoll_ctl(bridge->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
+        return tdi_fail(error, TD_ERR_SYSTEM, "epoll: %s", strerror(errno));
+    return TD_OK;
+}
+
+static void free_session(tdi_session *session)
+{
+    tdi_close_all(&session->socket_fd, 1);
+    tdi_close_all(&session->bell_in_fd, 1);
+    tdi_close_all(&session->bell_out_fd, 1);
+    tdi_answers_drop(session);
+    tdi_region_unmap(&session->down);
+    tdi_region_unmap(&session->up);
+    free(session->inbound.body);
+    free(session->slot_busy);
+    free(session);
+}
+
+td_status tdi_session_create(tdi_bridge *bridge, int socket_fd, int64_t pid, const tdi_hello *hello,
+                             tdi_session **out, int *fds, tdi_error *error)
+{
+    uint32_t place = 0;
+    while (place < TDI_SESSIONS_MAX && bridge->sessions[place] != NULL)
+        place++;
+    if (place == TDI_SESSIONS_MAX)
+        return tdi_fail(error, TD_BUSY, "all %d sessions are taken", TDI_SESSIONS_MAX);
+    tdi_session *session = calloc(1, sizeof *session);
+    if (session == NULL)
+        return tdi_fail(error, TD_ERR_MEMORY, "no memory for a session");
+    session->bridge = bridge;
+    session->socket_fd = session->bell_in_fd = session->bell_out_fd = -1;
+    session->socket_source = (tdi_source){TDI_SOURCE_SOCKET, session};
+    session->bell_source = (tdi_source){TDI_SOURCE_BELL, session};
+    session->role = hello->role;
+    session->pid = pid;
+    memcpy(session->name, hello->name.data, hello->name.bytes);
+    session->slots = TDI_SLOTS_ORCHESTRATOR;
+    for (int i = 0; i < TDI_CHANNEL_FDS; i++)
+        fds[i] = -1;
+    td_status status =
+        tdi_budget_take(&bridge->budget, hello->role == TDI_ROLE_AGENT, &session->share, error);
+    if (status != TD_OK) {
+        free_session(session);
+        return status;
+    }
+    session->slot_busy = calloc(session->slots, 1);
+    if (session->slot_busy == NULL)
+        status = tdi_fail(error, TD_ERR_MEMORY, "no memory for %u slots", session->slots);
+    if (status == TD_OK)
+        status = make_rings(session, session->share.ring_bytes, fds, error);
+    if (status == TD_OK)
+        status = make_bells(session, fds + 2, error);
+    if (status == TD_OK)
+        status = watch(bridge, session->bell_in_fd, &session->bell_source, error);
+    if (status == TD_OK)
+        status = watch(bridge, socket_fd, &session->socket_source, error);
+    if (status != TD_OK) {
+        tdi_close_all(fds, TDI_CHANNEL_FDS);
+        tdi_budget_give(&bridge->budget, &session->share);
+        free_session(session);
+        return status;
+    }
+    session->socket_fd = socket_fd;
+    session->id = ++bridge->session_id_last;
+    bridge->sessions[place] = session;
+    bridge->sessions_total++;
+    bridge->had_session = true;
+    *out = session;
+    return TD_OK;
+}
+
+void tdi_session_end(tdi_session *session, const char *why)
+{
+    if (atomic_load_explicit(&session->ended, memory_order_relaxed))
+        return;
+    /* release: pairs with tdi_run_wish(); running calls learn it at their next look. */
+    atomic_store_explicit(&session->ended, true, memory_order_release);
+    if (why != NULL) {
+        uint8_t message[512];
+        const size_t bytes = tdi_goodbye_encode(why, message, sizeof message);
+        /* A peer that cannot be told will see the socket's end. */
+        tdi_channel_send(session->socket_fd, message, bytes, NULL, 0, NULL);
+    }
+    /* Closing takes them out of epoll, too. The rings stay mapped while calls run. */
+    tdi_close_all(&session->socket_fd, 1);
+    tdi_close_all(&session->bell_in_fd, 1);
+    tdi_close_all(&session->bell_out_fd, 1);
+}
+
+void tdi_sessions_reap(tdi_bridge *bridge)
+{
+    for (uint32_t i = 0; i < TDI_SESSIONS_MAX; i++) {
+        tdi_session *session = bridge->sessions[i];
+        if (session == NULL || !session->ended || session->running > 0)
+            continue;
+        bridge->sessions[i] = NULL;
+        bridge->sessions_total--;
+        if (bridge->sessions_total == 0)
+            bridge->alone_since_ns = tdi_now_ns();
+        tdi_budget_give(&bridge->budget, &session->share);
+        free_session(session);
+    }
+}
+
+void tdi_session_hears(tdi_session *session)
+{
+    uint8_t message[64];
+    size_t bytes;
+    const td_status status =
+        tdi_channel_receive(session->socket_fd, message, sizeof message, &bytes, NULL, NULL, NULL);
+    if (status == TD_ERR_AGAIN)
+        return;
+    if (status == TD_OK || status == TD_TOO_LARGE)
+        tdi_session_end(session, "a message after HELLO: nothing more was expected");
+    else
+        tdi_session_end(session, NULL);
+}
+
+td_status tdi_session_charge(tdi_session *session, uint64_t bytes)
+{
+    /* relaxed: a counter; nothing is read on its strength. */
+    uint64_t used = atomic_load_explicit(&session->bytes_used, memory_order_relaxed);
+    do {
+        if (bytes > TDI_BYTES_QUOTA - used)
+            return TD_BUSY;
+    } while (!atomic_compare_exchange_weak_explicit(&session->bytes_used, &used, used + bytes,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return TD_OK;
+}
+
+void tdi_session_refund(tdi_session *session, uint64_t bytes)
+{
+    atomic_fetch_sub_explicit(&session->bytes_used, bytes, memory_order_relaxed);
+}

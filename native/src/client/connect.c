@@ -1,0 +1,222 @@
+/* connect.c - the client's way in (socket, credentials, HELLO, WELCOME, mappings) and out. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "client/client_state.h"
+#include "wire/channel.h"
+#include "wire/handshake.h"
+
+static _Thread_local tdi_error last_failure;
+
+static td_view text_view(const char *text)
+{
+    return (td_view){(const uint8_t *)text, text != NULL ? strlen(text) : 0};
+}
+
+static td_status say_hello(tdi_client *client, const tdi_client_options *options)
+{
+    uint8_t message[1024];
+    size_t bytes;
+    const tdi_hello hello = {
+        .protocol_min = TDI_PROTOCOL,
+        .protocol_max = TDI_PROTOCOL,
+        .role = TDI_ROLE_ORCHESTRATOR,
+        .monotonic_ns = tdi_now_ns(),
+        .name = text_view(options->name),
+        .build_id = text_view(options->build_id != NULL ? options->build_id : tdi_build_id()),
+    };
+    if (hello.name.bytes > TDI_NAME_BYTES_MAX || hello.build_id.bytes > 128 ||
+        tdi_hello_encode(&hello, message, sizeof message, &bytes) != TD_OK)
+        return tdi_fail(&client->error, TD_ERR_ARGUMENT,
+                        "name or build id is longer than 128 bytes");
+    return tdi_channel_send(client->socket_fd, message, bytes, NULL, 0, &client->error);
+}
+
+static td_status keep_actions(tdi_client *client, const tdi_welcome *welcome)
+{
+    const size_t text_max = welcome->actions.bytes + 3u * welcome->actions_total + 1;
+    client->actions = calloc(welcome->actions_total + 1u, sizeof *client->actions);
+    client->action_text = malloc(text_max);
+    if (client->actions == NULL || client->action_text == NULL)
+        return tdi_fail(&client->error, TD_ERR_MEMORY, "no memory for the action table");
+    char *to = client->action_text;
+    size_t at = 0;
+    for (uint32_t i = 0; i < welcome->actions_total; i++) {
+        tdi_action_row row;
+        if (tdi_action_next(welcome->actions, &at, &row) != TD_OK)
+            return tdi_fail(&client->error, TD_CORRUPT, "malformed WELCOME: action %u", i);
+        tdi_client_action *action = &client->actions[i];
+        const td_view from[3] = {row.agent, row.name, row.version};
+        const char **into[3] = {&action->agent, &action->name, &action->version};
+        for (int k = 0; k < 3; k++) {
+            memcpy(to, from[k].data, from[k].bytes);
+            to[from[k].bytes] = '\0';
+            *into[k] = to;
+            to += from[k].bytes + 1;
+        }
+        action->id = row.id;
+        action->effects = row.effects;
+        action->runs = row.runs;
+        action->deterministic = row.deterministic;
+    }
+    if (at != welcome->actions.bytes)
+        return tdi_fail(&client->error, TD_CORRUPT, "malformed WELCOME: bytes after the actions");
+    client->actions_total = welcome->actions_total;
+    return TD_OK;
+}
+
+static td_status map_rings(tdi_client *client, const tdi_welcome *welcome, const int *fds)
+{
+    td_status status = tdi_region_attach(TDI_REGION_DOWN, fds[0], welcome->ring_bytes,
+                                         welcome->slots, &client->down, &client->error);
+    if (status == TD_OK)
+        status = tdi_region_attach(TDI_REGION_UP, fds[1], welcome->ring_bytes, welcome->slots,
+                                   &client->up, &client->error);
+    if (status != TD_OK)
+        return status;
+    tdi_control *theirs = client->down.control, *ours = client->up.control;
+    tdi_ring_tx_init(&client->tx, client->up.data, welcome->ring_bytes, &ours->tail, &theirs->head);
+    tdi_ring_rx_init(&client->rx, client->down.data, welcome->ring_bytes, &theirs->tail,
+                     &ours->head);
+    client->frames_rope.ticket = &theirs->sleep_ticket;
+    client->space_rope.ticket = &theirs->space_ticket;
+    client->sleep.shared = &ours->sleep_ticket;
+    client->space.shared = &ours->space_ticket;
+    return TD_OK;
+}
+
+static td_status take_memory(tdi_client *client, const tdi_welcome *welcome)
+{
+    client->slots_total = welcome->slots;
+    client->slots = calloc(welcome->slots, sizeof *client->slots);
+    client->free_slots = calloc(welcome->slots, sizeof *client->free_slots);
+    client->scratch = malloc(tdi_ring_span_max(welcome->ring_bytes));
+    if (client->slots == NULL || client->free_slots == NULL || client->scratch == NULL)
+        return tdi_fail(&client->error, TD_ERR_MEMORY, "no memory for %u slots", welcome->slots);
+    /* The lowest slot on top: a quiet session stays on few cache lines. */
+    for (uint32_t slot = 0; slot < welcome->slots; slot++)
+        client->free_slots[slot] = welcome->slots - 1 - slot;
+    client->free_total = welcome->slots;
+    client->stats.slots = welcome->slots;
+    client->bytes_quota = welcome->bytes_quota;
+    client->body_bytes_max = welcome->body_bytes_max;
+    client->reply_bytes_reserved = welcome->reply_bytes_reserved;
+    client->session = welcome->session;
+    return TD_OK;
+}
+
+static td_status read_welcome(tdi_client *client, uint64_t deadline_ns, uint8_t *message, int *fds)
+{
+    size_t bytes, fds_total = 0;
+    tdi_welcome welcome;
+    td_status status = tdi_channel_wait(client->socket_fd, deadline_ns, &client->error);
+    if (status == TD_OK)
+        status = tdi_channel_receive(client->socket_fd, message, TDI_MESSAGE_BYTES_MAX, &bytes, fds,
+                                     &fds_total, &client->error);
+    if (status == TD_OK)
+        status = tdi_welcome_decode(message, bytes, &welcome, &client->error);
+    if (status != TD_OK)
+        return status;
+    if (welcome.status != TD_OK)
+        return tdi_fail(&client->error, welcome.status == TD_BUSY ? TD_BUSY : TD_ERR_REFUSED,
+                        "the bridge refused: %.*s", (int)welcome.text.bytes, welcome.text.data);
+    if (welcome.protocol != TDI_PROTOCOL || fds_total != TDI_CHANNEL_FDS)
+        return tdi_fail(&client->error, TD_CORRUPT, "WELCOME with protocol %u and %zu fds",
+                        welcome.protocol, fds_total);
+    status = map_rings(client, &welcome, fds);
+    if (status == TD_OK)
+        status = take_memory(client, &welcome);
+    if (status == TD_OK)
+        status = keep_actions(client, &welcome);
+    if (status == TD_OK) {
+        client->bell_in_fd = fds[2];
+        client->bell_out_fd = fds[3];
+        fds[2] = fds[3] = -1;
+    }
+    return status;
+}
+
+td_status tdi_client_connect(const tdi_client_options *options, tdi_client **out)
+{
+    tdi_client *client = calloc(1, sizeof *client);
+    uint8_t *message = malloc(TDI_MESSAGE_BYTES_MAX);
+    int fds[TDI_CHANNEL_FDS] = {-1, -1, -1, -1};
+    if (client == NULL || message == NULL) {
+        free(client);
+        free(message);
+        return tdi_fail(&last_failure, TD_ERR_MEMORY, "no memory for a client");
+    }
+    client->socket_fd = client->bell_in_fd = client->bell_out_fd = -1;
+    client->spin_ns = options->spin_ns;
+    const uint64_t deadline_ns = tdi_now_ns() + options->timeout_ns;
+    td_status status =
+        tdi_channel_connect(options->socket_path, deadline_ns, &client->socket_fd, &client->error);
+    /* Before a byte is sent: the bridge must be ours as much as we must be its. */
+    if (status == TD_OK)
+        status = tdi_channel_check_peer(client->socket_fd, &client->bridge_pid, &client->error);
+    if (status == TD_OK)
+        status = say_hello(client, options);
+    if (status == TD_OK)
+        status = read_welcome(client, deadline_ns, message, fds);
+    free(message);
+    tdi_close_all(fds, TDI_CHANNEL_FDS); /* mappings outlive their fds */
+    if (status != TD_OK) {
+        last_failure = client->error;
+        tdi_client_close(client);
+        return status;
+    }
+    *out = client;
+    return TD_OK;
+}
+
+void tdi_client_close(tdi_client *client)
+{
+    if (client == NULL)
+        return;
+    tdi_close_all(&client->socket_fd, 1);
+    tdi_close_all(&client->bell_in_fd, 1);
+    tdi_close_all(&client->bell_out_fd, 1);
+    tdi_region_unmap(&client->down);
+    tdi_region_unmap(&client->up);
+    free(client->slots);
+    free(client->free_slots);
+    free(client->scratch);
+    free(client->outbound.body);
+    free(client->inbound.body);
+    free(client->actions);
+    free(client->action_text);
+    free(client);
+}
+
+const char *tdi_client_error(const tdi_client *client)
+{
+    return client != NULL ? client->error.text : last_failure.text;
+}
+
+size_t tdi_client_actions(const tdi_client *client, const tdi_client_action **out)
+{
+    *out = client->actions;
+    return client->actions_total;
+}
+
+uint64_t tdi_client_bridge_pid(const tdi_client *client)
+{
+    return (uint64_t)client->bridge_pid;
+}
+
+int tdi_client_fd(const tdi_client *client)
+{
+    return client->bell_in_fd;
+}
+
+int tdi_client_socket_fd(const tdi_client *client)
+{
+    return client->socket_fd;
+}
+
+void tdi_client_stats_read(const tdi_client *client, tdi_client_stats *out)
+{
+    *out = client->stats;
+}

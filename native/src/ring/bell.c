@@ -1,0 +1,47 @@
+#include "ring/bell.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+int tdi_bell_ring(tdi_bell_rope *rope, int write_fd)
+{
+    /* seq_cst: after the seq_cst store of the cursor, before which it must not move. */
+    const uint32_t ticket = atomic_load_explicit(rope->ticket, memory_order_seq_cst);
+    if ((ticket & 1) == 0 || ticket == rope->rung)
+        return 0;
+    rope->rung = ticket;
+    ssize_t written;
+    do
+        written = write(write_fd, "", 1);
+    while (written < 0 && errno == EINTR);
+    return 1; /* EAGAIN: full, so readable. EPIPE: dead, and the socket tells. */
+}
+
+void tdi_bell_arm(tdi_bell_ticket *ticket)
+{
+    ticket->value += ticket->value & 1 ? 2 : 1;
+    /* seq_cst: before the load of the cursor in tdi_ring_waiting(). */
+    atomic_store_explicit(ticket->shared, ticket->value, memory_order_seq_cst);
+}
+
+void tdi_bell_disarm(tdi_bell_ticket *ticket)
+{
+    if ((ticket->value & 1) == 0)
+        return;
+    ticket->value++;
+    /* relaxed: a waker that still sees the odd ticket only writes a byte too many. */
+    atomic_store_explicit(ticket->shared, ticket->value, memory_order_relaxed);
+}
+
+int tdi_bell_drain(int read_fd)
+{
+    char bytes[256];
+    int total = 0;
+    for (;;) {
+        const ssize_t got = read(read_fd, bytes, sizeof bytes);
+        if (got > 0)
+            total += (int)got;
+        if (got < (ssize_t)sizeof bytes && !(got < 0 && errno == EINTR))
+            return total;
+    }
+}
