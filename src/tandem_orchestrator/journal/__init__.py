@@ -6,10 +6,13 @@ tickets that say when a write is durable, records as they were written, and one 
 
 Others may use: ``Journal`` and what it speaks of (``Ticket``, ``Record``, ``RunRow``, ``Control``,
 ``Owner``, ``KeyUse``, ``JournalHealth``), the refusals ``KeyTaken``, ``OwnerChanged``,
-``CompletionTaken``, ``request_digest``, ``MemoryJournal``.
+``CompletionTaken``, ``request_digest``, ``MemoryJournal`` and ``sqlite_journal``.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tandem_orchestrator.journal.journal import (
     DURABILITIES,
@@ -27,7 +30,11 @@ from tandem_orchestrator.journal.journal import (
     Ticket,
     request_digest,
 )
-from tandem_orchestrator.journal.memory import MemoryJournal, MemoryStore
+from tandem_orchestrator.journal.memory import MemoryJournal
+from tandem_orchestrator.journal.memory_store import MemoryStore
+
+if TYPE_CHECKING:
+    from tandem_orchestrator.journal.sqlite import SqliteJournal
 
 __all__ = [
     "DURABILITIES",
@@ -46,4 +53,15 @@ __all__ = [
     "RunRow",
     "Ticket",
     "request_digest",
+    "sqlite_journal",
 ]
+
+
+def sqlite_journal(path: Path, *, bounds: Bounds | None = None) -> SqliteJournal:
+    """Make the journal in the SQLite file ``path``; nothing is touched before ``open``.
+
+    SQLite is loaded here and not at import, which keeps ``import tandem_orchestrator`` quick.
+    """
+    from tandem_orchestrator.journal.sqlite import SqliteJournal
+
+    return SqliteJournal(path, bounds=bounds)

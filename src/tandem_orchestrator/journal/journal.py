@@ -158,6 +158,11 @@ class Control:
     answer: str | None = None
     """What the owner said when it took the wish up; None until then."""
 
+    def asks_the_same_as(self, other: Control) -> bool:
+        """Tell whether both ask for the same thing, whoever asks and whenever."""
+        mine = (self.run_id, self.kind, dict(self.body))
+        return mine == (other.run_id, other.kind, dict(other.body))
+
 
 @dataclass(frozen=True, slots=True)
 class Owner:

@@ -58,7 +58,7 @@ def ended(step: str, attempt: int = 1, **changes: object) -> AttemptEnded:
     return AttemptEnded(step=step, attempt=attempt, **(fields | changes))
 
 
-@pytest.fixture(params=["memory"])
+@pytest.fixture(params=["memory", "sqlite"])
 def make(request: pytest.FixtureRequest, tmp_path) -> Make:
     """A maker of journals that share one store, as several processes would."""
     if request.param == "memory":

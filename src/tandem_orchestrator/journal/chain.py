@@ -1,0 +1,42 @@
+"""The hash chain of a run: each record's link covers the record and the link before it.
+
+A changed, missing, added or reordered record breaks every link after it, and the run's row keeps
+the last link, so that records cut off at the end are noticed too. There is no secret in it: it
+finds damage and careless edits, and a forger who recomputes the chain has to replace every link.
+Cost: one BLAKE2b of about 100 bytes and the body, some 1 µs for a usual event.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+RECORD_VERSION = 1
+"""Version of what a link covers and of how a body is encoded."""
+
+LINK_BYTES = 32
+"""Bytes of one link."""
+
+_head = msgspec.msgpack.Encoder()
+
+
+def first_link(run_id: str) -> bytes:
+    """Give the link that stands before the first record of a run."""
+    return hashlib.blake2b(run_id.encode(), digest_size=LINK_BYTES, person=b"tandem run").digest()
+
+
+def next_link(
+    previous: bytes,
+    seq: int,
+    version: int,
+    kind: str,
+    unit: str | None,
+    attempt: int | None,
+    at_ns: int,
+    body: bytes,
+) -> bytes:
+    """Compute the link of a record from the one before it, its columns and its body."""
+    # The head is one MessagePack array: it says its own length, so that fields cannot run together.
+    head = _head.encode((seq, version, kind, unit, attempt, at_ns))
+    return hashlib.blake2b(previous + head + body, digest_size=LINK_BYTES).digest()

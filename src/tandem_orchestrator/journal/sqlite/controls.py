@@ -1,0 +1,78 @@
+"""Controls: wishes about runs, as rows that any process may write and the run's owner takes up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import apsw
+import msgspec
+
+from tandem_orchestrator.errors import CommandError, IdempotencyMismatch, NotAValue
+from tandem_orchestrator.journal.journal import Control
+from tandem_orchestrator.journal.sqlite.connection import select
+
+_COLUMNS = """
+SELECT controls.id, run_id, controls.kind, body, by_whom, at_ns, answer
+FROM controls JOIN runs ON runs.id = controls.run
+"""
+
+_INSERT = """
+INSERT INTO controls (id, run, kind, body, by_whom, at_ns)
+SELECT ?2, id, ?3, ?4, ?5, ?6 FROM runs WHERE run_id = ?1 AND finished_at_ns IS NULL
+ON CONFLICT (id) DO NOTHING
+"""
+
+
+def encoded_body(control: Control) -> bytes:
+    """Encode what a wish holds. Raises: NotAValue."""
+    try:
+        return msgspec.msgpack.encode(dict(control.body))
+    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
+        raise NotAValue(f"control '{control.id}' cannot be journaled: {error}") from error
+
+
+def insert_control(connection: apsw.Connection, control: Control, body: bytes) -> None:
+    """Write a wish, or nothing if it is there already.
+
+    Raises: CommandError, IdempotencyMismatch.
+    """
+    if (known := read_control(connection, control.id)) is None:
+        values = (control.run_id, control.id, control.kind, body, control.by, control.at_ns)
+        connection.execute(_INSERT, values)
+        if connection.changes() == 0:
+            raise CommandError(_why_not(connection, control.run_id))
+    elif not known.asks_the_same_as(control):
+        raise IdempotencyMismatch(f"control id '{control.id}' was used for another wish")
+
+
+def _why_not(connection: apsw.Connection, run_id: str) -> str:
+    rows = select(connection, "SELECT status FROM runs WHERE run_id = ?", (run_id,))
+    if not rows:
+        return f"run {run_id} is not in this journal"
+    return f"run {run_id} has ended: it is {rows[0][0]}"
+
+
+def answer_control(connection: apsw.Connection, control_id: str, text: str) -> None:
+    """Write the first answer to a wish. Raises: CommandError if there is no such wish."""
+    connection.execute(
+        "UPDATE controls SET answer = ? WHERE id = ? AND answer IS NULL", (text, control_id)
+    )
+    if connection.changes() == 0 and read_control(connection, control_id) is None:
+        raise CommandError(f"control '{control_id}' is not in this journal")
+
+
+def read_control(connection: apsw.Connection, control_id: str) -> Control | None:
+    """Read one wish."""
+    rows = select(connection, _COLUMNS + "WHERE controls.id = ?", (control_id,))
+    return _control(rows[0]) if rows else None
+
+
+def waiting_controls(connection: apsw.Connection, token: int) -> list[Control]:
+    """List the unanswered wishes about a lease's runs, oldest first."""
+    rows = select(connection, _COLUMNS + "WHERE answer IS NULL AND token = ? ORDER BY n", (token,))
+    return [_control(row) for row in rows]
+
+
+def _control(row: tuple[Any, ...]) -> Control:
+    control_id, run_id, kind, body, by, at_ns, answer = row
+    return Control(control_id, run_id, kind, msgspec.msgpack.decode(body), by, at_ns, answer)

@@ -1,0 +1,77 @@
+"""Reading connections and the threads that use them, so that the loop never waits for the disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import apsw
+
+from tandem_orchestrator.errors import JournalError
+from tandem_orchestrator.journal.sqlite.connection import connect_reader, journal_error
+
+_T = TypeVar("_T")
+
+READERS_MAX = 2
+"""Threads, and connections, that read at the same time."""
+
+READ_WAIT_S = 60.0
+"""How long one read may take."""
+
+
+class ReaderPool:
+    """At most ``READERS_MAX`` read-only connections, opened when needed."""
+
+    def __init__(self, path: Path, vfs: str | None) -> None:
+        self._path = path
+        self._vfs = vfs
+        self._threads = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="tandem-journal-read")
+        self._free: list[apsw.Connection] = []  # append and pop are atomic
+
+    async def read(
+        self, look: Callable[[apsw.Connection], _T], *, wait_s: float | None = READ_WAIT_S
+    ) -> _T:
+        """Run ``look`` on a reading connection.
+
+        Raises: JournalError, also if it takes longer than ``wait_s``.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(wait_s):
+                return await loop.run_in_executor(self._threads, self._look, look)
+        except TimeoutError as error:
+            raise JournalError(f"journal {self._path}: reading took over {wait_s} s") from error
+
+    def _look(self, look: Callable[[apsw.Connection], _T]) -> _T:
+        connection: apsw.Connection | None = None
+        try:
+            connection = self._free.pop() if self._free else connect_reader(self._path, self._vfs)
+            found = look(connection)
+        except apsw.Error as error:
+            if connection is not None:
+                connection.close()
+            raise journal_error(self._path, error, "reading") from error
+        except BaseException:
+            if connection is not None:
+                connection.close()
+            raise
+        self._free.append(connection)
+        return found
+
+    async def run(self, work: Callable[[], _T]) -> _T:
+        """Run blocking ``work`` that needs no connection on one of the threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def close(self) -> None:
+        """Wait for reads under way and close the connections."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        while self._free:
+            self._free.pop().close()
+
+    @property
+    def connections(self) -> list[apsw.Connection]:
+        """Idle connections, for a forked child to leave alone."""
+        return self._free

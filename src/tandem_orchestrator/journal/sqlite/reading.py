@@ -1,0 +1,179 @@
+"""What is read from the file: records with their chain checked, and rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+
+from tandem_orchestrator.errors import JournalError
+from tandem_orchestrator.journal.chain import RECORD_VERSION, first_link, next_link
+from tandem_orchestrator.journal.journal import KeyUse, Owner, Record, RunRow
+from tandem_orchestrator.journal.projection import shown_status
+from tandem_orchestrator.journal.sqlite.connection import select
+from tandem_orchestrator.model.events import decode_event
+
+_COLUMNS = tuple(column.name for column in fields(RunRow))
+"""A row's fields are named as the columns are."""
+
+_ROW = f"SELECT {', '.join(_COLUMNS)} FROM runs JOIN leases USING (token) "  # noqa: S608
+
+_SHOWN = """
+CASE WHEN status IN ('queued', 'running', 'paused')
+    AND token IN (SELECT value FROM json_each(?)) THEN 'interrupted' ELSE status END
+"""
+
+_waiting_for = msgspec.msgpack.Decoder(tuple[str, ...])
+
+
+def read_records(
+    connection: apsw.Connection, path: Path, run_id: str, after: int, limit: int | None
+) -> list[Record]:
+    """Read records from ``after + 1`` on.
+
+    Raises: JournalError naming run and record where the chain is broken.
+    """
+    with connection:  # one snapshot for the run's row and its records
+        runs = select(connection, "SELECT id, records, link FROM runs WHERE run_id = ?", (run_id,))
+        if not runs:
+            return []
+        key, last_seq, last_link = runs[0]
+        wanted = last_seq - after if limit is None else min(limit, last_seq - after)
+        if wanted <= 0:
+            return []
+        # The record before the first one is read along: its link is where the chain goes on.
+        rows = select(
+            connection,
+            "SELECT seq, version, kind, unit, attempt, at_ns, link, body FROM records"
+            " WHERE run = ? AND seq >= ? ORDER BY seq LIMIT ?",
+            (key, max(after, 1), wanted + (after > 0)),
+        )
+    records = []
+    link, expected = first_link(run_id), 1
+    for seq, version, kind, unit, attempt, at_ns, stored, body in rows:
+        if seq == after and seq > 0:
+            link, expected = stored, seq + 1
+            continue
+        expected = max(expected, after + 1)
+        where = f"journal {path}: run {run_id}, record {expected}"
+        if version > RECORD_VERSION:
+            raise JournalError(f"{where} has version {version}, written by a newer Tandem")
+        link = next_link(link, seq, version, kind, unit, attempt, at_ns, body)
+        if seq != expected or link != stored:
+            raise _broken(where)
+        try:
+            event = decode_event(body)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise JournalError(f"{where} cannot be decoded: {error}") from error
+        records.append(Record(seq, run_id, kind, unit, attempt, at_ns, event))
+        expected += 1
+    if len(records) != wanted or (expected > last_seq and link != last_link):
+        raise _broken(f"journal {path}: run {run_id}, record {expected}")
+    return records
+
+
+def _broken(where: str) -> JournalError:
+    return JournalError(
+        f"{where} was changed, lost or damaged since it was written; run `tandem journal check`"
+    )
+
+
+def read_run(
+    connection: apsw.Connection, run_id: str, is_alive: Callable[[str], bool]
+) -> RunRow | None:
+    """Read one row as it is to be shown."""
+    rows = select(connection, _ROW + "WHERE run_id = ?", (run_id,))
+    return _row(rows[0], is_alive) if rows else None
+
+
+def read_runs(
+    connection: apsw.Connection,
+    is_alive: Callable[[str], bool],
+    *,
+    status: str | None,
+    name: str | None,
+    limit: int,
+    edge: tuple[int, str] | None,
+) -> list[RunRow]:
+    """List rows as they are to be shown, newest first, older than ``edge`` (time, run id)."""
+    where, values = ["1"], list[Any]()
+    with connection:
+        if status is not None:
+            dead = [owner.token for owner in read_owners(connection, is_alive) if not owner.alive]
+            where.append(_SHOWN + " = ?")
+            values += [msgspec.json.encode(dead).decode(), status]
+        if name is not None:
+            where.append("name = ?")
+            values.append(name)
+        if edge is not None:
+            where.append("(created_at_ns, run_id) < (?, ?)")
+            values += edge
+        rows = select(
+            connection,
+            f"{_ROW} WHERE {' AND '.join(where)} ORDER BY created_at_ns DESC, run_id DESC LIMIT ?",
+            (*values, limit),
+        )
+    alive: dict[str, bool] = {}
+
+    def is_alive_once(owner: str) -> bool:
+        return alive[owner] if owner in alive else alive.setdefault(owner, is_alive(owner))
+
+    return [_row(row, is_alive_once) for row in rows]
+
+
+def _row(values: tuple[Any, ...], is_alive: Callable[[str], bool]) -> RunRow:
+    columns = dict(zip(_COLUMNS, values, strict=True))
+    columns["waiting_for"] = _waiting_for.decode(columns["waiting_for"])
+    columns["resumable"] = bool(columns["resumable"])
+    row = RunRow(**columns)
+    has_ended = row.finished_at_ns is not None
+    status = shown_status(row.status, owner_alive=has_ended or is_alive(row.owner))
+    return row if status == row.status else replace(row, status=status)
+
+
+def read_owners(connection: apsw.Connection, is_alive: Callable[[str], bool]) -> list[Owner]:
+    """List owners that are alive or have runs that have not ended."""
+    rows = select(
+        connection,
+        "SELECT owner, token, pid, host, since_ns FROM leases WHERE ended_ns IS NULL"
+        " OR token IN (SELECT token FROM runs WHERE finished_at_ns IS NULL) ORDER BY token",
+    )
+    owners = [
+        Owner(owner, token, pid, host, since_ns, is_alive(owner))
+        for owner, token, pid, host, since_ns in rows
+    ]
+    needed = {
+        token
+        for (token,) in select(
+            connection, "SELECT DISTINCT token FROM runs WHERE finished_at_ns IS NULL"
+        )
+    }
+    return [owner for owner in owners if owner.alive or owner.token in needed]
+
+
+def read_key_use(connection: apsw.Connection, key: str) -> KeyUse | None:
+    """Find the run that was accepted with a key."""
+    rows = select(connection, "SELECT run_id, digest FROM runs WHERE idempotency_key = ?", (key,))
+    return KeyUse(*rows[0]) if rows else None
+
+
+def faults_of(connection: apsw.Connection, path: Path) -> Iterator[str]:
+    """Verify the file, every chain and every row; yields one line per fault."""
+    for (line,) in select(connection, "PRAGMA integrity_check(100)"):
+        if line != "ok":
+            yield f"journal {path}: {line}"
+    for table, row_id, parent, _ in select(connection, "PRAGMA foreign_key_check"):
+        yield f"journal {path}: {table} row {row_id} has no {parent}"
+    runs = select(connection, "SELECT run_id FROM runs ORDER BY id")
+    for (run_id,) in runs:
+        try:
+            records = read_records(connection, path, run_id, 0, None)
+        except JournalError as error:
+            yield str(error)
+            continue
+        if not records:
+            yield f"journal {path}: run {run_id} has no records"

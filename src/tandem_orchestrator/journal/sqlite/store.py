@@ -1,0 +1,492 @@
+"""``SqliteJournal``: the journal that the engine sees; it hands work to writer and readers."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import apsw
+
+from tandem_orchestrator.errors import (
+    Busy,
+    Closed,
+    Forked,
+    JournalError,
+    NotInitialized,
+    TandemError,
+)
+from tandem_orchestrator.journal.entry import entries_of
+from tandem_orchestrator.journal.journal import (
+    DURABILITIES,
+    Bounds,
+    Control,
+    JournalHealth,
+    KeyTaken,
+    KeyUse,
+    Owner,
+    Record,
+    RunRow,
+    Ticket,
+)
+from tandem_orchestrator.journal.lease import Lease, is_held, lease_folder
+from tandem_orchestrator.journal.memory import MemoryTicket
+from tandem_orchestrator.journal.memory_store import MemoryStore
+from tandem_orchestrator.journal.sqlite import controls, reading
+from tandem_orchestrator.journal.sqlite.connection import journal_error, prepare, select
+from tandem_orchestrator.journal.sqlite.forked import leave_alone_in_children
+from tandem_orchestrator.journal.sqlite.pool import ReaderPool
+from tandem_orchestrator.journal.sqlite.ticket import SqliteTicket
+from tandem_orchestrator.journal.sqlite.writer import Append, Job, Writer
+from tandem_orchestrator.model.events import AnyEvent, RunAccepted
+
+_T = TypeVar("_T")
+_log = logging.getLogger("tandem.journal")
+
+_CLOSE_WAIT_S = 30.0
+_EXIT_WAIT_S = 1.0
+
+
+class SqliteJournal:
+    """A ``Journal`` in one SQLite file, which other processes may use at the same time.
+
+    Runs with durability ``none`` stay in this process's memory: nothing of them is written, other
+    processes do not see them, and they end with ``close``.
+
+    Args:
+        path: The file; made with its folder, for this user alone, when an owner opens it.
+        vfs: Name of a registered SQLite VFS; None for the usual one.
+    """
+
+    def __init__(self, path: Path, *, bounds: Bounds | None = None, vfs: str | None = None) -> None:
+        self._path = Path(path).absolute()
+        self._folder = lease_folder(self._path)
+        self._bounds = bounds or Bounds()
+        self._vfs = vfs
+        self._state = "new"
+        self._pid = os.getpid()
+        self._owner: str | None = None
+        self._token = 0
+        self._lease: Lease | None = None
+        self._writer: Writer | None = None
+        self._readers: ReaderPool | None = None
+        self._memory = MemoryStore(self._bounds)
+        self._prepared = False
+        self._queued_events = 0
+        self._queued_bytes = 0
+        self._changed = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # --- opening and closing ---------------------------------------------------------------------
+
+    async def open(self, owner: str | None) -> None:
+        """Make or migrate the file, take the lease and start the writer.
+
+        Without an owner a file that is not there is not made: it reads as empty.
+        """
+        if self._state == "open":
+            raise JournalError(f"journal {self._path} is open already; close it first")
+        self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
+        self._memory = MemoryStore(self._bounds)
+        self._queued_events = self._queued_bytes = 0
+        self._prepared, self._writer, self._owner = False, None, owner
+        self._readers = ReaderPool(self._path, self._vfs)
+        leave_alone_in_children(self)
+        self._state = "open"
+        try:
+            if owner is not None:
+                await self._own(owner)
+        except BaseException:
+            await self._shut()
+            self._state = "new"
+            raise
+
+    async def _own(self, owner: str) -> None:
+        assert self._readers is not None
+        await self._readers.run(self._prepare)
+        lease = Lease(self._folder, owner)
+        try:
+            await self._readers.run(lease.take)
+        except OSError as error:
+            raise journal_error(self._path, error, "cannot take the lease") from error
+        self._lease = lease
+        writer = self._started_writer()
+
+        def insert(connection: apsw.Connection) -> int:
+            taken = select(connection, "SELECT 1 FROM leases WHERE owner = ?", (owner,))
+            if taken:
+                raise JournalError(f"owner {owner} had a lease before; an id is for one opening")
+            connection.execute(
+                "INSERT INTO leases (owner, pid, host, since_ns) VALUES (?, ?, ?, ?)",
+                (owner, os.getpid(), socket.gethostname(), time.time_ns()),
+            )
+            token = connection.last_insert_rowid()
+            writer.own(connection, token, owner)
+            return token
+
+        self._token = await self._write(insert)
+        self._memory.take_lease(owner)
+
+    def _prepare(self) -> None:
+        if not self._prepared:
+            prepare(self._path, self._vfs)
+            self._prepared = True
+
+    def _started_writer(self) -> Writer:
+        if self._writer is None:
+            self._writer = Writer(self._path, self._vfs, self._bounds, self._settled)
+            self._writer.start()
+            atexit.register(self._at_exit)
+        return self._writer
+
+    def _at_exit(self) -> None:
+        if self._writer is not None and os.getpid() == self._pid:
+            self._writer.stop(_EXIT_WAIT_S)
+
+    async def close(self) -> None:
+        """Write what is queued, give the lease back, close all.
+
+        Raises: JournalError if the writer does not end in time; the lease is then kept, since it
+            may still write.
+        """
+        if self._state != "open":
+            return
+        self._here()
+        self._state = "closed"
+        await self._shut()
+
+    async def _shut(self) -> None:
+        writer, readers, lease = self._writer, self._readers, self._lease
+        token, is_owner = self._token, self._token != 0
+        self._token, self._lease = 0, None
+        if writer is not None:
+            if is_owner and writer.failure is None:
+                writer.put(Job(lambda at: _end_lease(at, token), lambda _result, _error: None))
+            ended = await asyncio.to_thread(writer.stop, _CLOSE_WAIT_S)
+            atexit.unregister(self._at_exit)
+            if not ended:
+                raise JournalError(
+                    f"journal {self._path}: the writer did not end in {_CLOSE_WAIT_S:.0f} s; the "
+                    "disk hangs, or another process holds the file"
+                )
+        if readers is not None:
+            await asyncio.to_thread(readers.close)
+        if lease is not None:
+            lease.give_back()
+
+    def forget_in_child(self) -> list[apsw.Connection]:
+        """Let go of everything after a fork; gives the connections that must never be closed."""
+        if self._lease is not None:
+            self._lease.forget()
+        ours = [*(self._readers.connections if self._readers else ())]
+        if self._writer is not None and self._writer.connection is not None:
+            ours.append(self._writer.connection)
+        return ours
+
+    def _here(self) -> None:
+        if os.getpid() != self._pid:
+            raise Forked(
+                f"journal {self._path} was opened by process {self._pid}; open another one in "
+                "the child"
+            )
+
+    def _opened(self) -> ReaderPool:
+        self._here()
+        if self._state == "new" or self._readers is None:
+            raise NotInitialized(f"journal {self._path} has not been opened")
+        if self._state == "closed":
+            raise Closed(f"journal {self._path} has been closed")
+        return self._readers
+
+    def _owned(self) -> tuple[Writer, str]:
+        self._opened()
+        if self._owner is None or self._writer is None:
+            raise JournalError("the journal was opened without an owner: to read and ask only")
+        return self._writer, self._owner
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def append(self, run_id: str, events: Sequence[AnyEvent], durability: str) -> Ticket:
+        """Queue events for the writer; ``none`` goes to memory at once."""
+        if durability not in DURABILITIES:
+            raise ValueError(f"durability={durability!r}: one of {', '.join(DURABILITIES)}")
+        writer, owner = self._owned()
+        entries = entries_of(run_id, events, self._bounds)
+        if durability == "none":
+            refusal = self._memory.append(owner, run_id, entries) if entries else None
+            self._tell()
+            return MemoryTicket(refusal)
+        if writer.failure is not None or not entries:
+            return MemoryTicket(writer.failure)
+        body_bytes = sum(len(entry.body) for entry in entries)
+        first = entries[0].event
+        key = first.idempotency_key if isinstance(first, RunAccepted) else None
+        if key is not None and (use := self._memory.key_use(key)) is not None:
+            return MemoryTicket(KeyTaken(key, use.run_id, use.digest))
+        self._admit(writer, len(entries), body_bytes)
+        ticket = SqliteTicket(waits=durability != "async" or key is not None)
+        writer.put(Append(run_id, entries, durability, ticket, body_bytes))
+        return ticket
+
+    def _admit(self, writer: Writer, events: int, body_bytes: int) -> None:
+        bounds, waiting, size = self._bounds, *self._backlog(writer)
+        if waiting and waiting + events > bounds.backlog_events_max:
+            raise Busy(f"backlog_events_max={bounds.backlog_events_max}: {waiting} events wait")
+        if waiting and size + body_bytes > bounds.backlog_bytes_max:
+            raise Busy(f"backlog_bytes_max={bounds.backlog_bytes_max}: {size} bytes wait")
+        self._queued_events += events
+        self._queued_bytes += body_bytes
+
+    def _backlog(self, writer: Writer) -> tuple[int, int]:
+        written = writer.counters
+        return (
+            self._queued_events - written.events_written,
+            self._queued_bytes - written.bytes_written,
+        )
+
+    def _settled(self, results: list[tuple[SqliteTicket, JournalError | None]]) -> None:
+        """Take results from the writer's thread to the loop's."""
+        self._on_loop(lambda: self._settle(results))
+
+    def _settle(self, results: list[tuple[SqliteTicket, JournalError | None]]) -> None:
+        for ticket, error in results:
+            if error is not None and ticket.is_unwatched:
+                _log.warning("an append that nobody waits for was not written: %s", error)
+            ticket.settle(error)
+        self._tell()
+
+    def _on_loop(self, call: Callable[[], None]) -> None:
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(call)
+        except RuntimeError:
+            if not self._loop.is_closed():  # a closed loop has nobody left who waits
+                raise
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _write(self, work: Callable[[apsw.Connection], _T] | None) -> _T:
+        """Run ``work`` as a transaction of its own on the writer's thread."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[_T] = loop.create_future()
+
+        def done(result: Any, error: TandemError | None) -> None:
+            def tell() -> None:
+                if answer.done():
+                    return
+                if error is not None:
+                    answer.set_exception(error)
+                else:
+                    answer.set_result(result)
+                self._tell()
+
+            self._on_loop(tell)
+
+        self._started_writer().put(Job(work, done))
+        return await answer
+
+    async def flush(self) -> None:
+        """Wait until all that was appended so far is written or refused."""
+        self._opened()
+        if self._writer is not None:
+            await self._write(None)
+
+    async def adopt(self, run_id: str) -> bool:
+        """Take over a dead owner's run: one statement, fenced by the token that was seen."""
+        writer, _ = self._owned()
+        token = self._token
+
+        def take(connection: apsw.Connection) -> bool:
+            rows = select(
+                connection,
+                "SELECT owner, token FROM runs JOIN leases USING (token)"
+                " WHERE run_id = ? AND finished_at_ns IS NULL",
+                (run_id,),
+            )
+            if not rows or is_held(self._folder, rows[0][0]):
+                return False
+            connection.execute(
+                "UPDATE runs SET token = ? WHERE run_id = ? AND token = ?",
+                (token, run_id, rows[0][1]),
+            )
+            writer.forget(run_id)
+            return connection.changes() == 1
+
+        return await self._write(take)
+
+    async def request(self, control: Control) -> None:
+        """Ask something of a run's owner; committed on return."""
+        readers = self._opened()
+        if self._memory.holds(control.run_id):
+            self._memory.request(control)
+            self._tell()
+            return
+        body = controls.encoded_body(control)
+        if not self._prepared and not self._path.exists():
+            raise JournalError(f"journal {self._path} does not exist")
+        await readers.run(self._prepare)
+        await self._write(lambda at: controls.insert_control(at, control, body))
+
+    async def answer(self, control_id: str, text: str) -> None:
+        """Acknowledge a wish."""
+        self._owned()
+        if self._memory.control(control_id) is not None:
+            self._memory.answer(control_id, text)
+            return
+        await self._write(lambda at: controls.answer_control(at, control_id, text))
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    async def _read(self, look: Callable[[apsw.Connection], _T], nothing: _T) -> _T:
+        readers = self._opened()
+        if not self._prepared:
+            if not self._path.exists():
+                return nothing
+            await readers.run(self._prepare)
+        return await readers.read(look)
+
+    async def records(
+        self, run_id: str, *, after: int = 0, limit: int | None = None
+    ) -> list[Record]:
+        """Read records, their chain checked."""
+        self._opened()
+        if self._memory.holds(run_id):
+            return self._memory.records(run_id, after, limit)
+        return await self._read(
+            lambda at: reading.read_records(at, self._path, run_id, after, limit), []
+        )
+
+    async def follow(
+        self, run_id: str, *, after: int = 0, limit: int = 1000, timeout_s: float = 1.0
+    ) -> list[Record]:
+        """Wait for records after ``after``, from whichever process."""
+        return await self._when(lambda: self.records(run_id, after=after, limit=limit), timeout_s)
+
+    async def _when(
+        self, look: Callable[[], Coroutine[Any, Any, list[_T]]], wait_s: float
+    ) -> list[_T]:
+        """Look until something is found: after each change here, and now and then for others."""
+        deadline = time.monotonic() + wait_s
+        while True:
+            changed = self._changed
+            found = await look()
+            left_s = deadline - time.monotonic()
+            if found or left_s <= 0:
+                return found
+            try:
+                pause_s = min(left_s, self._bounds.poll_interval_ms / 1000)
+                await asyncio.wait_for(changed.wait(), pause_s)
+            except TimeoutError:
+                continue
+
+    async def run(self, run_id: str) -> RunRow | None:
+        """Read one row."""
+        self._opened()
+        if self._memory.holds(run_id):
+            return self._memory.run(run_id)
+        return await self._read(lambda at: reading.read_run(at, run_id, self.is_alive), None)
+
+    async def runs(
+        self,
+        *,
+        status: str | None = None,
+        name: str | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> list[RunRow]:
+        """List rows, newest first, those in memory among them."""
+        edge: tuple[int, str] | None = None
+        if before is not None:
+            row = await self.run(before)
+            if row is None:
+                return []
+            edge = (row.created_at_ns, before)
+        written = await self._read(
+            lambda at: reading.read_runs(
+                at, self.is_alive, status=status, name=name, limit=limit, edge=edge
+            ),
+            list[RunRow](),
+        )
+        kept = self._memory.runs(status, name, limit, edge)
+        rows = sorted(
+            (*written, *kept), key=lambda row: (row.created_at_ns, row.run_id), reverse=True
+        )
+        return rows[:limit]
+
+    async def controls(self, *, wait_s: float = 0.0) -> list[Control]:
+        """Read the wishes that wait for this owner."""
+        _, owner = self._owned()
+
+        async def look() -> list[Control]:
+            nothing = list[Control]()
+            asked = await self._read(lambda at: controls.waiting_controls(at, self._token), nothing)
+            return [*asked, *self._memory.controls(owner)]
+
+        return await self._when(look, wait_s)
+
+    async def control(self, control_id: str) -> Control | None:
+        """Read one wish back."""
+        self._opened()
+        if (kept := self._memory.control(control_id)) is not None:
+            return kept
+        return await self._read(lambda at: controls.read_control(at, control_id), None)
+
+    async def owners(self) -> list[Owner]:
+        """List owners that live or have runs that have not ended."""
+        return await self._read(lambda at: reading.read_owners(at, self.is_alive), [])
+
+    def is_alive(self, owner: str) -> bool:
+        """Tell whether an owner's lease is held."""
+        return is_held(self._folder, owner)
+
+    async def find_by_idempotency_key(self, key: str) -> KeyUse | None:
+        """Find the run that was accepted with a key."""
+        self._opened()
+        if (use := self._memory.key_use(key)) is not None:
+            return use
+        return await self._read(lambda at: reading.read_key_use(at, key), None)
+
+    async def check(self) -> list[str]:
+        """Verify file, chains and rows; takes as long as reading everything."""
+        return await self._read(lambda at: list(reading.faults_of(at, self._path)), [])
+
+    def health(self) -> JournalHealth:
+        """Say how it is, from memory."""
+        writer = self._writer
+        failure = writer.failure if writer is not None else None
+        reason = str(failure or "")
+        if self._state != "open":
+            reason = f"the journal is {self._state}"
+        if writer is None:
+            return JournalHealth(not reason, reason, "sqlite", str(self._path), self._owner)
+        counters = writer.counters
+        costs = sorted(counters.commit_seconds)
+        waiting, size = self._backlog(writer)
+        return JournalHealth(
+            ok=not reason,
+            reason=reason,
+            kind="sqlite",
+            path=str(self._path),
+            owner=self._owner,
+            backlog_events=waiting,
+            backlog_bytes=size,
+            backlog_events_max=self._bounds.backlog_events_max,
+            backlog_bytes_max=self._bounds.backlog_bytes_max,
+            commits_total=counters.commits,
+            events_total=counters.events_kept,
+            refused_total=counters.refused,
+            commit_seconds_p50=costs[len(costs) // 2] if costs else 0.0,
+            commit_seconds_max=costs[-1] if costs else 0.0,
+        )
+
+
+def _end_lease(connection: apsw.Connection, token: int) -> None:
+    connection.execute("UPDATE leases SET ended_ns = ? WHERE token = ?", (time.time_ns(), token))
