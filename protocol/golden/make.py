@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from bodies import ROWS  # noqa: E402  the folder is not a package
+from bodies import ROWS  # the folder is not a package
 
 Field = tuple[int, int]
 """(value, bytes)."""
@@ -73,17 +73,17 @@ def plain(kind: int, rest: str = "", **given: int) -> str:
     return f"kind={kind} " + " ".join(f"{name}={given.get(name, 0)}" for name in names) + rest
 
 
-TRACE = "0100" "1900" + "11" * 16 + "22" * 8 + "01" + "00" * 3
-KEY3 = "0200" "0300" + "616263" + "00"
-KEY64 = "0200" "4000" + "6b" * 64 + "00" * 4
-FENCE = "0300" "0800" + "0807060504030201" + "00" * 4
-TOTAL = "0400" "0800" + "0000000400000000" + "00" * 4
-BLOB = "0500" "1000" + "0100000000000000" + "0000001000000000" + "00" * 4
-RUN_STEP = "0600" "1800" + "33" * 16 + "02000000" + "00000000" + "00" * 4
-INPUTS = "0780" "0000" + "00" * 4
-UNKNOWN = "0800" "0100" + "ff" + "00" * 3
-UNKNOWN_CRITICAL = "0880" "0100" + "ff" + "00" * 3
-EMPTY_RECORD = "0900" "0000" + "00" * 4
+TRACE = "0100 1900" + "11" * 16 + "22" * 8 + "01" + "00" * 3
+KEY3 = "0200 0300" + "616263" + "00"
+KEY64 = "0200 4000" + "6b" * 64 + "00" * 4
+FENCE = "0300 0800" + "0807060504030201" + "00" * 4
+TOTAL = "0400 0800" + "0000000400000000" + "00" * 4
+BLOB = "0500 1000" + "0100000000000000" + "0000001000000000" + "00" * 4
+RUN_STEP = "0600 1800" + "33" * 16 + "02000000" + "00000000" + "00" * 4
+INPUTS = "0780 0000" + "00" * 4
+UNKNOWN = "0800 0100" + "ff" + "00" * 3
+UNKNOWN_CRITICAL = "0880 0100" + "ff" + "00" * 3
+EMPTY_RECORD = "0900 0000" + "00" * 4
 
 FRAMES: list[tuple[str, str, str, str, str]] = [
     # ---- accepted ----
@@ -152,13 +152,13 @@ FRAMES: list[tuple[str, str, str, str, str]] = [
     ("record_twice", "no", frame(KEY3 + KEY3, X1, **CALL), "", ""),
     ("record_unknown_critical", "no", frame(UNKNOWN_CRITICAL, X1, **CALL), "", ""),
     ("record_type_0", "no", frame("00" * 8, X1, **CALL), "", "padding is not a record"),
-    ("record_overruns", "no", frame("0200" "0c00" + "61" * 4, X1, **CALL), "", ""),
-    ("record_padding", "no", frame("0200" "0300" + "616263" + "01", X1, **CALL), "", "not zero"),
-    ("key_empty", "no", frame("0200" "0000" + "00" * 4, X1, **CALL), "", "1 to 64 bytes"),
-    ("key_65", "no", frame("0200" "4100" + "6b" * 65 + "00" * 3, X1, **CALL), "", "1 to 64 bytes"),
-    ("fence_4", "no", frame("0300" "0400" + "01" * 4, X1, **CALL), "", "8 bytes"),
-    ("inputs_not_critical", "no", frame("0700" "0000" + "00" * 4, "92c080", **CALL), "", ""),
-    ("inputs_with_data", "no", frame("0780" "0100" + "00" * 4, "92c080", **CALL), "", ""),
+    ("record_overruns", "no", frame("0200 0c00" + "61" * 4, X1, **CALL), "", ""),
+    ("record_padding", "no", frame("0200 0300" + "616263" + "01", X1, **CALL), "", "not zero"),
+    ("key_empty", "no", frame("0200 0000" + "00" * 4, X1, **CALL), "", "1 to 64 bytes"),
+    ("key_65", "no", frame("0200 4100" + "6b" * 65 + "00" * 3, X1, **CALL), "", "1 to 64 bytes"),
+    ("fence_4", "no", frame("0300 0400" + "01" * 4, X1, **CALL), "", "8 bytes"),
+    ("inputs_not_critical", "no", frame("0700 0000" + "00" * 4, "92c080", **CALL), "", ""),
+    ("inputs_with_data", "no", frame("0780 0100" + "00" * 4, "92c080", **CALL), "", ""),
 ]  # fmt: skip
 
 
