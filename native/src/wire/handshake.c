@@ -134,7 +134,7 @@ static td_status check_head(const uint8_t *data, size_t bytes, const char *magic
 td_status tdi_hello_decode(const uint8_t *data, size_t bytes, tdi_hello *out, tdi_error *error)
 {
     hello_head head;
-    td_view left;
+    td_view left = {0};
     const td_status status = check_head(data, bytes, HELLO_MAGIC, sizeof head, &left, error);
     if (status != TD_OK)
         return status;
@@ -194,7 +194,7 @@ td_status tdi_welcome_encode(const tdi_welcome *welcome, uint8_t *data, size_t b
 td_status tdi_welcome_decode(const uint8_t *data, size_t bytes, tdi_welcome *out, tdi_error *error)
 {
     welcome_head head;
-    td_view left;
+    td_view left = {0};
     const td_status status = check_head(data, bytes, WELCOME_MAGIC, sizeof head, &left, error);
     if (status != TD_OK)
         return status;
