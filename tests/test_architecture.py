@@ -174,10 +174,19 @@ def rooms_without_a_sign(src: Path) -> list[str]:
     ]
 
 
+def is_plain(value: ast.expr) -> bool:
+    """Say whether an expression holds literals and operators alone, as ``64 * 1024`` does."""
+    return all(
+        isinstance(node, ast.Constant | ast.BinOp | ast.UnaryOp | ast.operator | ast.unaryop)
+        for node in ast.walk(value)
+    )
+
+
 def undocumented(src: Path) -> list[str]:
     """Return public module-level names without a docstring, and modules without one.
 
-    A constant is documented by a string below it or by a comment above or beside it.
+    A name that is assigned is documented by a string below it or a comment above or beside it. A
+    plain number or text in capitals may speak for itself: its name carries the unit.
     """
     found = []
     for path, _, tree in modules(src):
@@ -197,6 +206,8 @@ def undocumented(src: Path) -> list[str]:
                 near = lines[max(node.lineno - 2, 0) : node.end_lineno]
                 commented = near[0].lstrip().startswith("#") or any("  #" in at for at in near)
                 names = [] if below or commented else [ast.unparse(target) for target in targets]
+                if node.value is not None and is_plain(node.value):
+                    names = [name for name in names if not name.isupper()]
             else:
                 continue
             where = f"{path.relative_to(src)}:{node.lineno}"
@@ -361,15 +372,15 @@ def test_a_planted_room_without_three_sentences_is_found(tmp_path: Path) -> None
 
 def test_a_planted_name_without_a_docstring_is_found(tmp_path: Path) -> None:
     text = (
-        '"""Planted."""\n\nBARE = 1\nTOLD = 2\n"""Why."""\n# Why.\nABOVE = 3\n'
-        "BESIDE = 4  # why\n_PRIVATE = 5\n\ndef bare(): ...\n\nclass Bare: ...\n\ndef _own(): ...\n"
+        '"""Planted."""\n\nBARE = [1]\nTOLD = [2]\n"""Why."""\n# Why.\nABOVE = [3]\n'
+        "BESIDE = [4]  # why\n_PRIVATE = [5]\nBODY_BYTES_MAX = 64 * 1024\n\ndef bare(): ...\n\nclass Bare: ...\n\ndef _own(): ...\n"
     )
     src = plant(tmp_path, {"plan/a.py": text, "plan/b.py": "_X = 1\n"})
 
     assert undocumented(src) == [
         f"{PACKAGE}/plan/a.py:3 BARE",
-        f"{PACKAGE}/plan/a.py:11 bare",
-        f"{PACKAGE}/plan/a.py:13 Bare",
+        f"{PACKAGE}/plan/a.py:12 bare",
+        f"{PACKAGE}/plan/a.py:14 Bare",
         f"{PACKAGE}/plan/b.py:1 the module",
     ]
 
