@@ -57,14 +57,15 @@ static void start_blocking(tdi_session *session, const td_action *action, const 
     run->body = copy;
     run->charged = charged;
     run->job.perform = in_the_pool;
-    if (open_body(run, (td_view){copy, body.bytes}, ext) != TD_OK)
-        run->status = TD_CORRUPT;
-    if (run->status == TD_OK)
-        run->status = tdi_pool_submit(session->bridge->pool, &run->job);
-    if (run->status == TD_OK)
-        session->running++;
-    else
-        tdi_answer_run(run);
+    td_status status = TD_CORRUPT;
+    if (open_body(run, (td_view){copy, body.bytes}, ext) == TD_OK)
+        status = tdi_pool_submit(session->bridge->pool, &run->job);
+    if (status == TD_OK) {
+        session->running++; /* from here the run is the worker's: its status, too */
+        return;
+    }
+    run->status = status;
+    tdi_answer_run(run);
 }
 
 /* A whole call: `body` is private memory. */
