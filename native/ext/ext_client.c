@@ -230,12 +230,21 @@ done:
     return result;
 }
 
+/* The client says TD_ERR_ARGUMENT without a sentence of its own. */
+static PyObject *raise_unknown_call(uint64_t call_id)
+{
+    return PyErr_Format(PyExc_ValueError, "call_id=%llu: no such call is in flight",
+                        (unsigned long long)call_id);
+}
+
 static PyObject *client_cancel(client_object *self, PyObject *argument)
 {
     uint64_t call_id;
     if (!usable(self) || ext_unsigned(argument, "call_id", UINT64_MAX, &call_id) < 0)
         return NULL;
     const td_status status = tdi_client_cancel(self->client, call_id);
+    if (status == TD_ERR_ARGUMENT)
+        return raise_unknown_call(call_id);
     if (status != TD_OK)
         return raise_status(self, status);
     Py_RETURN_NONE;
@@ -247,6 +256,8 @@ static PyObject *client_progress(client_object *self, PyObject *argument)
     if (!usable(self) || ext_unsigned(argument, "call_id", UINT64_MAX, &call_id) < 0)
         return NULL;
     const td_status status = tdi_client_progress(self->client, call_id, &done, &total);
+    if (status == TD_ERR_ARGUMENT)
+        return raise_unknown_call(call_id);
     if (status != TD_OK)
         return raise_status(self, status);
     return Py_BuildValue("(KK)", (unsigned long long)done, (unsigned long long)total);
@@ -258,6 +269,8 @@ static PyObject *client_fate(client_object *self, PyObject *argument)
     if (!usable(self) || ext_unsigned(argument, "call_id", UINT64_MAX, &call_id) < 0)
         return NULL;
     const td_status status = tdi_client_fate(self->client, call_id);
+    if (status == TD_ERR_ARGUMENT)
+        return raise_unknown_call(call_id);
     if (status < 0)
         return raise_status(self, status);
     return PyLong_FromLong((long)status);

@@ -78,7 +78,7 @@ def decode_body(data: bytes) -> Value:
         return codec.decode(data)
     try:
         return _decode()(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CodecError(f"not MessagePack: {error}") from error
 
 
@@ -110,7 +110,7 @@ _encoder: Callable[[Value], bytes] | None = None
 _decoder: Callable[[bytes], Value] | None = None
 
 
-# msgspec takes 10 ms to import; nobody who only imports the package should pay that.
+# msgspec takes some 20 ms to import; nobody who only imports the package should pay that.
 def _encode() -> Callable[[Value], bytes]:
     global _encoder
     if _encoder is None:

@@ -21,7 +21,7 @@ from tandem_orchestrator.layers.native.body import encode_body
 from tandem_orchestrator.layers.native.environment import child_environment
 from tandem_orchestrator.layers.native.launch import BridgeCommand, launch_bridge
 from tandem_orchestrator.layers.native.process import Spawn, spawn_program
-from tandem_orchestrator.layers.native.runtime_dir import make_runtime_dir, socket_path
+from tandem_orchestrator.layers.native.runtime_dir import bridge_socket_path, make_runtime_dir
 from tandem_orchestrator.layers.native.session import Session, connect_client
 
 STOP_SHARE = 0.5
@@ -117,7 +117,7 @@ class _Probe:
             client = await connect_client(self._socket, name, timeout_s=self._timeout_s)
             await self._round_trip(Session(client), begun_ns, started=False)
             return
-        path = socket_path(make_runtime_dir(self._environ), f"{name}.sock")
+        path = bridge_socket_path(make_runtime_dir(self._environ), name)
         command = BridgeCommand(
             self._files.bridge_path, str(path), child_environment(self._environ)
         )

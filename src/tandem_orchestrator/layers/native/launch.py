@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING
 from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.errors import LayerUnavailable
 from tandem_orchestrator.layers.native.process import BridgeProcess, Spawn
+from tandem_orchestrator.layers.native.runtime_dir import clear_bridge_dir
 from tandem_orchestrator.layers.native.session import connect_client
 from tandem_orchestrator.layers.native.waiting import settled_within
 
 if TYPE_CHECKING:
     from tandem_orchestrator._native import _ext
 
-FIRST_LOOK_S = 0.002
-"""Seconds between a start and the first try to connect; doubled up to ``LOOK_MAX_S``."""
-LOOK_MAX_S = 0.02
 FAILED_START_GRACE_S = 0.2
 """Seconds a bridge that never answered gets to leave before it is killed."""
 
@@ -30,30 +28,24 @@ class BridgeCommand:
     bridge_path: str
     """Absolute path of ``agent_bridge``."""
     socket_path: str
-    """Where it listens; nobody else uses this name."""
+    """Where it listens, alone in its directory: one bridge holds a directory."""
     environment: Mapping[str, str]
     """Its whole environment."""
     options: tuple[str, ...] = ()
     """Further arguments, as ``--buffer-size 16777216``."""
 
-    def argv(self, lifeline_fd: int) -> list[str]:
-        """Make the arguments for a bridge that inherits ``lifeline_fd``."""
+    def argv(self, lifeline_fd: int, ready_fd: int) -> list[str]:
+        """Make the arguments for a bridge that inherits the two descriptors."""
         return [
             self.bridge_path,
             "--socket",
             self.socket_path,
             "--spawned-by-fd",
             str(lifeline_fd),
+            "--ready-fd",
+            str(ready_fd),
             *self.options,
         ]
-
-    def remove_leftovers(self) -> None:
-        """Remove the socket of a bridge of ours that was killed; only once it is dead."""
-        Path(self.socket_path).unlink(missing_ok=True)
-
-    def is_listening(self) -> bool:
-        """Whether the socket's name is there."""
-        return Path(self.socket_path).exists()
 
 
 async def launch_bridge(
@@ -64,31 +56,26 @@ async def launch_bridge(
     Raises: LayerUnavailable with the bridge's last words; nothing is left running then.
     """
     process = BridgeProcess.start(command.argv, env=command.environment, spawn=spawn)
-    process.died.add_done_callback(lambda _: command.remove_leftovers())
+    directory = Path(command.socket_path).parent
+    process.died.add_done_callback(lambda _: clear_bridge_dir(directory))
     try:
-        client = await _connect_when_listening(command, process, name, clock, timeout_s)
+        return process, await _first_session(command, process, name, clock, timeout_s)
     except BaseException:
         await process.stop(FAILED_START_GRACE_S, clock)
         raise
-    return process, client
 
 
-async def _connect_when_listening(
+async def _first_session(
     command: BridgeCommand, process: BridgeProcess, name: str, clock: Clock, timeout_s: float
 ) -> _ext.Client:
-    deadline_ns = clock.monotonic_ns() + int(timeout_s * 1e9)
-    look_s = FIRST_LOOK_S
-    while True:
-        if await settled_within(process.died, look_s, clock):
-            words = process.last_words()
-            raise LayerUnavailable(
-                f"{command.bridge_path}: {process.died.result()}" + (f": {words}" if words else "")
-            )
-        left_s = (deadline_ns - clock.monotonic_ns()) / 1e9
-        if left_s <= 0:
-            raise LayerUnavailable(
-                f"{command.bridge_path}: no socket {command.socket_path} after {timeout_s:g} s"
-            )
-        if command.is_listening():
-            return await connect_client(command.socket_path, name, timeout_s=left_s)
-        look_s = min(look_s * 2, LOOK_MAX_S)
+    begun_ns = clock.monotonic_ns()
+    if not await settled_within(process.ready, timeout_s, clock):
+        raise LayerUnavailable(f"{command.bridge_path}: not ready after {timeout_s:g} s")
+    if not process.ready.result():
+        # It closed the pipe, so it is on its way out; its reason comes with its end.
+        await settled_within(process.died, FAILED_START_GRACE_S, clock)
+        ending = process.died.result() if process.died.done() else "closed its ready pipe"
+        words = process.last_words()
+        raise LayerUnavailable(f"{command.bridge_path}: {ending}" + (f": {words}" if words else ""))
+    left_s = max(timeout_s - (clock.monotonic_ns() - begun_ns) / 1e9, 0.001)
+    return await connect_client(command.socket_path, name, timeout_s=left_s)

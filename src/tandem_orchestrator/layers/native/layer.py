@@ -24,8 +24,17 @@ from tandem_orchestrator.layers.native.environment import child_environment
 from tandem_orchestrator.layers.native.launch import BridgeCommand, launch_bridge
 from tandem_orchestrator.layers.native.process import BridgeProcess, Spawn, spawn_program
 from tandem_orchestrator.layers.native.progress import ProgressWatch
-from tandem_orchestrator.layers.native.runtime_dir import make_runtime_dir, socket_path
-from tandem_orchestrator.layers.native.session import Completion, Session, connect_client
+from tandem_orchestrator.layers.native.runtime_dir import (
+    bridge_socket_path,
+    make_runtime_dir,
+    sweep_runtime_dir,
+)
+from tandem_orchestrator.layers.native.session import (
+    Completion,
+    NativeAction,
+    Session,
+    connect_client,
+)
 from tandem_orchestrator.layers.native.supervisor import (
     BridgeSupervisor,
     OnEvent,
@@ -137,7 +146,8 @@ class NativeLayer:
         self._limits = limits or NativeLimits()
         self._progress = ProgressWatch(self._clock)
         self._supervisor: BridgeSupervisor | None = None
-        self._offered: tuple[Session | None, tuple[Action, ...]] = (None, ())
+        self._entries_of: Mapping[tuple[str, str], NativeAction] = {}
+        self._entries: tuple[Action, ...] = ()
         self._away = "not started"
         self._socket_path = socket
         self._pid = os.getpid()
@@ -185,10 +195,10 @@ class NativeLayer:
 
     def actions(self) -> tuple[Action, ...]:
         """List what the bridge offers; during a restart, what it offered before."""
-        session = None if self._supervisor is None else self._supervisor.session
-        if session is not None and self._offered[0] is not session:
-            self._offered = (session, tuple(_catalogue_entries(session)))
-        return self._offered[1]
+        offered = {} if self._supervisor is None else self._supervisor.offered
+        if self._entries_of is not offered:
+            self._entries_of, self._entries = offered, _catalogue_entries(offered)
+        return self._entries
 
     async def run(self, work: Work, cancel: CancelToken) -> Report:
         """Run one attempt to its end and report what the C layer said.
@@ -282,7 +292,9 @@ class NativeLayer:
 
             return connect
 
-        path = socket_path(make_runtime_dir(self._environ), f"bridge-{self._id}.sock")
+        runtime_dir = make_runtime_dir(self._environ)
+        sweep_runtime_dir(runtime_dir, now_s=self._clock.wall_ns() / 1e9)
+        path = bridge_socket_path(runtime_dir, self._id)
         self._socket_path = str(path)
         command = BridgeCommand(
             bridge_path=files.bridge_path,
@@ -303,8 +315,8 @@ class NativeLayer:
             raise Forked("the C layer belongs to the parent process; make a new orchestrator")
 
 
-def _catalogue_entries(session: Session) -> list[Action]:
-    return [
+def _catalogue_entries(offered: Mapping[tuple[str, str], NativeAction]) -> tuple[Action, ...]:
+    return tuple(
         Action(
             agent=action.agent,
             name=action.name,
@@ -313,5 +325,5 @@ def _catalogue_entries(session: Session) -> list[Action]:
             version=action.version,
             implementations=(Implementation("c", "c", source="agent_bridge"),),
         )
-        for action in session.actions.values()
-    ]
+        for action in offered.values()
+    )

@@ -70,6 +70,7 @@ class BridgeProcess:
 
     Attributes:
         pid: For people and for reading ``/proc``; signals go through the pidfd.
+        ready: Resolves with whether it listens: False when it ended before it could.
         died: Resolves with how it ended, as in ``killed by SIGKILL``, once it was reaped.
     """
 
@@ -78,25 +79,29 @@ class BridgeProcess:
         popen: subprocess.Popen[bytes],
         lifeline: socket.socket,
         pidfd: int,
+        ready_fd: int,
         stderr_fd: int,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._popen = popen
         self._lifeline = lifeline
         self._pidfd = pidfd
+        self._ready_fd = ready_fd
         self._stderr_fd = stderr_fd
         self._stderr_tail = b""
         self._words: deque[str] = deque(maxlen=WORDS_LINES_MAX)
         self.pid = popen.pid
+        self.ready: asyncio.Future[bool] = self._loop.create_future()
         self.died: asyncio.Future[str] = self._loop.create_future()
         self._loop.add_reader(pidfd, self._reap)
+        self._loop.add_reader(ready_fd, self._read_ready)
         self._loop.add_reader(stderr_fd, self._read_stderr)
         _lifelines.add(lifeline)
 
     @classmethod
     def start(
         cls,
-        argv_of: Callable[[int], Sequence[str]],
+        argv_of: Callable[[int, int], Sequence[str]],
         *,
         env: Mapping[str, str],
         spawn: Spawn = spawn_program,
@@ -104,7 +109,8 @@ class BridgeProcess:
         """Start the program on the running loop.
 
         Args:
-            argv_of: Makes the arguments, given the number of the inherited lifeline.
+            argv_of: Makes the arguments, given the numbers of two inherited descriptors: the
+                lifeline, and a pipe that gets ``ready`` and a newline once it listens.
             env: Its whole environment.
             spawn: How to start it.
 
@@ -115,14 +121,18 @@ class BridgeProcess:
             undo.callback(near.close)
             stderr_read, stderr_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             undo.callback(os.close, stderr_read)
-            argv = argv_of(far.fileno())
+            ready_read, ready_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            undo.callback(os.close, ready_read)
+            passed = (far.fileno(), ready_write)
+            argv = argv_of(*passed)
             try:
-                popen = spawn(argv, env=env, pass_fds=(far.fileno(),), stderr=stderr_write)
+                popen = spawn(argv, env=env, pass_fds=passed, stderr=stderr_write)
             except OSError as error:
                 raise LayerUnavailable(f"cannot start {argv[0]}: {error}") from error
             finally:
                 far.close()
                 os.close(stderr_write)
+                os.close(ready_write)
             near.setblocking(False)
             try:
                 # Not reaped yet, so the number still means this process.
@@ -132,7 +142,7 @@ class BridgeProcess:
                 popen.wait(KILL_WAIT_S)
                 raise LayerUnavailable(f"no pidfd on this kernel: {error}") from error
             undo.pop_all()
-            return cls(popen, near, pidfd, stderr_read)
+            return cls(popen, near, pidfd, ready_read, stderr_read)
 
     def last_words(self) -> str:
         """Give the end of its stderr as one line; empty when it said nothing."""
@@ -171,6 +181,8 @@ class BridgeProcess:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         self._pidfd = -1
+        self._read_ready()
+        self._close_ready(False)
         self._read_stderr()
         if self._stderr_fd >= 0:
             self._close_stderr()
@@ -178,6 +190,20 @@ class BridgeProcess:
         self._popen.wait(KILL_WAIT_S)  # a zombie already: returns at once
         if not self.died.done():
             self.died.set_result(_ending(self._popen.returncode))
+
+    def _read_ready(self) -> None:
+        if self._ready_fd < 0:
+            return
+        with contextlib.suppress(BlockingIOError):
+            self._close_ready(os.read(self._ready_fd, 16) == b"ready\n")
+
+    def _close_ready(self, listens: bool) -> None:
+        if self._ready_fd >= 0:
+            self._loop.remove_reader(self._ready_fd)
+            os.close(self._ready_fd)
+            self._ready_fd = -1
+        if not self.ready.done():
+            self.ready.set_result(listens)
 
     def _read_stderr(self) -> None:
         while self._stderr_fd >= 0:

@@ -7,6 +7,8 @@ with a foreign owner or a wide mode was not made by us.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import stat
 import tempfile
@@ -15,8 +17,10 @@ from pathlib import Path
 
 from tandem_orchestrator.errors import LayerUnavailable
 
-SOCKET_PATH_BYTES_MAX = 107
-"""Longest socket path: ``sun_path`` holds 108 bytes with the final zero (unix(7))."""
+LOCK_NAME = "agent_bridge.lock"
+"""What a living bridge holds by flock, in the directory of its socket."""
+SWEEP_AGE_S = 60.0
+"""Seconds after which a directory without a living bridge is a leftover."""
 
 
 def make_runtime_dir(
@@ -41,19 +45,54 @@ def make_runtime_dir(
     return _make_private(Path(temporary or tempfile.gettempdir()) / f"tandem-{os.geteuid()}")
 
 
-def socket_path(directory: Path, name: str) -> Path:
-    """Name a socket in the runtime directory.
+def bridge_socket_path(runtime_dir: Path, name: str) -> Path:
+    """Name the socket of one bridge, in a directory of its own that the bridge makes and holds.
 
-    Raises: LayerUnavailable when the path is longer than a socket address can be.
+    It may be longer than a socket address: both ends go through the directory's descriptor then.
     """
-    path = directory / name
-    path_bytes = len(os.fsencode(path))
-    if path_bytes > SOCKET_PATH_BYTES_MAX:
-        raise LayerUnavailable(
-            f"socket path {path}: {path_bytes} bytes, at most {SOCKET_PATH_BYTES_MAX};"
-            " set XDG_RUNTIME_DIR to a shorter one"
-        )
-    return path
+    return runtime_dir / name / "bridge.sock"
+
+
+def clear_bridge_dir(directory: Path) -> bool:
+    """Remove what a dead bridge left: its socket, its lock, its directory.
+
+    Only under the lock that a living bridge would hold, so a false call does no harm.
+
+    Returns: Whether the directory is gone.
+    """
+    lock = directory / LOCK_NAME
+    with contextlib.ExitStack() as held:
+        try:
+            fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            held.callback(os.close, fd)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for left in directory.glob("*.sock"):
+                left.unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)
+        except BlockingIOError:
+            return False  # held: its bridge lives
+        except OSError:
+            pass  # no lock, or not ours to open; what is not empty stays
+        try:
+            directory.rmdir()
+        except OSError:
+            return not directory.exists()
+    return True
+
+
+def sweep_runtime_dir(runtime_dir: Path, *, now_s: float) -> None:
+    """Clear the directories of bridges that were killed together with their program.
+
+    Args:
+        runtime_dir: The directory that holds them.
+        now_s: Wall clock in seconds; a directory younger than ``SWEEP_AGE_S`` may belong to a
+            bridge that is just starting, and is left alone.
+    """
+    for directory in runtime_dir.iterdir():
+        with contextlib.suppress(OSError):  # gone meanwhile: somebody else swept
+            found = directory.lstat()
+            if stat.S_ISDIR(found.st_mode) and now_s - found.st_mtime >= SWEEP_AGE_S:
+                clear_bridge_dir(directory)
 
 
 def _is_ours(path: str) -> bool:

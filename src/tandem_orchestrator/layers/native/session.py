@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tandem_orchestrator._native import _ext
 
 _T = TypeVar("_T")
+_Row = tuple[int, int, int, int, bytes]
 
 DRAIN_MAX = 512
 """Completions taken in one crossing; the loop gets its turn in between."""
@@ -108,7 +109,8 @@ class Session:
             for action in (NativeAction(*row) for row in client.actions())
         }
         for fd in self._fds:
-            self._loop.add_reader(fd, self._drain)
+            self._loop.add_reader(fd, self._take, client.drain)
+        self._take(client.drain)  # arms the doorbell
 
     @property
     def in_flight(self) -> int:
@@ -199,11 +201,13 @@ class Session:
     def _look(self) -> None:
         self._look_soon = False
         if not self.ended.done():
-            self._drain()
+            again = self._waiting and self._empty_looks < EMPTY_LOOKS_MAX
+            # The last look arms the doorbell; the others spare the bridge the ringing.
+            self._take(self._client.poll if again else self._client.drain)
 
-    def _drain(self) -> None:
+    def _take(self, look: Callable[[int], tuple[list[_Row], bool]]) -> None:
         try:
-            batch, more = self._client.drain(DRAIN_MAX)
+            batch, more = look(DRAIN_MAX)
         except self._ext.Forked:
             return  # the loop is the parent's; there is nothing to look after here
         except self._ext.Closed:
@@ -217,7 +221,7 @@ class Session:
             if future is not None and not future.done():
                 future.set_result(Completion(status, started_ns, elapsed_ns, body))
         self._empty_looks = 0 if batch else self._empty_looks + 1
-        if more or (self._waiting and self._empty_looks < EMPTY_LOOKS_MAX):
+        if more or (self._waiting and self._empty_looks <= EMPTY_LOOKS_MAX):
             self._schedule_look()
 
     def _end(self, reason: str, fate: Callable[[int], int] | None = None) -> None:

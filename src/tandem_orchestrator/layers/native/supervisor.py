@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.errors import LayerUnavailable
 from tandem_orchestrator.layers.native.process import BridgeProcess
 from tandem_orchestrator.layers.native.restarts import RestartLimits, RestartPolicy
-from tandem_orchestrator.layers.native.session import Session
+from tandem_orchestrator.layers.native.session import NativeAction, Session
 from tandem_orchestrator.layers.native.waiting import pause, settled_within
 
 if TYPE_CHECKING:
@@ -50,6 +50,11 @@ class BridgeSupervisor:
         clock: For waits and for counting deaths.
         on_event: Told of every start, death and restart, so that they can be journaled.
         limits: How long to wait for what.
+
+    Attributes:
+        session: The open session, or None during an outage.
+        offered: The actions of the open session, or of the last one.
+        reason: Why there is no session; empty while there is one.
     """
 
     def __init__(
@@ -70,6 +75,7 @@ class BridgeSupervisor:
         self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._starts_total = 0
         self.session: Session | None = None
+        self.offered: Mapping[tuple[str, str], NativeAction] = {}
         self.reason = "not started"
 
     @property
@@ -124,6 +130,7 @@ class BridgeSupervisor:
     async def _open(self) -> None:
         self._process, client = await self._open_bridge()
         self.session = Session(client)
+        self.offered = self.session.actions
         self.reason = ""
         self._starts_total += 1
         again = "restarted" if self._starts_total > 1 else "started"

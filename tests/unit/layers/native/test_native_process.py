@@ -16,9 +16,9 @@ WAIT_S = 5.0
 CLOCK = SystemClock()
 
 
-def shell(script: str) -> Callable[[int], list[str]]:
-    """Arguments for a shell that knows the lifeline's number as $0."""
-    return lambda fd: ["/bin/bash", "-c", script, str(fd)]
+def shell(script: str) -> Callable[[int, int], list[str]]:
+    """Arguments for a shell that knows the lifeline as $0 and the ready pipe as $1."""
+    return lambda *fds: ["/bin/bash", "-c", script, *map(str, fds)]
 
 
 def start(script: str, **environment: str) -> BridgeProcess:
@@ -38,6 +38,19 @@ async def test_its_exit_status_and_last_words_are_learned():
     process = start("echo 'cannot   bind' >&2; printf 'no\\033[31mend' >&2; exit 3")
     assert await ending(process) == "exit status 3"
     assert process.last_words() == "cannot   bind | no?[31mend"
+
+
+async def test_it_is_ready_when_it_says_so():
+    process = start("echo ready >&$1; exec sleep 60")
+    assert await asyncio.wait_for(process.ready, WAIT_S) is True
+    process.kill()
+    await ending(process)
+
+
+async def test_one_that_ends_before_it_listens_is_not_ready():
+    process = start("exit 1")
+    assert await asyncio.wait_for(process.ready, WAIT_S) is False
+    await ending(process)
 
 
 async def test_its_death_by_a_signal_is_named():
@@ -96,9 +109,9 @@ async def test_it_inherits_no_descriptor_but_its_own():
         try:
             give_up_at = time.monotonic() + WAIT_S
             # The loader opens libraries for a moment; what stays is what was inherited.
-            while len(held := fds(process.pid)) > 4 and time.monotonic() < give_up_at:
+            while len(held := fds(process.pid)) > 5 and time.monotonic() < give_up_at:
                 await asyncio.sleep(0.001)
-            assert len(held) == 4, held  # stdin, stdout, stderr, lifeline
+            assert len(held) == 5, held  # stdin, stdout, stderr, lifeline, ready pipe
             assert str(write_end) not in held
         finally:
             process.kill()
@@ -118,7 +131,7 @@ async def test_no_descriptor_is_left_when_it_is_gone():
 async def test_a_program_that_cannot_start_is_a_typed_error_and_leaves_nothing():
     before = len(fds("self"))
     with pytest.raises(LayerUnavailable, match="cannot start /no/such/program"):
-        BridgeProcess.start(lambda fd: ["/no/such/program"], env={})
+        BridgeProcess.start(lambda *_: ["/no/such/program"], env={})
     assert len(fds("self")) == before
 
 

@@ -1,12 +1,20 @@
 """The directory of sockets is private, ours, and refused when it is not."""
 
+import fcntl
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from tandem_orchestrator.errors import LayerUnavailable
-from tandem_orchestrator.layers.native.runtime_dir import make_runtime_dir, socket_path
+from tandem_orchestrator.layers.native.runtime_dir import (
+    LOCK_NAME,
+    SWEEP_AGE_S,
+    clear_bridge_dir,
+    make_runtime_dir,
+    sweep_runtime_dir,
+)
 
 
 def mode(path: Path) -> int:
@@ -69,8 +77,45 @@ def test_one_that_cannot_be_made_names_the_path_and_the_reason(tmp_path: Path):
         make_runtime_dir({}, temporary=str(tmp_path / "no" / "where"))
 
 
-def test_a_socket_path_too_long_for_the_kernel_names_the_bound():
-    folder = Path("/" + "x" * 100)
-    assert socket_path(folder, "a.soc")  # 107 bytes: the longest
-    with pytest.raises(LayerUnavailable, match="108 bytes, at most 107"):
-        socket_path(folder, "a.sock")
+# --- what dead bridges leave ---------------------------------------------------------------------
+
+
+def leave_behind(folder: Path) -> None:
+    """What a killed bridge leaves."""
+    folder.mkdir(mode=0o700)
+    (folder / LOCK_NAME).touch(mode=0o600)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(str(folder / "bridge.sock"))
+    listener.close()
+
+
+def test_what_a_dead_bridge_left_is_removed(tmp_path: Path):
+    leave_behind(tmp_path / "dead")
+    assert clear_bridge_dir(tmp_path / "dead")
+    assert list(tmp_path.iterdir()) == []
+    assert clear_bridge_dir(tmp_path / "dead")  # nothing there is fine as well
+
+
+def test_what_a_living_bridge_holds_is_left_alone(tmp_path: Path):
+    leave_behind(tmp_path / "alive")
+    with (tmp_path / "alive" / LOCK_NAME).open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert not clear_bridge_dir(tmp_path / "alive")
+        assert (tmp_path / "alive" / "bridge.sock").exists()
+
+
+def test_a_directory_that_holds_anything_else_stays(tmp_path: Path):
+    leave_behind(tmp_path / "odd")
+    (tmp_path / "odd" / "notes.txt").touch()
+    assert not clear_bridge_dir(tmp_path / "odd")
+    assert (tmp_path / "odd" / "notes.txt").exists()
+
+
+def test_a_sweep_takes_old_leftovers_and_spares_the_young(tmp_path: Path):
+    leave_behind(tmp_path / "old")
+    leave_behind(tmp_path / "young")
+    (tmp_path / "file").touch()
+    now_s = (tmp_path / "old").stat().st_mtime + SWEEP_AGE_S
+    os.utime(tmp_path / "young", (now_s, now_s - SWEEP_AGE_S + 1))
+    sweep_runtime_dir(tmp_path, now_s=now_s)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "young"]
