@@ -21,6 +21,7 @@ from tandem_orchestrator.journal.journal import (
     Owner,
     Record,
     RunRow,
+    Ticket,
 )
 from tandem_orchestrator.journal.memory_store import MemoryStore
 from tandem_orchestrator.model.events import AnyEvent
@@ -31,15 +32,16 @@ _T = TypeVar("_T")
 class MemoryTicket:
     """A ticket that is settled when it is given: memory does not wait."""
 
-    __slots__ = ("_refusal",)
+    __slots__ = ("refusal",)
 
     def __init__(self, refusal: JournalError | None = None) -> None:
-        self._refusal = refusal
+        self.refusal = refusal
+        """Why nothing was written, or None."""
 
     async def durable(self) -> None:
         """Return at once, or raise the refusal."""
-        if self._refusal is not None:
-            raise self._refusal
+        if self.refusal is not None:
+            raise self.refusal
 
 
 class MemoryJournal:
@@ -81,8 +83,11 @@ class MemoryJournal:
             raise JournalError("the journal was opened without an owner: to read and ask only")
         return store, self._owner
 
-    def append(self, run_id: str, events: Sequence[AnyEvent], durability: str) -> MemoryTicket:
+    def append(self, run_id: str, events: Sequence[AnyEvent], durability: str) -> Ticket:
         """Write events at once."""
+        return self._write(run_id, events, durability)
+
+    def _write(self, run_id: str, events: Sequence[AnyEvent], durability: str) -> MemoryTicket:
         if durability not in DURABILITIES:
             raise ValueError(f"durability={durability!r}: one of {', '.join(DURABILITIES)}")
         store, owner = self._owned()

@@ -23,47 +23,24 @@ from tandem_orchestrator.journal import (
     OwnerChanged,
     request_digest,
 )
-from tandem_orchestrator.model.events import (
-    AttemptEnded,
-    AttemptStarted,
-    RunAccepted,
-    RunEnded,
-    RunStarted,
-    StepEnded,
-)
+from tandem_orchestrator.model.events import AttemptStarted, RunEnded, RunStarted, StepEnded
+from tandem_orchestrator.testing.journal_events import accepted, ended
+from tandem_orchestrator.testing.journal_gate import GatedJournal
 
 Make = Callable[[], Journal]
 WAITING = ["sync", "group"]
 ALL = [*WAITING, "async", "none"]
 
 
-def accepted(run_id: str, **changes: object) -> RunAccepted:
-    fields: dict = {
-        "at_ns": 1_000,
-        "command_set_id": "c1",
-        "name": "docs",
-        "type": "workflow",
-        "mode": "intelligent",
-        "priority": "medium",
-        "durability": "group",
-        "document": {"id": "c1", "name": "docs"},
-        "plan": {"steps": ["a"]},
-        "steps_total": 2,
-    }
-    return RunAccepted(run_id=run_id, **(fields | changes))
-
-
-def ended(step: str, attempt: int = 1, **changes: object) -> AttemptEnded:
-    fields: dict = {"implementation": "python", "outcome": "succeeded", "output": {"n": 1}}
-    return AttemptEnded(step=step, attempt=attempt, **(fields | changes))
-
-
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "gated", "sqlite"])
 def make(request: pytest.FixtureRequest, tmp_path) -> Make:
     """A maker of journals that share one store, as several processes would."""
     if request.param == "memory":
         store = MemoryStore()
         return lambda: MemoryJournal(store)
+    if request.param == "gated":
+        store = MemoryStore()
+        return lambda: GatedJournal(store)
     from tandem_orchestrator.journal import sqlite_journal
 
     return lambda: sqlite_journal(tmp_path / "state" / "journal.db")

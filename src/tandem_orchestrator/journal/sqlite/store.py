@@ -165,6 +165,9 @@ class SqliteJournal:
         writer, readers, lease = self._writer, self._readers, self._lease
         token, is_owner = self._token, self._token != 0
         self._token, self._lease = 0, None
+        if readers is not None:
+            # Before the writer: whoever closes last tidies the WAL away, and readers may not.
+            await asyncio.to_thread(readers.close)
         if writer is not None:
             if is_owner and writer.failure is None:
                 writer.put(Job(lambda at: _end_lease(at, token), lambda _result, _error: None))
@@ -175,8 +178,6 @@ class SqliteJournal:
                     f"journal {self._path}: the writer did not end in {_CLOSE_WAIT_S:.0f} s; the "
                     "disk hangs, or another process holds the file"
                 )
-        if readers is not None:
-            await asyncio.to_thread(readers.close)
         if lease is not None:
             lease.give_back()
 

@@ -1,0 +1,117 @@
+"""A disk that fails, fills up or stands still on demand, under a real SQLite journal.
+
+It is an SQLite VFS on top of the usual one. Give its name to ``SqliteJournal(path, vfs=…)``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from types import TracebackType
+from typing import Any
+
+import apsw
+
+_numbers = itertools.count(1)
+_STALL_MAX_S = 30.0
+
+
+class FaultyDisk:
+    """Make writes and fsyncs of a journal fail from a given moment on.
+
+    >>> with FaultyDisk() as disk:
+    ...     journal = SqliteJournal(path, vfs=disk.name)
+    ...     disk.fail("sync")
+    """
+
+    def __init__(self) -> None:
+        self.name = f"tandem-faulty-{next(_numbers)}"
+        """For ``vfs=``."""
+        self.syncs = 0
+        """fsyncs that came so far."""
+        self.writes = 0
+        """Writes that came so far."""
+        self._operation = ""
+        self._is_full = False
+        self._left = 0
+        self._moving = threading.Event()
+        self._moving.set()
+        self.reached = threading.Event()
+        """Set when an fsync has come while the disk stood still."""
+        self._vfs = _Vfs(self)
+
+    def fail(self, operation: str, *, full: bool = False, after: int = 0) -> None:
+        """Fail ``write`` or ``sync`` after ``after`` more that succeed, until ``heal``.
+
+        Args:
+            full: Fail as a full disk does (ENOSPC), else as a broken one (EIO).
+        """
+        if operation not in ("write", "sync"):
+            raise ValueError(f"operation={operation!r}: 'write' or 'sync'")
+        self._operation, self._is_full, self._left = operation, full, after
+
+    def heal(self) -> None:
+        """Work again."""
+        self._operation = ""
+
+    def stall(self) -> None:
+        """Let the next fsyncs wait until ``go``; ``reached`` tells when one does."""
+        self.reached.clear()
+        self._moving.clear()
+
+    def go(self) -> None:
+        """Let fsyncs through again."""
+        self._moving.set()
+
+    def meet(self, operation: str) -> None:
+        """Called by the files: raise where a fault is due, wait where the disk stands still."""
+        if operation == "sync":
+            self.syncs += 1
+            if not self._moving.is_set():
+                self.reached.set()
+                self._moving.wait(_STALL_MAX_S)
+        else:
+            self.writes += 1
+        if operation != self._operation:
+            return
+        if self._left > 0:
+            self._left -= 1
+            return
+        raise apsw.FullError("disk full") if self._is_full else apsw.IOError("input/output error")
+
+    def __enter__(self) -> FaultyDisk:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.go()
+        self.heal()
+        self._vfs.unregister()
+
+
+class _Vfs(apsw.VFS):
+    def __init__(self, disk: FaultyDisk) -> None:
+        super().__init__(disk.name, "")
+        self._disk = disk
+
+    # Any: apsw's own names for file names and flags.
+    def xOpen(self, name: Any, flags: Any) -> apsw.VFSFile:  # noqa: N802 - SQLite's name
+        return _File(self._disk, name, flags)
+
+
+class _File(apsw.VFSFile):
+    def __init__(self, disk: FaultyDisk, name: Any, flags: Any) -> None:
+        super().__init__("", name, flags)
+        self._disk = disk
+
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - SQLite's name
+        self._disk.meet("write")
+        super().xWrite(data, offset)
+
+    def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's name
+        self._disk.meet("sync")
+        super().xSync(flags)
