@@ -34,17 +34,13 @@ test-lowest: dev ## run the Python tests with the oldest dependencies that are a
 
 check: ## format, lint, types, import map
 	@tools/setup dev
-	ruff format --check .
-	ruff check .
-	mypy
-	@if git ls-files '*.c' '*.h' | grep -q .; then git ls-files -z '*.c' '*.h' | xargs -0 clang-format --dry-run --Werror; fi
-	$(PYTEST) -q tests/test_architecture.py
+	@tools/check
 
 fmt: ## format Python and C in place
 	@tools/setup dev
 	ruff format .
 	ruff check --fix --exit-zero --quiet .
-	@if git ls-files '*.c' '*.h' | grep -q .; then git ls-files -z '*.c' '*.h' | xargs -0 clang-format -i; fi
+	git ls-files -z '*.c' '*.h' | xargs -0 --no-run-if-empty clang-format -i
 
 bench: build ## measure start-up time and idle memory; JSON and a table in build/bench/
 	$(VENV)/python benchmarks/startup.py --output build/bench/startup.json
