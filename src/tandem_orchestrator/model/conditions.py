@@ -131,9 +131,10 @@ def _to_ref(given: Any) -> Ref:
     return ref
 
 
-def _try_ref(given: Any) -> Ref | ValueError:
+def _try_ref(given: Any, *, strict: bool = False) -> Ref | ValueError:
+    """Read a reference, or give the error; ``strict``: a plain text is none."""
     try:
-        return _to_ref(given)
+        return _to_ref(None if strict and isinstance(given, str) else given)
     except ValueError as error:
         return error
 
@@ -167,6 +168,11 @@ def _check_node(node: dict[Any, Any], where: str) -> Iterator[Fault]:
         yield _fault(f"{where}.value", f"{operator!r} takes no value", node["value"])
     elif operator not in _UNARY and "value" not in node:
         yield _fault(where, f"{operator!r} needs a value", node)
+    elif operator not in _UNARY and not isinstance(
+        _try_ref(node["value"], strict=True), ValueError
+    ):
+        message = "a reference; a condition compares one with a plain value"
+        yield Fault("bad_reference", f"{where}.value", message, node["value"])
     elif operator == "in" and not isinstance(node["value"], list | tuple | str):
         message = f"{node['value']!r:.60}, expected a list or a string to look in"
         yield _fault(f"{where}.value", message, node["value"])

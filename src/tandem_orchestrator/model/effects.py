@@ -9,8 +9,9 @@ Effects = Literal["none", "idempotent", "external"]
 once only, so an attempt that may have run is not repeated unless its retry policy says so."""
 
 EFFECTS: tuple[Effects, ...] = get_args(Effects)
+"""Every kind, mildest first."""
 
 
-def may_repeat(effects: Effects) -> bool:
+def may_repeat(effects: str) -> bool:
     """Say whether work that may have run can be given out again without asking."""
     return effects != "external"

@@ -48,6 +48,14 @@ class Priority(IntEnum):
     def _missing_(cls, value: object) -> Priority | None:
         return cls.__members__.get(value.strip().upper()) if isinstance(value, str) else None
 
+    @classmethod
+    def parse(cls, value: Priority | int | str) -> Priority:
+        """Read a priority from its name in any case, or its number.
+
+        Raises: ValueError if there is no such priority.
+        """
+        return cls(value)  # type: ignore[arg-type]  # ``_missing_`` takes names
+
     @property
     def lane(self) -> int:
         """The C layer's lane: 0 (most urgent) to 3."""

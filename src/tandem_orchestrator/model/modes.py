@@ -103,6 +103,7 @@ class ExecutionMode(str, metaclass=_OpenEnumMeta):
     """The Python layer alone."""
 
     def __new__(cls, value: str) -> ExecutionMode:
+        """Find the mode of that name or value, or make it."""
         if not isinstance(value, str):
             raise ValueError(f"mode {value!r}: expected a string, got {type(value).__name__}")
         return cls._intern(value)

@@ -34,6 +34,7 @@ class _NoDefault:
 
 
 NO_DEFAULT = _NoDefault()
+"""Marks a reference without a default, since None is one."""
 
 
 def _escape(token: str) -> str:
@@ -67,7 +68,7 @@ class Ref:
         default: Any = NO_DEFAULT,
     ) -> None:
         if isinstance(path, str):
-            text = path[1:] if path.startswith("/") else path
+            text = path.removeprefix("/")
             tokens = tuple(_unescape(token) for token in text.split("/")) if text else ()
         elif isinstance(path, int):
             tokens = (str(path),)
@@ -91,7 +92,9 @@ class Ref:
         step, _, pointer = text.partition("#")
         if not step or (pointer and not pointer.startswith("/")):
             raise ValueError(f"reference {text!r}: expected 'step' or 'step#/path/to/value'")
-        return cls(step, tuple(_unescape(t) for t in pointer[1:].split("/")) if pointer else (), default)
+        return cls(
+            step, tuple(_unescape(t) for t in pointer[1:].split("/")) if pointer else (), default
+        )
 
     def __str__(self) -> str:
         return self.step + ("#/" + "/".join(map(_escape, self.path)) if self.path else "")
@@ -125,7 +128,11 @@ def as_ref(value: Any) -> Ref | None:
     """
     if isinstance(value, Ref):
         return value
-    if not isinstance(value, dict) or "$ref" not in value or not value.keys() <= {"$ref", "default"}:
+    if (
+        not isinstance(value, dict)
+        or "$ref" not in value
+        or not value.keys() <= {"$ref", "default"}
+    ):
         return None
     if not isinstance(value["$ref"], str):
         raise ValueError(f"reference {value['$ref']!r}: expected a string")

@@ -54,7 +54,7 @@ class RetryPolicy:
         unknown = given.keys() - cls.__dataclass_fields__.keys()
         if unknown:
             known = ", ".join(cls.__dataclass_fields__)
-            raise ValueError(f"retry_policy: unknown key {sorted(unknown)[0]!r}, expected {known}")
+            raise ValueError(f"retry_policy: unknown key {min(unknown)!r}, expected {known}")
         retry_on = given.get("retry_on")
         if isinstance(retry_on, str):
             retry_on = (retry_on,)
@@ -72,7 +72,9 @@ class RetryPolicy:
             if key not in given:
                 continue
             value = given[key]
-            if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
+            if isinstance(value, bool) or not isinstance(
+                value, int if kind is int else (int, float)
+            ):
                 raise ValueError(f"retry_policy.{key}: {value!r}, expected a number")
             if not low <= value <= high:
                 raise ValueError(f"retry_policy.{key}: {value!r}, expected {low} to {high}")
@@ -94,3 +96,4 @@ class RetryPolicy:
 
 
 NO_RETRY = RetryPolicy()
+"""One attempt and no more."""

@@ -43,9 +43,10 @@ _ALIASES = {
     "list": "array", "dict": "object",
 } | {name: name for name in TYPE_NAMES}  # fmt: skip
 
-_ANNOTATIONS = frozenset(
+ANNOTATIONS = frozenset(
     {"title", "description", "default", "examples", "$schema", "$comment", "$id"}
 )
+"""Keywords for people, which check nothing."""
 _LEFT_OUT = {
     "pattern": "regular expressions are not checked here; use validation_fn",
     "patternProperties": "regular expressions are not checked here; use validation_fn",
@@ -390,4 +391,4 @@ _CHECKS: dict[str, _Check] = {
     "allOf": _all_of,
     "not": _not,
 }
-_KEYWORDS = frozenset(_CHECKS) | _ANNOTATIONS
+_KEYWORDS = frozenset(_CHECKS) | ANNOTATIONS

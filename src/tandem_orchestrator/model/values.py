@@ -89,9 +89,11 @@ def _convert_rich(obj: Any, where: str, payload: bool, depth: int) -> Any:
     if isinstance(obj, Ref):
         if not payload:
             raise NotAValue(f"{where}: a Ref belongs in a payload, not in an output")
-        return Ref(obj.step, obj.path, _convert(obj.default, where, False, depth + 1)).to_value() if (
-            obj.has_default
-        ) else obj.to_value()
+        return (
+            Ref(obj.step, obj.path, _convert(obj.default, where, False, depth + 1)).to_value()
+            if (obj.has_default)
+            else obj.to_value()
+        )
     if isinstance(obj, Enum):
         return _convert(obj.value, where, payload, depth)
     if isinstance(obj, bool | float):
@@ -165,7 +167,7 @@ def _buffer_value(obj: Any, where: str) -> dict[str, Any] | None:
     if code not in _DTYPES:
         raise NotAValue(f"{where}: buffer items of format {view.format!r} have no dtype here")
     dtype = f"{_DTYPES[code]}{view.itemsize * 8}"
-    body = {"dtype": dtype, "shape": list(view.shape), "data": view.tobytes(), "kind": kind}
+    body = {"dtype": dtype, "shape": list(view.shape or ()), "data": view.tobytes(), "kind": kind}
     return {"$buffer": body}
 
 
@@ -186,7 +188,11 @@ def from_value(value: Any) -> Any:
         if len(value) == 1:
             if "$literal" in value:
                 inner = value["$literal"]
-                return {k: from_value(v) for k, v in inner.items()} if isinstance(inner, dict) else inner
+                return (
+                    {k: from_value(v) for k, v in inner.items()}
+                    if isinstance(inner, dict)
+                    else inner
+                )
             if "$buffer" in value:
                 return _from_buffer(value["$buffer"])
         return {key: from_value(item) for key, item in value.items()}
@@ -204,7 +210,7 @@ def _from_buffer(body: Any) -> Any:
     kind, data, shape = body.get("kind", "memoryview"), body["data"], body["shape"]
     if kind == "numpy":
         try:
-            import numpy
+            import numpy  # type: ignore[import-not-found,unused-ignore]
         except ImportError as error:
             raise NotAValue("$buffer: a NumPy array came in, and numpy is not installed") from error
         return numpy.frombuffer(data, dtype=numpy.dtype(code)).reshape(shape).copy()
@@ -212,4 +218,6 @@ def _from_buffer(body: Any) -> Any:
         result = array.array(code)
         result.frombytes(data)
         return result
-    return memoryview(data).cast("B").cast(code, shape) if shape else memoryview(data)
+    view: Any = memoryview(data).cast("B")
+    # Any: the stubs know each format letter by itself, not one that is looked up.
+    return view.cast(code, shape) if shape else view

@@ -1,0 +1,13 @@
+"""The corridor: what an event means for a run, and the one loop that acts on it.
+
+This room knows plans, events and the seams of layers and journal. It never knows how an attempt
+is run, how a record is kept, or who is watching. It hands on ``Engine`` and, for replay and
+simulation, ``advance`` and ``RunState``.
+"""
+
+from tandem_orchestrator.engine.advance import advance, replay
+from tandem_orchestrator.engine.engine import Engine
+from tandem_orchestrator.engine.request import RunRequest, RunTicket
+from tandem_orchestrator.engine.state import RunState
+
+__all__ = ["Engine", "RunRequest", "RunState", "RunTicket", "advance", "replay"]

@@ -1,0 +1,63 @@
+"""Admission: how many runs go on at one time, and who is next."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable
+
+from tandem_orchestrator.errors import Busy
+
+
+class Admission:
+    """A bounded queue by priority in front of a bounded number of places.
+
+    Args:
+        places: Runs that go on at one time (``orchestrator.max_parallel_workflows``).
+        waiting_max: Runs that may wait for a place.
+    """
+
+    def __init__(self, places: int, waiting_max: int) -> None:
+        self._places, self._waiting_max = places, waiting_max
+        self._queue: list[tuple[int, int, str, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self.active = 0
+
+    @property
+    def waiting(self) -> int:
+        """Runs that wait for a place."""
+        return len(self._queue)
+
+    def check(self) -> None:
+        """Refuse when not one more may wait.
+
+        Raises: Busy, naming the bound.
+        """
+        if self.active >= self._places and len(self._queue) >= self._waiting_max:
+            raise Busy(
+                f"{self.active} runs go on and {len(self._queue)} wait; at most {self._waiting_max} "
+                "may wait (orchestrator.max_queued_runs)"
+            )
+
+    def enter(self, priority: int, run_id: str, begin: Callable[[], None]) -> None:
+        """Call ``begin`` now if there is a place, else when it is this run's turn.
+
+        Higher priorities go first; within one, first come, first served.
+        """
+        if self.active < self._places:
+            self.active += 1
+            begin()
+        else:
+            heapq.heappush(self._queue, (-priority, next(self._order), run_id, begin))
+
+    def leave(self) -> None:
+        """Give a place back to whoever is next."""
+        self.active -= 1
+        if self._queue and self.active < self._places:
+            self.active += 1
+            heapq.heappop(self._queue)[3]()
+
+    def withdraw(self, run_id: str) -> None:
+        """Take a run out of the queue if it waits there."""
+        self._queue = [entry for entry in self._queue if entry[2] != run_id]
+        heapq.heapify(self._queue)

@@ -1,0 +1,121 @@
+"""One attempt, from its dispatch to the event that ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tandem_orchestrator.clock import Clock
+from tandem_orchestrator.engine.instructions import Dispatch
+from tandem_orchestrator.engine.state import StepState
+from tandem_orchestrator.layers.layer import CancelToken, Layer, Report, Work
+from tandem_orchestrator.model.outcomes import Failure, Outcome
+from tandem_orchestrator.model.shapes import mismatch
+
+if TYPE_CHECKING:
+    from tandem_orchestrator.model.commands import CommandSet
+
+
+class Caller(Protocol):
+    """Runs the user's callables that are no actions; the Python layer is one."""
+
+    async def call(
+        self,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        cancel: CancelToken,
+        where: str,
+    ) -> Report:
+        """Call a function, sync or async, and report what became of it."""
+
+
+def idempotency_key(run_id: str, unit: object) -> str:
+    """Give the key that every attempt of a unit shares (32 hex digits)."""
+    return hashlib.blake2b(f"{run_id}/{unit}".encode(), digest_size=16).hexdigest()
+
+
+def make_work(
+    run_id: str,
+    step: StepState,
+    dispatch: Dispatch,
+    payload: Any,
+    inputs: Mapping[str, Any],
+    *,
+    lane: int,
+    clock: Clock,
+    on_progress: Callable[[int, int], None],
+) -> Work:
+    """Put together what a layer needs to know of one attempt."""
+    limit_s = step.plan.timeout_s
+    return Work(
+        run_id=run_id,
+        step_id=step.plan.id,
+        agent=step.plan.agent,
+        action=step.plan.action,
+        implementation=dispatch.unit.implementation,
+        payload=payload,
+        inputs=inputs,
+        item=dispatch.unit.item,
+        attempt=dispatch.attempt,
+        deadline_ns=0 if limit_s is None else clock.monotonic_ns() + int(limit_s * 1e9),
+        idempotency_key=idempotency_key(run_id, dispatch.unit),
+        lane=lane,
+        on_progress=on_progress,
+    )
+
+
+async def perform(
+    layer: Layer,
+    work: Work,
+    step: StepState,
+    caller: Caller,
+    validation: Callable[..., Any] | None,
+    cancel: CancelToken,
+) -> Report:
+    """Run an attempt and look at what it gave; never raises but for the loop's own end."""
+    try:
+        report = await layer.run(work, cancel)
+        if report.outcome is not Outcome.SUCCEEDED:
+            return report
+        shape = step.plan.expected_output
+        if shape is not None and (text := mismatch(shape, report.output)) is not None:
+            return _refused(report, "UnexpectedOutput", text)
+        if validation is None:
+            return report
+        verdict = await caller.call(
+            validation, (report.output,), cancel, f"step {step.plan.id!r} validation_fn"
+        )
+        return _validated(report, verdict, step.plan.validation or "validation_fn")
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a layer that raises is our bug; say so and go on
+        text = f"the {layer.name} layer raised {type(error).__name__}: {error}"
+        return Report(Outcome.FAILED, failure=Failure("InternalError", text))
+
+
+async def perform_handler(
+    caller: Caller, function: Callable[..., Any], command_set: CommandSet, cancel: CancelToken
+) -> Report:
+    """Run a ``python_handler`` over its command set."""
+    return await caller.call(function, (command_set,), cancel, "python_handler")
+
+
+def _validated(report: Report, verdict: Report, name: str) -> Report:
+    if verdict.outcome is Outcome.SUCCEEDED:
+        # None counts as a yes: a validation that only raises has nothing to give back.
+        if verdict.output is None or verdict.output:
+            return report
+        return _refused(report, "ValidationFailed", f"{name} said no ({verdict.output!r})")
+    if verdict.outcome is Outcome.FAILED and verdict.failure is not None:
+        text = f"{name} raised {verdict.failure.line()}"
+        return _refused(report, "ValidationFailed", text, verdict.failure.traceback)
+    return Report(
+        verdict.outcome, failure=verdict.failure, seconds=report.seconds, stopped=verdict.stopped
+    )
+
+
+def _refused(report: Report, type: str, text: str, traceback: str | None = None) -> Report:
+    failure = Failure(type, text, traceback)
+    return Report(Outcome.FAILED, failure=failure, seconds=report.seconds)

@@ -1,0 +1,186 @@
+"""The engine: every active run of one orchestrator, their tasks, and who gets a place."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+from tandem_orchestrator.clock import Clock
+from tandem_orchestrator.engine.admit import Admission
+from tandem_orchestrator.engine.attempt import Caller
+from tandem_orchestrator.engine.request import (
+    Observer,
+    ProgressObserver,
+    RunRequest,
+    RunTicket,
+)
+from tandem_orchestrator.engine.run import ActiveRun, Surroundings
+from tandem_orchestrator.errors import Closed, JournalError
+from tandem_orchestrator.journal.journal import Journal, Ticket
+from tandem_orchestrator.layers.layer import Layer
+from tandem_orchestrator.model.events import AnyEvent
+
+CLOSE_GRACE_S = 10.0
+"""Runs get this long to end after they were cancelled by ``close``."""
+
+
+class Engine:
+    """Runs plans.
+
+    Args:
+        layers: By name.
+        caller: Runs callables that are no actions.
+        places, waiting_max: See ``Admission``.
+        attempts_max: Attempts in progress at one time, over all runs.
+        observe, on_progress: Told everything, on the loop.
+    """
+
+    def __init__(
+        self,
+        layers: Mapping[str, Layer],
+        caller: Caller,
+        journal: Journal,
+        clock: Clock,
+        rng: random.Random,
+        *,
+        places: int,
+        waiting_max: int,
+        attempts_max: int,
+        observe: Observer,
+        on_progress: ProgressObserver,
+    ) -> None:
+        self._admission = Admission(places, waiting_max)
+        self._around = Surroundings(
+            layers,
+            caller,
+            journal,
+            clock,
+            rng,
+            asyncio.Semaphore(attempts_max),
+            self._spawn,
+            observe,
+            on_progress,
+        )
+        self._runs: dict[str, ActiveRun] = {}
+        self._tickets: dict[str, RunTicket] = {}
+        self._placed: set[str] = set()
+        """Runs that hold a place."""
+        self._tasks: asyncio.TaskGroup | None = None
+        self._parent: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def active(self) -> Mapping[str, ActiveRun]:
+        """Runs that have not ended, by id."""
+        return self._runs
+
+    @property
+    def tickets(self) -> Mapping[str, RunTicket]:
+        """Tickets of the runs that have not ended, by id."""
+        return self._tickets
+
+    @property
+    def waiting(self) -> int:
+        """Runs that wait for a place."""
+        return self._admission.waiting
+
+    async def start(self) -> None:
+        """Open the task group that all attempts belong to."""
+        ready = asyncio.Event()
+        self._parent = asyncio.create_task(self._hold(ready), name="tandem-engine")
+        await ready.wait()
+
+    async def close(self) -> None:
+        """Cancel every run, wait for their ends within a grace, and end every task."""
+        self._closing.set()
+        for run in list(self._runs.values()):
+            run.cancel(None, "close")
+        try:
+            await asyncio.wait_for(self._idle.wait(), CLOSE_GRACE_S)
+        except TimeoutError:
+            # What does not obey is told the hard way: its tasks are cancelled below.
+            for ticket in self._tickets.values():
+                if not ticket.ended.done():
+                    ticket.ended.set_exception(
+                        Closed(f"run {ticket.run_id}: closed before its end")
+                    )
+        if self._parent is not None:
+            self._parent.cancel()
+            await asyncio.wait([self._parent], timeout=CLOSE_GRACE_S)
+
+    def submit(self, request: RunRequest) -> RunTicket:
+        """Take in a run.
+
+        Raises: Busy if no run may wait any more, or the journal's backlog is full. Closed.
+        """
+        if self._closing.is_set():
+            raise Closed("the orchestrator is closing")
+        self._admission.check()
+        run = ActiveRun(request, self._around, self._ended)
+        durable = run.accept()
+        loop = asyncio.get_running_loop()
+        ticket = RunTicket(request.run_id, loop.create_future(), loop.create_future(), run.cancel)
+        self._runs[run.run_id], self._tickets[run.run_id] = run, ticket
+        self._idle.clear()
+        self._spawn(self._accept(run, ticket, durable), None)
+        return ticket
+
+    def tell_all(self, event: AnyEvent) -> None:
+        """Give an event to every active run, as that a layer was restarted."""
+        for run in list(self._runs.values()):
+            run.post(event)
+
+    async def _accept(self, run: ActiveRun, ticket: RunTicket, durable: Ticket) -> None:
+        """Let a run begin once it is as durable as it asked for."""
+        try:
+            await durable.durable()
+        except JournalError as error:
+            ticket.accepted.set_exception(error)
+            ticket.accepted.exception()
+            self._remove(run)
+            ticket.ended.cancel()
+            return
+        if not ticket.accepted.done():
+            ticket.accepted.set_result(None)
+        if run.run_id in self._runs:  # It may have been cancelled meanwhile.
+            self._admission.enter(run.request.priority, run.run_id, lambda: self._begin(run))
+
+    def _begin(self, run: ActiveRun) -> None:
+        self._placed.add(run.run_id)
+        run.begin()
+
+    def _ended(self, run: ActiveRun, error: JournalError | None) -> None:
+        ticket = self._tickets[run.run_id]
+        if not ticket.ended.done():
+            if error is None:
+                ticket.ended.set_result(None)
+            else:
+                ticket.ended.set_exception(error)
+                ticket.ended.exception()  # Whoever never asks is not reported as a leak.
+        self._remove(run)
+        if run.run_id in self._placed:
+            self._placed.discard(run.run_id)
+            self._admission.leave()
+        else:
+            self._admission.withdraw(run.run_id)
+
+    def _remove(self, run: ActiveRun) -> None:
+        self._runs.pop(run.run_id, None)
+        self._tickets.pop(run.run_id, None)
+        if not self._runs:
+            self._idle.set()
+
+    async def _hold(self, ready: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            ready.set()
+            await asyncio.Event().wait()
+
+    # Any: tasks of the group give nothing; the context is the submitter's or None.
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], context: Any) -> object:
+        assert self._tasks is not None, "the engine has not been started"
+        return self._tasks.create_task(coroutine, context=context)

@@ -1,0 +1,210 @@
+"""The life of a group, and of the run, which is the outermost one. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tandem_orchestrator.engine import steps
+from tandem_orchestrator.engine.instructions import Drop, Wait
+from tandem_orchestrator.engine.state import ROOT, GroupState, Phase, RunState
+from tandem_orchestrator.engine.turn import Turn
+from tandem_orchestrator.model.events import GroupTimedOut, RunEnded
+from tandem_orchestrator.model.outcomes import Failure, Outcome, RunStatus
+
+
+def start(turn: Turn, group: GroupState) -> None:
+    """Open a group: its time limit begins, and its first steps may start."""
+    state = turn.state
+    group.started = True
+    limit_s = state.plan.timeout_s if group.id == ROOT else state.steps[group.id].plan.timeout_s
+    if limit_s is not None:
+        turn.out.append(Wait(f"group:{group.id}", limit_s, GroupTimedOut(group=group.id)))
+    for child in group.children:
+        _one_less(turn, child)
+
+
+def step_ended(turn: Turn, step_id: str) -> None:
+    """Tell a step's dependents and its group that it has ended."""
+    state = turn.state
+    step = state.steps[step_id]
+    group = state.groups[step.plan.parent]
+    group.open -= 1
+    if step.blocked_by == step_id and not group.failed_step:
+        group.failed_step = step_id
+        if _on_failure(state, group) == "stop":
+            halt(turn, group, f"not started: step {step_id!r} {step.outcome}", stop_running=None)
+    for dependent in state.dependents.get(step_id, ()):
+        _one_less(turn, dependent)
+    if group.open == 0:
+        _end(turn, group)
+
+
+def halt(turn: Turn, group: GroupState, reason: str, *, stop_running: str | None) -> None:
+    """Start nothing more in a group, or below it.
+
+    Args:
+        reason: Why, for the steps that never start.
+        stop_running: ``cancelled`` or ``timed_out`` to stop what runs; None lets it finish.
+    """
+    todo = [group]
+    while todo:
+        current = todo.pop()
+        current.halted = current.halted or reason
+        current.stopped = current.stopped or bool(stop_running)
+        for child in current.children:
+            step = turn.state.steps[child]
+            if step.phase is Phase.WAITING:
+                step.blocked_by = step.blocked_by or current.failed_step
+                steps.skip(turn, step, reason)
+                if step.plan.is_group:
+                    _skip_below(turn, child, reason)
+            elif step.phase is Phase.RUNNING and step.plan.is_group:
+                todo.append(turn.state.groups[child])
+            elif step.phase is Phase.RUNNING and stop_running:
+                steps.stop(turn, step, stop_running)
+            elif step.phase is Phase.RUNNING:
+                steps.stop_retrying(turn, step)
+
+
+def cancel_run(turn: Turn, by: str) -> None:
+    """Cancel everything."""
+    state = turn.state
+    if state.status.is_final or state.cancelled:
+        return
+    state.cancelled = True
+    who = f" by {by}" if by else ""
+    reason = f"not started: the run was cancelled{who}"
+    halt(turn, state.groups[ROOT], reason, stop_running="cancelled")
+
+
+def cancel_step(turn: Turn, step_id: str, by: str) -> None:
+    """Cancel one step, or everything in a group."""
+    step = turn.state.steps.get(step_id)
+    if step is None or step.phase is Phase.ENDED:
+        return
+    step.cancel_asked = True
+    if step.phase is Phase.WAITING:
+        step.reason = f"cancelled before it started{f' by {by}' if by else ''}"
+        steps.end(turn, step, Outcome.CANCELLED, failure=Failure("Cancelled", step.reason))
+        if step.plan.is_group:
+            _skip_below(turn, step_id, step.reason)
+    elif step.plan.is_group:
+        halt(turn, turn.state.groups[step_id], "not started: cancelled", stop_running="cancelled")
+    else:
+        steps.stop(turn, step, "cancelled")
+
+
+def time_limit_passed(turn: Turn, event: GroupTimedOut) -> None:
+    """Stop a group, or the run, that outlived its limit."""
+    group = turn.state.groups[event.group]
+    if group.open and group.started:
+        group.timed_out = True
+        halt(turn, group, "not started: the time limit passed", stop_running="timed_out")
+
+
+def _skip_below(turn: Turn, group_id: str, reason: str) -> None:
+    """Skip everything in a group that never started; its own step has ended already."""
+    todo = [group_id]
+    while todo:
+        for child in turn.state.groups[todo.pop()].children:
+            step = turn.state.steps[child]
+            if step.phase is Phase.WAITING:
+                steps.skip(turn, step, reason)
+                if step.plan.is_group:
+                    todo.append(child)
+
+
+def _one_less(turn: Turn, step_id: str) -> None:
+    step = turn.state.steps[step_id]
+    step.missing -= 1
+    if step.missing == 0:
+        turn.starting.append(step_id)
+
+
+def _on_failure(state: RunState, group: GroupState) -> str:
+    return state.plan.on_failure if group.id == ROOT else state.steps[group.id].plan.on_failure
+
+
+def _end(turn: Turn, group: GroupState) -> None:
+    state = turn.state
+    if group.id == ROOT:
+        if not state.status.is_final:
+            _end_run(turn)
+        return
+    step = state.steps[group.id]
+    if step.phase is Phase.ENDED:
+        return
+    turn.out.append(Drop(f"group:{group.id}"))
+    prefix = f"{group.id}/"
+    outputs = {child.removeprefix(prefix): state.steps[child].output for child in group.children}
+    if group.timed_out:
+        failure = Failure("TimeoutError", "the command set's time limit passed")
+        steps.end(turn, step, Outcome.TIMED_OUT, failure=failure)
+    elif step.cancel_asked or (state.cancelled and group.halted):
+        steps.end(turn, step, Outcome.CANCELLED, failure=Failure("Cancelled", "asked to stop"))
+    elif group.failed_step:
+        cause = state.steps[group.failed_step].failure
+        detail = cause.line() if cause else str(state.steps[group.failed_step].outcome)
+        failure = Failure(
+            cause.type if cause else "StepFailed", f"step {group.failed_step!r}: {detail}"
+        )
+        steps.end(turn, step, Outcome.FAILED, outputs, failure)
+    else:
+        steps.end(turn, step, Outcome.SUCCEEDED, outputs)
+
+
+def _end_run(turn: Turn) -> None:
+    state = turn.state
+    root = state.groups[ROOT]
+    turn.out.append(Drop(f"group:{ROOT}"))
+    error: str | None = None
+    detail: dict[str, Any] | None = None
+    unfinished = any(
+        step.outcome in (Outcome.CANCELLED, Outcome.SKIPPED, Outcome.ABANDONED)
+        for step in state.steps.values()
+    )
+    if root.timed_out:
+        state.status = RunStatus.TIMED_OUT
+        error = f"the run's time limit of {state.plan.timeout_s:g} s passed"
+        detail = {"type": "TimeoutError", "step": None, "message": error, "traceback": None}
+    elif state.cancelled and unfinished:
+        state.status = RunStatus.CANCELLED
+        error = "cancelled"
+        detail = {"type": "Cancelled", "step": None, "message": error, "traceback": None}
+    elif root.failed_step:
+        state.status = RunStatus.FAILED
+        error, detail = _describe(state, root.failed_step)
+    else:
+        state.status = RunStatus.COMPLETED
+    compared = any(
+        step.plan.assignment is not None and step.plan.assignment.verdict != "none"
+        for step in state.steps.values()
+    )
+    achieved = None
+    if compared:
+        share = state.agreed / state.compared if state.compared else 0.0
+        achieved = share >= state.plan.agreement_threshold and not state.critical_conflict
+    turn.record(
+        RunEnded(
+            status=state.status.value,
+            error=error,
+            error_detail=detail,
+            consensus_achieved=achieved,
+            conflicts=list(state.conflicts) if compared else None,
+        )
+    )
+
+
+def _describe(state: RunState, step_id: str) -> tuple[str, dict[str, Any]]:
+    """Give (one line, detail) for the step that failed the run, down to the innermost one."""
+    step = state.steps[step_id]
+    while step.plan.is_group and (inner := state.groups[step.plan.id].failed_step):
+        step = state.steps[inner]
+    failure = step.failure or Failure("StepFailed", str(step.outcome))
+    line = f"step {step.plan.id!r} {str(step.outcome).replace('_', ' ')}: {failure.line()}"
+    return line, {
+        "type": failure.type,
+        "step": step.plan.id,
+        "message": failure.message,
+        "traceback": failure.traceback,
+    }

@@ -1,0 +1,52 @@
+"""What the engine is handed for one run, and what it hands back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tandem_orchestrator.model.commands import CommandSet
+from tandem_orchestrator.model.events import RunAccepted
+from tandem_orchestrator.model.plans import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """One run, checked and planned."""
+
+    run_id: str
+    plan: Plan
+    accepted: RunAccepted
+    """The first record of the run; all that recovery will need."""
+    priority: int
+    """Higher goes first."""
+    inputs: dict[str, Any] = field(default_factory=dict)
+    callables: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    """What the plan names: ``validation_fn``s and the ``python_handler``."""
+    command_set: CommandSet | None = None
+    """A snapshot, for the ``python_handler``."""
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+    """The submitter's context variables; handlers run in copies of it."""
+
+
+Observer = Callable[[str, Any], None]
+"""Called on the loop with (run id, event), in order, before the event is durable."""
+
+ProgressObserver = Callable[[str, str, int | None, int, int], None]
+"""Called on the loop with (run id, step id, item, done, total); not journaled."""
+
+
+@dataclass(slots=True, eq=False)
+class RunTicket:
+    """The engine's answer to a request."""
+
+    run_id: str
+    accepted: asyncio.Future[None]
+    """Done when the run is as durable as it asked for; JournalError if it cannot be."""
+    ended: asyncio.Future[None]
+    """Done when its end is; JournalError if it cannot be."""
+    cancel: Callable[[str | None, str], None]
+    """Cancel the run, or one step: (step id or None, who asks)."""

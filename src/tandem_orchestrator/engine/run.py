@@ -1,0 +1,297 @@
+"""The only loop: it takes a run's events, lets ``advance`` decide, and does what that says.
+
+Events of one run are folded one after another, without an ``await`` in between. What they lead to
+is journaled in one append before anything is started; an attempt with external effects waits until
+that append is durable (the barrier), and so does the end of the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from tandem_orchestrator.clock import Clock, Timer
+from tandem_orchestrator.engine.advance import advance
+from tandem_orchestrator.engine.attempt import Caller, make_work, perform, perform_handler
+from tandem_orchestrator.engine.instructions import Dispatch, Drop, Record, Stop, UnitKey, Wait
+from tandem_orchestrator.engine.request import Observer, ProgressObserver, RunRequest
+from tandem_orchestrator.engine.state import RunState
+from tandem_orchestrator.engine.turn import resolve_payload
+from tandem_orchestrator.errors import Busy, JournalError
+from tandem_orchestrator.journal.journal import Journal, Ticket
+from tandem_orchestrator.layers.layer import CancelToken, Layer, Report
+from tandem_orchestrator.model.events import (
+    AnyEvent,
+    AttemptEnded,
+    AttemptStarted,
+    CancelRequested,
+    RunEnded,
+    RunStarted,
+)
+from tandem_orchestrator.model.levels import Priority
+from tandem_orchestrator.model.outcomes import Failure, Outcome
+from tandem_orchestrator.model.refs import Missing
+
+Spawner = Callable[[Coroutine[Any, Any, None], Any], object]
+"""Starts a task that has a parent: (coroutine, context)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every run of one engine shares."""
+
+    layers: Mapping[str, Layer]
+    caller: Caller
+    journal: Journal
+    clock: Clock
+    rng: random.Random
+    attempts: asyncio.Semaphore
+    """Bounds the attempts in progress, over all runs."""
+    spawn: Spawner
+    observe: Observer
+    on_progress: ProgressObserver
+
+
+class ActiveRun:
+    """One run from its acceptance to its end. Belongs to the loop's thread."""
+
+    def __init__(
+        self,
+        request: RunRequest,
+        around: Surroundings,
+        on_end: Callable[[ActiveRun, JournalError | None], None],
+    ) -> None:
+        self.request = request
+        self.run_id = request.run_id
+        self._around = around
+        self._on_end = on_end
+        self._state = RunState.of(request.plan, request.inputs)
+        self._inbox: deque[AnyEvent] = deque()
+        self._folding = False
+        self._unwritten: list[AnyEvent] = []
+        self._dispatches: list[Dispatch] = []
+        self._stalled = False
+        self._timers: dict[str, Timer] = {}
+        self._tokens: dict[UnitKey, CancelToken] = {}
+        self._began_ns = around.clock.monotonic_ns()
+        self._over = False
+        self._barrier = request.plan.durability in ("sync", "group")
+
+    def accept(self) -> Ticket:
+        """Journal the request itself.
+
+        Raises: Busy if the journal's backlog is full: nothing was taken in.
+        """
+        event = self._stamp(self.request.accepted)
+        ticket = self._around.journal.append(self.run_id, [event], self.request.plan.durability)
+        self._around.observe(self.run_id, event)
+        return ticket
+
+    def begin(self) -> None:
+        """Start: the run has its place."""
+        self.post(RunStarted())
+
+    def cancel(self, step: str | None, by: str) -> None:
+        """Ask the run, or one step of it, to stop."""
+        self.post(CancelRequested(step=step, by=by))
+
+    def post(self, event: AnyEvent) -> None:
+        """Take in an event; may be called from within what an event leads to."""
+        if self._over:
+            return
+        self._inbox.append(event)
+        if self._folding:
+            return
+        self._folding = True
+        try:
+            while self._inbox:
+                self._fold(self._inbox.popleft())
+        finally:
+            self._folding = False
+        self._write()
+
+    def _fold(self, event: AnyEvent) -> None:
+        self._note(event)
+        for instruction in advance(self._state, event):
+            match instruction:
+                case Record(event=concluded):
+                    self._note(concluded)
+                case Dispatch():
+                    self._dispatches.append(instruction)
+                    self._note(self._started(instruction))
+                case Stop(unit=unit, reason=reason):
+                    if token := self._tokens.get(unit):
+                        token.cancel(reason)
+                case Wait(key=key, delay_s=delay_s, event=later):
+                    self._drop(key)
+                    call = self._around.clock.call_later
+                    self._timers[key] = call(delay_s, lambda e=later, k=key: self._due(k, e))  # type: ignore[misc]
+                case Drop(key=key):
+                    self._drop(key)
+
+    def _started(self, dispatch: Dispatch) -> AttemptStarted:
+        unit = dispatch.unit
+        self._tokens[unit] = CancelToken()
+        return AttemptStarted(
+            step=unit.step,
+            item=unit.item,
+            implementation=unit.implementation,
+            layer=dispatch.layer,
+            attempt=dispatch.attempt,
+            effects=self._state.steps[unit.step].plan.effects,
+            reason=dispatch.reason,
+        )
+
+    def _note(self, event: AnyEvent) -> None:
+        stamped = self._stamp(event)
+        self._unwritten.append(stamped)
+        self._around.observe(self.run_id, stamped)
+
+    def _stamp(self, event: AnyEvent) -> AnyEvent:
+        at_ns = self._around.clock.wall_ns()
+        if isinstance(event, RunEnded):
+            duration = (self._around.clock.monotonic_ns() - self._began_ns) / 1e9
+            return msgspec.structs.replace(event, at_ns=at_ns, duration=duration)
+        return msgspec.structs.replace(event, at_ns=at_ns)
+
+    def _write(self) -> None:
+        """Append what was noted, then start what was decided."""
+        if self._stalled or not self._unwritten:
+            return
+        try:
+            ticket = self._around.journal.append(
+                self.run_id, self._unwritten, self.request.plan.durability
+            )
+        except Busy:
+            self._stalled = True
+            self._around.spawn(self._write_when_there_is_room(), None)
+            return
+        except JournalError as error:
+            self._give_up(error)
+            return
+        ended = isinstance(self._unwritten[-1], RunEnded)
+        self._unwritten = []
+        dispatches, self._dispatches = self._dispatches, []
+        for dispatch in dispatches:
+            attempt = self._attempt(dispatch, ticket, self._tokens[dispatch.unit])
+            self._around.spawn(attempt, self.request.context.copy())
+        if ended:
+            self._over = True
+            self._around.spawn(self._end(ticket), None)
+
+    async def _write_when_there_is_room(self) -> None:
+        try:
+            await self._around.journal.flush()
+        except JournalError as error:
+            self._give_up(error)
+            return
+        self._stalled = False
+        self._write()
+
+    async def _attempt(self, dispatch: Dispatch, ticket: Ticket, token: CancelToken) -> None:
+        step = self._state.steps[dispatch.unit.step]
+        if self._barrier and step.plan.effects == "external":
+            try:
+                await ticket.durable()
+            except JournalError as error:
+                self._give_up(error)
+                return
+        async with self._around.attempts:
+            report = await self._report(dispatch, token)
+        if self._tokens.get(dispatch.unit) is token:
+            del self._tokens[dispatch.unit]
+        self.post(
+            AttemptEnded(
+                step=dispatch.unit.step,
+                item=dispatch.unit.item,
+                implementation=dispatch.unit.implementation,
+                layer=dispatch.layer,
+                attempt=dispatch.attempt,
+                outcome=report.outcome.value,
+                output=report.output,
+                failure=report.failure.to_value() if report.failure else None,
+                seconds=report.seconds,
+                stopped=report.stopped,
+                roll=self._around.rng.random(),
+            )
+        )
+
+    async def _report(self, dispatch: Dispatch, token: CancelToken) -> Report:
+        around, request, unit = self._around, self.request, dispatch.unit
+        if token.requested:
+            failure = Failure("Cancelled", "asked to stop before it started")
+            return Report(Outcome.CANCELLED, failure=failure)
+        if request.plan.handler is not None:
+            assert request.command_set is not None
+            function = request.callables[request.plan.handler]
+            return await perform_handler(around.caller, function, request.command_set, token)
+        step = self._state.steps[unit.step]
+        try:
+            payload = resolve_payload(self._state, step, unit.item)
+        except Missing as missing:
+            text = f"the payload refers to {missing.args[0]}, which is not there"
+            return Report(Outcome.FAILED, failure=Failure("BadReference", text))
+        layer = around.layers.get(dispatch.layer)
+        if layer is None:
+            text = f"there is no {dispatch.layer} layer"
+            return Report(Outcome.NOT_STARTED, failure=Failure("LayerUnavailable", text))
+        inputs = {name: self._state.steps[i].output for name, i in step.plan.inputs_from}
+        work = make_work(
+            self.run_id,
+            step,
+            dispatch,
+            payload,
+            inputs,
+            lane=Priority(request.priority).lane,
+            clock=around.clock,
+            on_progress=self._progress_of(unit),
+        )
+        name = step.plan.validation
+        validation = request.callables[name] if name is not None else None
+        return await perform(layer, work, step, around.caller, validation, token)
+
+    def _progress_of(self, unit: UnitKey) -> Callable[[int, int], None]:
+        """Give what a handler may call from any thread."""
+        loop, tell = asyncio.get_running_loop(), self._around.on_progress
+
+        def progress(done: int, total: int) -> None:
+            loop.call_soon_threadsafe(tell, self.run_id, unit.step, unit.item, done, total)
+
+        return progress
+
+    async def _end(self, ticket: Ticket) -> None:
+        error = None
+        try:
+            await ticket.durable()
+        except JournalError as caught:
+            error = caught
+        self._finish(error)
+
+    def _give_up(self, error: JournalError) -> None:
+        """The journal does not acknowledge any more: stop, and acknowledge nothing either."""
+        if self._over:
+            return
+        self._over = True
+        for token in self._tokens.values():
+            token.cancel("cancelled")
+        self._finish(error)
+
+    def _finish(self, error: JournalError | None) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        self._on_end(self, error)
+
+    def _due(self, key: str, event: AnyEvent) -> None:
+        self._timers.pop(key, None)
+        self.post(event)
+
+    def _drop(self, key: str) -> None:
+        if timer := self._timers.pop(key, None):
+            timer.cancel()

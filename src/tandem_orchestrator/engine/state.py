@@ -1,0 +1,194 @@
+"""The state of one run, owned by ``advance`` alone.
+
+Everything in it follows from the plan and the events; nothing is read from anywhere else, so the
+same events give the same state in every process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from tandem_orchestrator.model.outcomes import Failure, Outcome, RunStatus
+from tandem_orchestrator.model.plans import Plan, PlannedStep
+
+ROOT = ""
+"""Id of the group that is the run itself."""
+
+
+class Phase(str, Enum):
+    """Where a step or a unit is. ``TRANSITIONS`` lists every change there is."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    """A unit that was asked to stop and has not ended yet."""
+    RETRYING = "retrying"
+    """A unit between two attempts."""
+    ENDED = "ended"
+
+
+TRANSITIONS: dict[Phase, frozenset[Phase]] = {
+    Phase.WAITING: frozenset({Phase.RUNNING, Phase.ENDED}),
+    Phase.RUNNING: frozenset({Phase.STOPPING, Phase.RETRYING, Phase.ENDED, Phase.RUNNING}),
+    Phase.STOPPING: frozenset({Phase.RETRYING, Phase.ENDED, Phase.RUNNING}),
+    Phase.RETRYING: frozenset({Phase.RUNNING, Phase.ENDED}),
+    Phase.ENDED: frozenset(),
+}
+"""Each phase to those that may follow it."""
+
+
+@dataclass(slots=True)
+class UnitState:
+    """One implementation at work on one step, or on one item of it."""
+
+    implementation: str
+    layer: str
+    item: int | None = None
+    reason: str = ""
+    phase: Phase = Phase.WAITING
+    attempts: int = 0
+    """Attempts given out, lost ones included."""
+    retries: int = 0
+    """Attempts after a failure, which the retry policy counts."""
+    losses: int = 0
+    """Attempts whose process died under them."""
+    stopping: str = ""
+    """Why it was asked to stop: ``timed_out`` or ``cancelled``."""
+    outcome: Outcome | None = None
+    output: Any = None
+    failure: Failure | None = None
+    seconds: float = 0.0
+    stopped: bool = True
+    cached: bool = False
+
+    def move(self, phase: Phase) -> None:
+        """Change the phase; a change that is not in the table is our bug."""
+        assert phase in TRANSITIONS[self.phase], f"unit: {self.phase} -> {phase}"
+        self.phase = phase
+
+
+@dataclass(slots=True)
+class StepState:
+    """One step of the plan."""
+
+    plan: PlannedStep
+    missing: int
+    """Steps it still waits for, the start of its group counted as one."""
+    phase: Phase = Phase.WAITING
+    outcome: Outcome | None = None
+    output: Any = None
+    failure: Failure | None = None
+    cancel_asked: bool = False
+    units: dict[str, UnitState] = field(default_factory=dict)
+    """Units at work, by ``UnitKey.label``; those of an item go when the item has ended."""
+    blocked_by: str = ""
+    """The failed step because of which those that depend on this one cannot start."""
+    items: list[Any] | None = None
+    """What a ``for_each`` runs over, once it is known."""
+    next_item: int = 0
+    item_outputs: list[Any] = field(default_factory=list)
+    failed_items: list[int] = field(default_factory=list)
+    items_left: int = 0
+    attempts: int = 0
+    seconds: float = 0.0
+    layer: str = ""
+    implementation: str = ""
+    reason: str = ""
+    stopped: bool = True
+    cached: bool = False
+
+    def move(self, phase: Phase) -> None:
+        """Change the phase; a change that is not in the table is our bug."""
+        assert phase in TRANSITIONS[self.phase], f"step {self.plan.id!r}: {self.phase} -> {phase}"
+        self.phase = phase
+
+    @property
+    def gave_nothing(self) -> bool:
+        """Whether it ended without an output that a reference could lead into."""
+        return self.phase is Phase.ENDED and self.outcome is not Outcome.SUCCEEDED
+
+
+@dataclass(slots=True)
+class GroupState:
+    """A nested command set, or the run itself."""
+
+    id: str
+    parent: str | None
+    children: list[str] = field(default_factory=list)
+    open: int = 0
+    """Children that have not ended."""
+    started: bool = False
+    halted: str = ""
+    """Why nothing new starts in it; empty while all is well."""
+    stopped: bool = False
+    """Whether what ran in it was asked to stop, too."""
+    failed_step: str = ""
+    timed_out: bool = False
+
+
+@dataclass(slots=True)
+class RunState:
+    """One run: its plan and everything that has happened to it."""
+
+    plan: Plan
+    inputs: dict[str, Any]
+    steps: dict[str, StepState]
+    groups: dict[str, GroupState]
+    dependents: dict[str, list[str]]
+    status: RunStatus = RunStatus.QUEUED
+    cancelled: bool = False
+    compared: int = 0
+    agreed: int = 0
+    critical_conflict: bool = False
+    conflicts: list[dict[str, Any]] = field(default_factory=list)
+    conflict_rounds: dict[str, int] = field(default_factory=dict)
+    """Unit of comparison to the times it was repeated."""
+
+    @classmethod
+    def of(cls, plan: Plan, inputs: dict[str, Any] | None = None) -> RunState:
+        """Make the state of a run that has not begun."""
+        groups = {ROOT: GroupState(ROOT, None)}
+        steps: dict[str, StepState] = {}
+        dependents: dict[str, list[str]] = {}
+        for step in plan.steps:
+            steps[step.id] = StepState(step, missing=len(step.depends_on) + 1)
+            if step.is_group:
+                groups[step.id] = GroupState(step.id, step.parent)
+            for other in step.depends_on:
+                dependents.setdefault(other, []).append(step.id)
+        for step in plan.steps:
+            group = groups[step.parent]
+            group.children.append(step.id)
+            group.open += 1
+        return cls(plan, inputs or {}, steps, groups, dependents)
+
+    def around(self, group: str) -> Iterator[GroupState]:
+        """Walk from a group outwards to the run itself."""
+        while True:
+            state = self.groups[group]
+            yield state
+            if state.parent is None:
+                return
+            group = state.parent
+
+    def digest(self) -> str:
+        """Give a hash of the whole state, the same in every process (BLAKE2b, 16 bytes)."""
+        encoded = msgspec.msgpack.encode(
+            (
+                self.plan, self.inputs, self.steps, self.groups, self.status, self.cancelled,
+                self.compared, self.agreed, self.conflicts, self.conflict_rounds,
+            ),
+            order="deterministic",
+            enc_hook=_encode_odd,
+        )  # fmt: skip
+        return hashlib.blake2b(encoded, digest_size=16).hexdigest()
+
+
+def _encode_odd(obj: Any) -> Any:
+    raise TypeError(f"{type(obj).__name__} has no place in a run's state")

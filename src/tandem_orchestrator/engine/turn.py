@@ -1,0 +1,73 @@
+"""One turn of ``advance``: the state it changes, what it wants done, what it still has to look at.
+
+Consequences are queued rather than called, so a chain of 100,000 skipped steps needs no deep
+stack, and the rooms for units, steps and groups need not know each other.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from tandem_orchestrator.engine.instructions import Instruction, Record
+from tandem_orchestrator.engine.state import RunState, StepState
+from tandem_orchestrator.model.events import AnyEvent
+from tandem_orchestrator.model.refs import NO_DEFAULT, Missing, Ref, find_refs, substitute
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one call of ``advance`` works with."""
+
+    state: RunState
+    out: list[Instruction] = field(default_factory=list)
+    starting: deque[str] = field(default_factory=deque)
+    """Steps whose last dependency has ended."""
+    ended: deque[str] = field(default_factory=deque)
+    """Steps that ended, whose dependents and group have not been told."""
+
+    def record(self, event: AnyEvent) -> None:
+        """Have a conclusion journaled."""
+        self.out.append(Record(event))
+
+
+# Any below: references lead to values of any kind.
+def look_up(state: RunState, step: StepState, item: Any, ref: Ref) -> Any:
+    """Find what a reference in ``step`` means at this moment.
+
+    Raises: Missing if there is nothing and no default; it names the part that is not there.
+    """
+    if ref.step == "item":
+        source = item
+    elif ref.step == "inputs":
+        source = state.inputs
+    else:
+        producer = state.steps[step.plan.scope + ref.step]
+        source = None if producer.gave_nothing else producer.output
+    try:
+        return ref.walk(source)
+    except Missing:
+        if ref.default is NO_DEFAULT:
+            raise
+        return ref.default
+
+
+def resolve_payload(state: RunState, step: StepState, item: int | None) -> Any:
+    """Copy a step's payload with every reference replaced.
+
+    Raises: Missing if one leads nowhere and has no default.
+    """
+    value = None if item is None or step.items is None else step.items[item]
+    return substitute(step.plan.payload, lambda ref: look_up(state, step, value, ref))
+
+
+def empty_producer(state: RunState, step: StepState) -> str | None:
+    """Name a step that gave nothing although this one refers into it without a default."""
+    for part in (step.plan.payload, step.plan.for_each):
+        for _, ref in find_refs(part):
+            if isinstance(ref, Ref) and ref.step not in ("item", "inputs") and not ref.has_default:
+                name = step.plan.scope + ref.step
+                if state.steps[name].gave_nothing:
+                    return name
+    return None

@@ -1,0 +1,189 @@
+"""The life of a unit: attempts, time limits, retries, losses.
+
+Pure: everything happens to the ``RunState`` of the turn and nowhere else.
+"""
+
+from __future__ import annotations
+
+from tandem_orchestrator.engine.instructions import Dispatch, Drop, Stop, UnitKey, Wait
+from tandem_orchestrator.engine.state import Phase, RunState, StepState, UnitState
+from tandem_orchestrator.engine.turn import Turn
+from tandem_orchestrator.model.effects import may_repeat
+from tandem_orchestrator.model.events import (
+    AttemptEnded,
+    FallbackPlanned,
+    RetryDue,
+    StepTimedOut,
+)
+from tandem_orchestrator.model.outcomes import Failure, Outcome
+
+LOSSES_MAX = 5
+"""Times a unit is given out again after its process died under it: beyond that its input is
+taken to be what kills (a poison pill), and the step fails."""
+
+
+def key_of(step: StepState, unit: UnitState) -> UnitKey:
+    """Give the unit's name."""
+    return UnitKey(step.plan.id, unit.item, unit.implementation)
+
+
+def start(turn: Turn, step: StepState, unit: UnitState) -> None:
+    """Give out a unit's next attempt, with its time limit."""
+    unit.move(Phase.RUNNING)
+    unit.attempts += 1
+    unit.stopping = ""
+    key = key_of(step, unit)
+    if step.plan.timeout_s is not None:
+        event = StepTimedOut(
+            step=key.step,
+            item=key.item,
+            implementation=key.implementation,
+            attempt=unit.attempts,
+        )
+        turn.out.append(Wait(f"limit:{key}", step.plan.timeout_s, event))
+    turn.out.append(Dispatch(key, unit.layer, unit.attempts, unit.reason))
+
+
+def stop(turn: Turn, step: StepState, unit: UnitState, reason: str) -> None:
+    """Ask a unit to stop, whatever it is doing; ``reason`` is cancelled or timed_out."""
+    key = key_of(step, unit)
+    if unit.phase is Phase.RUNNING:
+        unit.move(Phase.STOPPING)
+        unit.stopping = reason
+        turn.out.append(Stop(key, unit.attempts, reason))
+    elif unit.phase is Phase.RETRYING:
+        turn.out.append(Drop(f"retry:{key}"))
+        unit.move(Phase.ENDED)
+        if reason == "cancelled":
+            unit.outcome = Outcome.CANCELLED
+
+
+def give_up_retrying(turn: Turn, step: StepState, unit: UnitState) -> None:
+    """End a unit that waits for its next attempt with the failure it had."""
+    turn.out.append(Drop(f"retry:{key_of(step, unit)}"))
+    unit.move(Phase.ENDED)
+
+
+def time_limit_passed(turn: Turn, event: StepTimedOut) -> None:
+    """Ask the attempt that outlived its limit to stop."""
+    step, unit = _find(turn.state, event.step, event.item, event.implementation)
+    if unit is not None and unit.phase is Phase.RUNNING and unit.attempts == event.attempt:
+        stop(turn, step, unit, "timed_out")
+
+
+def retry_due(turn: Turn, event: RetryDue) -> None:
+    """Give out the next attempt after the wait."""
+    step, unit = _find(turn.state, event.step, event.item, event.implementation)
+    if unit is not None and unit.phase is Phase.RETRYING:
+        start(turn, step, unit)
+
+
+def attempt_ended(turn: Turn, event: AttemptEnded) -> StepState | None:
+    """Take in an attempt's end.
+
+    Returns: the step, if the unit has ended with it; None if it goes on or the event is stale.
+    """
+    step, unit = _find(turn.state, event.step, event.item, event.implementation)
+    if unit is None or unit.phase not in (Phase.RUNNING, Phase.STOPPING):
+        return None
+    if unit.attempts != event.attempt:
+        return None
+    if step.plan.timeout_s is not None:
+        turn.out.append(Drop(f"limit:{key_of(step, unit)}"))
+    unit.outcome, unit.failure = _judge_end(unit, event)
+    unit.output = event.output if unit.outcome is Outcome.SUCCEEDED else None
+    unit.seconds += event.seconds
+    unit.stopped = event.stopped
+    unit.cached = event.cached
+    if unit.outcome is Outcome.SUCCEEDED:
+        unit.move(Phase.ENDED)
+        return step
+    if unit.outcome in (Outcome.NOT_STARTED, Outcome.UNKNOWN) and _lost(turn, step, unit):
+        return None
+    if _may_retry(turn.state, step, unit):
+        unit.retries += 1
+        unit.move(Phase.RETRYING)
+        key = key_of(step, unit)
+        delay_s = step.plan.retry.delay_s(unit.retries, event.roll)
+        due = RetryDue(step=key.step, item=key.item, implementation=key.implementation)
+        turn.out.append(Wait(f"retry:{key}", delay_s, due))
+        return None
+    unit.move(Phase.ENDED)
+    return step
+
+
+def _judge_end(unit: UnitState, event: AttemptEnded) -> tuple[Outcome, Failure | None]:
+    """Say what an attempt ended with, given what it had been asked to do."""
+    outcome = Outcome(event.outcome)
+    failure = Failure(**event.failure) if event.failure else None
+    if outcome is Outcome.SUCCEEDED or not unit.stopping:
+        # It finished before the request reached it: what it did counts.
+        return outcome, failure
+    if outcome is Outcome.ABANDONED:
+        text = f"{unit.stopping.replace('_', ' ')}, and did not stop within the grace"
+        return outcome, Failure("Abandoned", text)
+    if unit.stopping == "timed_out":
+        return Outcome.TIMED_OUT, Failure("TimeoutError", "the step's time limit passed")
+    return Outcome.CANCELLED, Failure("Cancelled", "asked to stop")
+
+
+def _lost(turn: Turn, step: StepState, unit: UnitState) -> bool:
+    """Give lost work out again where that is allowed; True if it was."""
+    if unit.stopping or turn.state.cancelled or step.cancel_asked:
+        unit.outcome = Outcome.TIMED_OUT if unit.stopping == "timed_out" else Outcome.CANCELLED
+        unit.failure = Failure("Cancelled", "its process died after it was asked to stop")
+        return False
+    never_ran = unit.outcome is Outcome.NOT_STARTED
+    if not never_ran and not may_repeat(step.plan.effects):
+        return False
+    unit.losses += 1
+    if unit.losses > LOSSES_MAX:
+        cause = unit.failure.line() if unit.failure else "its process died"
+        text = f"its process was lost {unit.losses} times while running it; last: {cause}"
+        unit.outcome, unit.failure = Outcome.FAILED, Failure("Quarantined", text)
+        return False
+    away = unit.failure is not None and unit.failure.type == "LayerUnavailable"
+    if away and not _fall_back(turn, step, unit):
+        unit.outcome = Outcome.FAILED
+        return False
+    start(turn, step, unit)
+    return True
+
+
+def _fall_back(turn: Turn, step: StepState, unit: UnitState) -> bool:
+    """Move a unit to its planned fallback; False if there is none."""
+    assignment = step.plan.assignment
+    assert assignment is not None
+    if assignment.fallback is None or assignment.fallback == unit.implementation:
+        return False
+    reason = unit.failure.message if unit.failure else "the layer is away"
+    turn.record(
+        FallbackPlanned(
+            step=step.plan.id,
+            left=unit.implementation,
+            right=assignment.fallback,
+            reason=reason,
+        )
+    )
+    del step.units[key_of(step, unit).label]
+    unit.implementation, unit.layer = assignment.fallback, "python"
+    unit.reason = f"fallback to {assignment.fallback}: {reason}"
+    step.units[key_of(step, unit).label] = unit
+    return True
+
+
+def _may_retry(state: RunState, step: StepState, unit: UnitState) -> bool:
+    if unit.stopping == "cancelled" or step.cancel_asked or state.cancelled:
+        return False
+    if unit.outcome is None or any(group.halted for group in state.around(step.plan.parent)):
+        return False
+    failure_type = unit.failure.type if unit.failure else None
+    policy = step.plan.retry
+    return unit.retries < policy.max_retries and policy.wants(unit.outcome.value, failure_type)
+
+
+def _find(
+    state: RunState, step_id: str, item: int | None, implementation: str
+) -> tuple[StepState, UnitState | None]:
+    step = state.steps[step_id]
+    return step, step.units.get(UnitKey(step_id, item, implementation).label)

@@ -1,0 +1,255 @@
+"""Agents and their actions, as a user declares them; no orchestrator is needed for that."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tandem_orchestrator.errors import CommandError, TwinError
+from tandem_orchestrator.model.catalogue import Action, Implementation
+from tandem_orchestrator.model.effects import EFFECTS, Effects
+
+# Any: handlers take and give values of whatever type they like.
+Handler = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PythonImplementation:
+    """One way to do an action in Python."""
+
+    name: str
+    handler: Handler
+    kind: Literal["async", "thread", "process"]
+    """On the loop, in a thread, or in a worker process."""
+    takes: int
+    """Positional arguments it wants: 0, 1 (payload) or 2 (payload, ctx)."""
+    payload_type: Any = None
+    """Type to convert the payload to and check it against, or None."""
+    rung: str = "native"
+
+    @property
+    def source(self) -> str:
+        """Give ``module:qualname``."""
+        return f"{self.handler.__module__}:{self.handler.__qualname__}"
+
+
+class ActionHandle:
+    """An action and its implementations; calling it calls the first handler."""
+
+    def __init__(self, agent: Agent, entry: Action, errors: Mapping[Any, str] | None) -> None:
+        self._agent = agent
+        self.entry = entry
+        self.errors = dict(errors or {})
+        """Exception class (or its name) to the failure type that twins share."""
+        self.implementations: dict[str, PythonImplementation] = {}
+
+    @property
+    def handler(self) -> Handler:
+        """The first implementation's own function."""
+        return next(iter(self.implementations.values())).handler
+
+    # Any: whatever the handler takes and gives.
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the first handler itself, as if it had not been decorated."""
+        return self.handler(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.implementations)
+        return f"<action {self.entry.agent}.{self.entry.name}: {names}>"
+
+    def twin(self, name: str) -> Callable[[Handler], Handler]:
+        """Add a second implementation in Python, by decorator.
+
+        Its rung on the promotion ladder is ``shadow``: the router does not pick it, modes that
+        compare do, and a step may name it.
+
+        Raises: TwinError if the name is taken.
+        """
+        if name in self.implementations or name == "c":
+            raise TwinError(f"{self.entry.agent}.{self.entry.name}: {name!r} is taken already")
+
+        def add(handler: Handler) -> Handler:
+            self.add(describe_handler(name, handler, None, "shadow"))
+            return handler
+
+        return add
+
+    def add(self, implementation: PythonImplementation) -> None:
+        """Hang an implementation on the action."""
+        self.implementations[implementation.name] = implementation
+        self._agent.version += 1
+
+    def catalogue_entry(self) -> Action:
+        """Give the entry that planners read."""
+        implementations = tuple(
+            Implementation(i.name, "python", i.rung, i.source)
+            for i in self.implementations.values()
+        )
+        entry = self.entry
+        return Action(
+            agent=entry.agent,
+            name=entry.name,
+            effects=entry.effects,
+            deterministic=entry.deterministic,
+            version=entry.version,
+            batch=entry.batch,
+            max_concurrency=entry.max_concurrency,
+            implementations=implementations,
+            documentation=entry.documentation,
+        )
+
+
+@dataclass
+class Agent:
+    """Who can do things: a name, and handlers hung on it.
+
+    Args:
+        name: Letters, digits, ``_``, ``-`` and ``.``; at most 64 characters.
+        capabilities: Action names that are announced; one without a handler is an error when
+            a step asks for it, never a made-up result.
+        max_concurrency: Attempts of all its actions together at one time.
+    """
+
+    name: str
+    capabilities: Iterable[str] = ()
+    max_concurrency: int | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        _check_name("agent", self.name)
+        self.capabilities = tuple(dict.fromkeys(self.capabilities))
+        for capability in self.capabilities:
+            _check_name("capability", capability)
+        self.actions: dict[str, ActionHandle] = {}
+        self.version = 0
+        """Grows with every change, so that catalogues know when they are stale."""
+
+    def action(
+        self,
+        name: str,
+        *,
+        effects: Effects = "external",
+        deterministic: bool = False,
+        version: str = "1",
+        cpu: Literal["process"] | None = None,
+        batch: Literal["items"] | None = None,
+        errors: Mapping[Any, str] | None = None,
+        max_concurrency: int | None = None,
+    ) -> Callable[[Handler], ActionHandle]:
+        """Declare an action, by decorator.
+
+        The handler takes ``(payload)`` or ``(payload, ctx)``. An ``async def`` runs on the loop,
+        a plain function in a thread, and with ``cpu="process"`` in a worker process, for which
+        it must be importable as ``module:qualname``. A payload annotated with a dataclass,
+        TypedDict or msgspec Struct is converted and checked.
+
+        Args:
+            effects: ``none``, ``idempotent`` or ``external``: whether it may be run twice.
+            deterministic: Same payload, same output, always; needed for caching.
+            version: Changes when the meaning of the action changes.
+            batch: ``items``: payload["items"] is a list, the output a list of the same length.
+            errors: Exception class or name to the failure type it is reported and compared as.
+            max_concurrency: Attempts of this action at one time.
+
+        Raises: CommandError if the name, the effects or the signature cannot be used.
+        """
+        _check_name("action", name)
+        if effects not in EFFECTS:
+            expected = ", ".join(EFFECTS)
+            raise CommandError(f"{self.name}.{name}: effects={effects!r}, expected {expected}")
+        if cpu not in (None, "process"):
+            raise CommandError(f"{self.name}.{name}: cpu={cpu!r}, expected None or 'process'")
+        if max_concurrency is not None and max_concurrency < 1:
+            text = f"max_concurrency={max_concurrency}, expected at least 1"
+            raise CommandError(f"{self.name}.{name}: {text}")
+
+        def add(handler: Handler) -> ActionHandle:
+            entry = Action(
+                agent=self.name,
+                name=name,
+                effects=effects,
+                deterministic=deterministic,
+                version=version,
+                batch=batch,
+                max_concurrency=max_concurrency,
+                documentation=(inspect.getdoc(handler) or "").partition("\n")[0],
+            )
+            handle = ActionHandle(self, entry, errors)
+            handle.add(describe_handler("python", handler, cpu, "native"))
+            self.actions[name] = handle
+            return handle
+
+        return add
+
+    def catalogue_entries(self) -> list[Action]:
+        """Give the entries that planners read, announced capabilities included."""
+        entries = [handle.catalogue_entry() for handle in self.actions.values()]
+        announced = (name for name in self.capabilities if name not in self.actions)
+        return entries + [Action(self.name, name) for name in announced]
+
+    def join(self, other: Agent) -> None:
+        """Take over what another declaration of the same agent has and this one has not."""
+        self.capabilities = tuple(dict.fromkeys((*self.capabilities, *other.capabilities)))
+        for name, handle in other.actions.items():
+            self.actions.setdefault(name, handle)
+        self.version += 1
+
+
+def _check_name(what: str, name: object) -> None:
+    if not isinstance(name, str) or not 1 <= len(name) <= 64:
+        raise CommandError(f"{what} name {name!r}: expected 1 to 64 characters")
+    if not all(c.isalnum() or c in "_-." for c in name):
+        raise CommandError(f"{what} name {name!r}: expected letters, digits, '_', '-' and '.'")
+
+
+def describe_handler(
+    name: str, handler: Handler, cpu: str | None, rung: str
+) -> PythonImplementation:
+    """Look at a handler's signature once, so that calling it is cheap.
+
+    Raises: CommandError if it cannot be called with (payload) or (payload, ctx).
+    """
+    if not callable(handler):
+        raise CommandError(f"handler {handler!r}: expected a function")
+    target = handler if inspect.isroutine(handler) else type(handler).__call__
+    is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(target)
+    label = getattr(handler, "__qualname__", repr(handler))
+    if cpu == "process":
+        if is_async:
+            raise CommandError(f"handler {label}: cpu='process' needs a plain function")
+        if "<" in label:
+            raise CommandError(
+                f"handler {label}: cpu='process' needs a function that can be imported as "
+                "module:qualname, so neither a lambda nor a local function"
+            )
+    parameters = list(inspect.signature(handler).parameters.values())
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = [p for p in positional if p.default is p.empty]
+    variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    if len(required) > 2 or any(
+        p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters
+    ):
+        raise CommandError(f"handler {label}: expected (payload) or (payload, ctx)")
+    takes = 2 if variadic or len(positional) >= 2 else len(positional)
+    if len(positional) >= 2 and positional[1].default is not positional[1].empty:
+        takes = 2 if positional[1].name in ("ctx", "context") else max(1, len(required))
+    kind: Literal["async", "thread", "process"] = (
+        "async" if is_async else "process" if cpu == "process" else "thread"
+    )
+    payload_type = _payload_type(handler, positional[0].name) if positional else None
+    return PythonImplementation(name, handler, kind, takes, payload_type, rung)
+
+
+def _payload_type(handler: Handler, parameter: str) -> Any:
+    """Give the class that a payload is to be converted to, or None."""
+    try:
+        annotation = inspect.get_annotations(handler, eval_str=True).get(parameter)
+    except (NameError, TypeError, AttributeError, SyntaxError):
+        return None  # An annotation that only a type checker can read asks for no conversion.
+    is_record = isinstance(annotation, type) and (
+        hasattr(annotation, "__dataclass_fields__")
+        or hasattr(annotation, "__struct_fields__")
+        or hasattr(annotation, "__total__")
+    )
+    return annotation if is_record else None

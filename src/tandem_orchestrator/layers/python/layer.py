@@ -1,0 +1,309 @@
+"""The Python layer: async handlers on the loop, blocking ones in threads, heavy ones in processes."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from tandem_orchestrator.clock import Clock, Timer
+from tandem_orchestrator.errors import LayerUnavailable, NotAValue
+from tandem_orchestrator.layers.layer import CancelToken, LayerHealth, Report, Work
+from tandem_orchestrator.layers.python.agents import ActionHandle, Agent, PythonImplementation
+from tandem_orchestrator.layers.python.calling import call_handler, describe_error
+from tandem_orchestrator.layers.python.context import Context, make_log
+from tandem_orchestrator.layers.python.processes import ProcessRunner, WorkerDied
+from tandem_orchestrator.layers.python.registry import Registry
+from tandem_orchestrator.layers.python.threads import ThreadRunner
+from tandem_orchestrator.model.catalogue import Action
+from tandem_orchestrator.model.outcomes import Failure, Outcome
+from tandem_orchestrator.model.values import from_value, to_value
+
+
+@dataclass(frozen=True, slots=True)
+class PythonLimits:
+    """The layer's bounds."""
+
+    workers: int = 8
+    """Blocking handlers at work at one time; as many processes for heavy ones."""
+    cancel_grace_s: float = 5.0
+    """Seconds a handler gets to obey before it is abandoned, or its process killed."""
+    abandoned_max: int = 64
+    """Threads and coroutines that may hang after their attempts were given up."""
+
+
+_CANCELLED = Failure("Cancelled", "asked to stop")
+
+
+class PythonLayer:
+    """Runs attempts in Python; implements ``layers.Layer``."""
+
+    name = "python"
+
+    def __init__(self, registry: Registry, clock: Clock, limits: PythonLimits) -> None:
+        self._registry, self._clock, self._limits = registry, clock, limits
+        self._threads = ThreadRunner(limits.workers, limits.abandoned_max)
+        self._processes = ProcessRunner(limits.workers)
+        self._gates: dict[object, asyncio.Semaphore] = {}
+        self._hanging: set[asyncio.Task[Any]] = set()
+        """Coroutines that swallow their cancellation."""
+        self.running = 0
+
+    @property
+    def away(self) -> str:
+        """Always here."""
+        return ""
+
+    async def start(self) -> None:
+        """Nothing to prepare: workers start with the first attempt that needs one."""
+
+    async def close(self) -> None:
+        """End the workers; threads that hang are daemons and delay nobody."""
+        self._threads.close()
+        await self._processes.close()
+
+    def actions(self) -> tuple[Action, ...]:
+        """List what is registered."""
+        return self._registry.entries()
+
+    def health(self) -> LayerHealth:
+        """Describe itself."""
+        hanging = self._threads.abandoned + len(self._hanging)
+        reasons = [f"entry point {n}: {why}" for n, why in self._registry.broken.items()]
+        if hanging:
+            reasons.append(f"{hanging} abandoned attempts are still running")
+        details = {
+            "running": self.running,
+            "abandoned": hanging,
+            "threads_busy": self._threads.busy,
+            "processes_busy": self._processes.busy,
+        }
+        return LayerHealth(
+            "python", hanging < self._limits.abandoned_max, "; ".join(reasons), details
+        )
+
+    async def run(self, work: Work, cancel: CancelToken) -> Report:
+        """Run one attempt to its end; never raises for what the handler did."""
+        found = self._registry.find(work.agent, work.action, work.implementation)
+        if found is None:
+            text = f"{work.agent}.{work.action} has no implementation {work.implementation!r} here"
+            return Report(Outcome.NOT_STARTED, failure=Failure("LayerUnavailable", text))
+        agent, handle, implementation = found
+        async with AsyncExitStack() as gates:
+            for gate in self._gates_of(agent, handle):
+                await gates.enter_async_context(gate)
+            if cancel.requested:
+                return Report(Outcome.CANCELLED, failure=_CANCELLED)
+            where = f"step {work.step_id!r} output"
+            return await self._attempt(work, cancel, handle, implementation, where)
+
+    async def call(
+        self,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        cancel: CancelToken,
+        where: str,
+    ) -> Report:
+        """Run a callable of the user's that is no action (``python_handler``, ``validation_fn``)."""
+        is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
+        )
+        start = self._on_loop if is_async else self._in_thread
+        return await self._timed(start, lambda: function(*arguments), cancel, None, where)
+
+    async def _attempt(
+        self,
+        work: Work,
+        cancel: CancelToken,
+        handle: ActionHandle,
+        implementation: PythonImplementation,
+        where: str,
+    ) -> Report:
+        if implementation.kind == "process":
+            return await self._in_process(work, cancel, implementation, handle)
+        context = Context(
+            work.run_id,
+            work.step_id,
+            work.attempt,
+            work.idempotency_key,
+            {name: from_value(value) for name, value in work.inputs.items()},
+            work.item,
+            lambda: cancel.requested,
+            work.on_progress,
+            make_log(work.run_id, work.step_id, work.attempt),
+        )
+        start = self._on_loop if implementation.kind == "async" else self._in_thread
+
+        def call() -> Any:
+            return call_handler(implementation, work.payload, context)
+
+        return await self._timed(start, call, cancel, handle, where)
+
+    async def _timed(
+        self,
+        start: Callable[[Callable[[], Any], CancelToken], Any],
+        call: Callable[[], Any],
+        cancel: CancelToken,
+        handle: ActionHandle | None,
+        where: str,
+    ) -> Report:
+        """Run a call and turn whatever becomes of it into a report."""
+        began_ns = self._clock.monotonic_ns()
+        self.running += 1
+        try:
+            output = await start(call, cancel)
+            if output is _ABANDONED:
+                return Report(Outcome.ABANDONED, stopped=False, seconds=self._since(began_ns))
+            value = to_value(output, where=where)
+            return Report(Outcome.SUCCEEDED, value, seconds=self._since(began_ns))
+        except asyncio.CancelledError:
+            if not cancel.requested:
+                raise
+            return Report(Outcome.CANCELLED, failure=_CANCELLED, seconds=self._since(began_ns))
+        except LayerUnavailable as error:
+            failure = Failure("LayerUnavailable", str(error))
+            return Report(Outcome.NOT_STARTED, failure=failure, seconds=self._since(began_ns))
+        except NotAValue as error:
+            failure = Failure("NotAValue", str(error))
+            return Report(Outcome.FAILED, failure=failure, seconds=self._since(began_ns))
+        except Exception as error:  # noqa: BLE001 - the handler's own; it becomes the outcome
+            failure = describe_error(error, handle.errors if handle else None)
+            return Report(Outcome.FAILED, failure=failure, seconds=self._since(began_ns))
+        finally:
+            self.running -= 1
+
+    async def _on_loop(self, call: Callable[[], Any], cancel: CancelToken) -> Any:
+        """Run a coroutine as a task of its own, so that it alone is cancelled."""
+        task = asyncio.ensure_future(_await(call))
+        await self._until_done(task, cancel, task.cancel)
+        if task.done():
+            return task.result()
+        self._hanging.add(task)
+        task.add_done_callback(self._forget)
+        return _ABANDONED
+
+    async def _in_thread(self, call: Callable[[], Any], cancel: CancelToken) -> Any:
+        if self._threads.is_full:
+            raise LayerUnavailable(
+                f"{self._threads.abandoned} threads hang after their attempts were given up; "
+                "no further one is started until some of them end"
+            )
+        await self._threads.acquire()
+        job = self._threads.start(call)
+        await self._until_done(job.future, cancel, lambda: None)
+        if job.future.done():
+            return job.future.result()
+        job.abandon()
+        job.future.cancel()
+        return _ABANDONED
+
+    async def _until_done(
+        self, future: asyncio.Future[Any], cancel: CancelToken, ask: Callable[[], object]
+    ) -> None:
+        """Wait for a future, or for the end of the grace after a request to stop."""
+        woken = asyncio.Event()
+        timers: list[Timer] = []
+
+        def stop() -> None:
+            ask()
+            timers.append(self._clock.call_later(self._limits.cancel_grace_s, woken.set))
+
+        future.add_done_callback(lambda _: woken.set())
+        cancel.on_cancel(stop)
+        try:
+            await woken.wait()
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+        finally:
+            for timer in timers:
+                timer.cancel()
+
+    async def _in_process(
+        self,
+        work: Work,
+        cancel: CancelToken,
+        implementation: PythonImplementation,
+        handle: ActionHandle,
+    ) -> Report:
+        handler = implementation.handler
+        job = {
+            "kind": "job",
+            "module": handler.__module__,
+            "qualname": handler.__qualname__,
+            "implementation": implementation.name,
+            "payload": work.payload,
+            "inputs": dict(work.inputs),
+            "run_id": work.run_id,
+            "step_id": work.step_id,
+            "attempt": work.attempt,
+            "item": work.item,
+            "idempotency_key": work.idempotency_key,
+        }
+        timers: list[Timer] = []
+
+        def started(ask: Callable[[], None], kill: Callable[[], None]) -> None:
+            def stop() -> None:
+                ask()
+                timers.append(self._clock.call_later(self._limits.cancel_grace_s, kill))
+
+            cancel.on_cancel(stop)
+
+        began_ns = self._clock.monotonic_ns()
+        await self._processes.acquire()
+        self.running += 1
+        try:
+            answer = await self._processes.run(job, work.on_progress, started)
+        except WorkerDied as error:
+            outcome = Outcome.CANCELLED if cancel.requested else Outcome.UNKNOWN
+            failure = Failure("WorkerDied", str(error))
+            return Report(outcome, failure=failure, seconds=self._since(began_ns))
+        except (LayerUnavailable, NotAValue) as error:
+            away = isinstance(error, LayerUnavailable)
+            outcome = Outcome.NOT_STARTED if away else Outcome.FAILED
+            failure = Failure(type(error).__name__, str(error))
+            return Report(outcome, failure=failure, seconds=self._since(began_ns))
+        finally:
+            for timer in timers:
+                timer.cancel()
+            self.running -= 1
+            self._processes.release()
+        if answer["kind"] == "done":
+            return Report(Outcome.SUCCEEDED, answer["output"], seconds=self._since(began_ns))
+        failure = Failure(**answer["failure"])
+        shared = handle.errors.get(failure.type)
+        if shared is not None:
+            failure = Failure(shared, failure.message, failure.traceback)
+        outcome = Outcome.CANCELLED if cancel.requested else Outcome.FAILED
+        return Report(outcome, failure=failure, seconds=self._since(began_ns))
+
+    def _gates_of(self, agent: Agent, handle: ActionHandle) -> list[asyncio.Semaphore]:
+        """Find the semaphores of an agent and an action that bound their concurrency."""
+        gates = []
+        for owner, bound in (
+            (agent, agent.max_concurrency),
+            (handle, handle.entry.max_concurrency),
+        ):
+            if bound is not None:
+                gates.append(self._gates.setdefault(id(owner), asyncio.Semaphore(bound)))
+        return gates
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._hanging.discard(task)
+        if not task.cancelled():
+            task.exception()  # Read, so that it is not reported a second time.
+
+    def _since(self, began_ns: int) -> float:
+        return (self._clock.monotonic_ns() - began_ns) / 1e9
+
+
+async def _await(call: Callable[[], Any]) -> Any:
+    result = call()
+    return await result if inspect.isawaitable(result) else result
+
+
+_ABANDONED = object()
+"""Marks an attempt that did not stop within its grace."""

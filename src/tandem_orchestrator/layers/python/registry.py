@@ -1,0 +1,89 @@
+"""Which agents are here: the users' own first, then those that packages offer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+
+from tandem_orchestrator.errors import ConfigError
+from tandem_orchestrator.layers.python.agents import ActionHandle, Agent, PythonImplementation
+from tandem_orchestrator.model.catalogue import Action
+
+AGENTS_MAX = 10_000
+"""Agents of one orchestrator."""
+
+
+class Registry:
+    """The agents of one orchestrator."""
+
+    def __init__(self) -> None:
+        self._agents: dict[str, Agent] = {}
+        self.broken: dict[str, str] = {}
+        """Entry points that could not be loaded, with the reason; shown in health."""
+
+    @property
+    def agents(self) -> Iterable[Agent]:
+        """Every agent, in the order of registration."""
+        return self._agents.values()
+
+    @property
+    def version(self) -> int:
+        """A number that changes whenever anything was added."""
+        return len(self._agents) + sum(agent.version for agent in self._agents.values())
+
+    def register(
+        self, name: str, capabilities: Iterable[str], max_concurrency: int | None
+    ) -> Agent:
+        """Make an agent, or find the one of that name and add to its capabilities.
+
+        Raises: CommandError if the name cannot be used. ConfigError past ``AGENTS_MAX``.
+        """
+        agent = Agent(name, capabilities, max_concurrency=max_concurrency)
+        known = self._agents.get(name)
+        if known is None:
+            return self.add(agent)
+        known.join(agent)
+        if max_concurrency is not None:
+            known.max_concurrency = max_concurrency
+        return known
+
+    def add(self, agent: Agent) -> Agent:
+        """Add an agent that was built elsewhere; what is declared here already stays."""
+        known = self._agents.get(agent.name)
+        if known is not None and known is not agent:
+            known.join(agent)
+            return known
+        if known is None and len(self._agents) >= AGENTS_MAX:
+            raise ConfigError(f"agent {agent.name!r}: {AGENTS_MAX} agents are registered already")
+        self._agents[agent.name] = agent
+        return agent
+
+    def add_offered(self, group: str = "tandem.agents") -> None:
+        """Load the agents that installed packages offer by entry point.
+
+        One that cannot be loaded is listed in ``broken`` and hurts nobody else.
+        """
+        for point in sorted(entry_points(group=group), key=lambda point: point.name):
+            try:
+                agent = point.load()
+            except Exception as error:  # noqa: BLE001 - a stranger's package; shown in health
+                self.broken[point.name] = f"{point.value}: {type(error).__name__}: {error}"
+                continue
+            if not isinstance(agent, Agent):
+                kind = type(agent).__name__
+                self.broken[point.name] = f"{point.value} is {kind}, expected an Agent"
+                continue
+            self.add(agent)
+
+    def entries(self) -> tuple[Action, ...]:
+        """Give every catalogue entry."""
+        return tuple(e for agent in self._agents.values() for e in agent.catalogue_entries())
+
+    def find(
+        self, agent: str, action: str, implementation: str
+    ) -> tuple[Agent, ActionHandle, PythonImplementation] | None:
+        """Find what a piece of work names, or None."""
+        owner = self._agents.get(agent)
+        handle = owner.actions.get(action) if owner else None
+        found = handle.implementations.get(implementation) if handle else None
+        return None if owner is None or handle is None or found is None else (owner, handle, found)

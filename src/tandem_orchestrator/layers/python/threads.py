@@ -1,0 +1,154 @@
+"""Threads for blocking handlers: at most so many at work, and none that delays the exit.
+
+The standard executor joins its threads at exit and cannot let go of one that hangs. Here a thread
+whose attempt was given up keeps running as a daemon, no longer counts as a worker, and ends by
+itself; how many such threads there may be is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+IDLE_S = 30.0
+"""An idle thread ends after this many seconds."""
+
+
+class ThreadRunner:
+    """Run functions in daemon threads, at most ``workers`` at a time.
+
+    Args:
+        workers: Functions at work at the same time; 1 or more.
+        abandoned_max: Threads that may hang after their attempts were given up.
+    """
+
+    def __init__(self, workers: int, abandoned_max: int) -> None:
+        self._permits = asyncio.Semaphore(workers)
+        self._idle: list[_Thread] = []
+        self._abandoned_max = abandoned_max
+        self.abandoned = 0
+        """Threads that hang at this moment."""
+        self.busy = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many threads hang that no further one may be risked."""
+        return self.abandoned >= self._abandoned_max
+
+    async def acquire(self) -> None:
+        """Wait for a worker's place."""
+        await self._permits.acquire()
+        self.busy += 1
+
+    def start(self, function: Callable[[], Any]) -> Job:
+        """Run ``function`` in a thread; a place has been acquired."""
+        job = Job(self, asyncio.get_running_loop(), contextvars.copy_context(), function)
+        while self._idle:
+            thread = self._idle.pop()
+            if thread.give(job):
+                return job
+        _Thread().give(job)
+        return job
+
+    def _finished(self, job: Job, thread: _Thread) -> None:
+        """Loop thread: a job's function has returned."""
+        if job.was_abandoned:
+            self.abandoned -= 1
+        else:
+            self._release()
+        self._idle.append(thread)
+
+    def _abandon(self) -> None:
+        self.abandoned += 1
+        self._release()
+
+    def _release(self) -> None:
+        self.busy -= 1
+        self._permits.release()
+
+    def close(self) -> None:
+        """Let idle threads end."""
+        while self._idle:
+            self._idle.pop().give(None)
+
+
+class Job:
+    """One function in one thread; ``future`` has its result or exception."""
+
+    def __init__(
+        self,
+        runner: ThreadRunner,
+        loop: asyncio.AbstractEventLoop,
+        context: contextvars.Context,
+        function: Callable[[], Any],
+    ) -> None:
+        self._runner, self._loop = runner, loop
+        self._context, self._function = context, function
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.was_abandoned = False
+
+    def abandon(self) -> None:
+        """Give the thread's place to somebody else; it may run on."""
+        self.was_abandoned = True
+        self._runner._abandon()
+
+    def run(self, thread: _Thread) -> None:
+        """Worker thread: do it, and tell the loop."""
+        result, error = None, None
+        try:
+            result = self._context.run(self._function)
+        except BaseException as caught:  # noqa: BLE001 - handed on through the future, whatever it is
+            error = caught
+        try:
+            self._loop.call_soon_threadsafe(self._settle, thread, result, error)
+        except RuntimeError:
+            return  # The loop is closed: nobody is waiting for this any more.
+
+    def _settle(self, thread: _Thread, result: Any, error: BaseException | None) -> None:
+        self._runner._finished(self, thread)
+        if self.future.done():
+            return
+        if isinstance(error, StopIteration | KeyboardInterrupt | SystemExit):
+            # A future refuses the first, and the others would end the loop.
+            error = RuntimeError(f"{type(error).__name__}: {error}")
+        if error is not None:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(result)
+
+
+class _Thread:
+    """A daemon thread with a mailbox."""
+
+    def __init__(self) -> None:
+        self._mailbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._ended = False
+        threading.Thread(target=self._work, name="tandem-worker", daemon=True).start()
+
+    def give(self, job: Job | None) -> bool:
+        """Hand over a job; False if the thread has just ended."""
+        with self._lock:
+            if self._ended:
+                return False
+            self._mailbox.put(job)
+            return True
+
+    def _work(self) -> None:
+        while True:
+            try:
+                job = self._mailbox.get(timeout=IDLE_S)
+            except queue.Empty:
+                with self._lock:
+                    if self._mailbox.empty():
+                        self._ended = True
+                        return
+                continue
+            if job is None:
+                return
+            job.run(self)
+            del job

@@ -1,0 +1,128 @@
+"""The result of a run, folded from its events: the dict that callers get and ``runs show`` prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tandem_orchestrator.model.events import (
+    AnyEvent,
+    AttemptStarted,
+    FallbackPlanned,
+    Judged,
+    LayerChanged,
+    RunAccepted,
+    RunEnded,
+    RunStarted,
+    StepEnded,
+)
+from tandem_orchestrator.model.outcomes import RunStatus
+from tandem_orchestrator.model.plans import Plan, PlannedStep, plan_from_value
+from tandem_orchestrator.model.values import from_value
+
+
+class RunView:
+    """One run as far as its events tell; works on live events and on those read back alike."""
+
+    def __init__(self) -> None:
+        self.accepted: RunAccepted | None = None
+        self.ended: RunEnded | None = None
+        self.status = RunStatus.QUEUED
+        self.steps: dict[str, StepEnded] = {}
+        self.running: dict[str, AttemptStarted] = {}
+        """Steps at work, with the newest attempt of each."""
+        self.conflicts: list[dict[str, Any]] = []
+        self.fallbacks: list[FallbackPlanned] = []
+        self.layer_changes: list[LayerChanged] = []
+        self._plan: Plan | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that the run was accepted with."""
+        if self._plan is None:
+            assert self.accepted is not None, "the first event of a run is its acceptance"
+            self._plan = plan_from_value(self.accepted.plan)
+        return self._plan
+
+    def apply(self, event: AnyEvent) -> None:
+        """Take in the next event."""
+        match event:
+            case RunAccepted():
+                self.accepted = event
+            case RunStarted():
+                self.status = RunStatus.RUNNING
+            case AttemptStarted():
+                self.running[event.step] = event
+            case StepEnded():
+                self.steps[event.step] = event
+                self.running.pop(event.step, None)
+            case Judged(conflict=dict() as conflict):
+                self.conflicts.append(conflict)
+            case FallbackPlanned():
+                self.fallbacks.append(event)
+            case LayerChanged():
+                self.layer_changes.append(event)
+            case RunEnded():
+                self.ended = event
+                self.status = RunStatus(event.status)
+
+    # Any: results hold values of any kind.
+    def result(self) -> dict[str, Any]:
+        """Give the result as ``API`` pins it; before the end, as far as it is known."""
+        accepted, ended = self.accepted, self.ended
+        assert accepted is not None, "the first event of a run is its acceptance"
+        shown = [step for step in self.plan.steps if step.id in self.steps]
+        result: dict[str, Any] = {
+            "status": self.status.value,
+            "results": self._results(shown),
+            "error": ended.error if ended else None,
+            "error_detail": ended.error_detail if ended else None,
+            "run_id": accepted.run_id,
+            "command_set_id": accepted.command_set_id,
+            "name": accepted.name,
+            "mode": accepted.mode,
+            "durability": accepted.durability,
+            "duration": ended.duration if ended else None,
+            "steps": {step.id: self._step(self.steps[step.id]) for step in shown},
+            "notes": self._notes(),
+        }
+        if ended is not None and ended.consensus_achieved is not None:
+            result["consensus_achieved"] = ended.consensus_achieved
+            result["conflicts"] = ended.conflicts or []
+        return result
+
+    def _results(self, shown: list[PlannedStep]) -> Any:
+        if self.plan.handler is not None:
+            step = self.steps.get(self.plan.steps[0].id)
+            return from_value(step.output) if step is not None else None
+        return {
+            step.id: from_value(self.steps[step.id].output)
+            for step in shown
+            if self.steps[step.id].outcome == "succeeded"
+        }
+
+    def _step(self, step: StepEnded) -> dict[str, Any]:
+        return {
+            "outcome": step.outcome,
+            "layer": step.layer or None,
+            "implementation": step.implementation or None,
+            "attempts": step.attempts,
+            "seconds": step.seconds,
+            "reason": step.reason,
+            "cached": step.cached,
+            "stopped": step.stopped,
+            "failed_items": list(step.failed_items or ()),
+            "error": None if step.failure is None else step.failure["message"],
+            "error_type": None if step.failure is None else step.failure["type"],
+        }
+
+    def _notes(self) -> list[str]:
+        notes = list(self.plan.notes)
+        for change in self.layer_changes:
+            detail = f": {change.detail}" if change.detail else ""
+            notes.append(f"the {change.layer} layer {change.change.replace('_', ' ')}{detail}")
+        notes.extend(
+            f"step {fallback.step!r} fell back from {fallback.left} to {fallback.right}: "
+            f"{fallback.reason}"
+            for fallback in self.fallbacks
+        )
+        return notes

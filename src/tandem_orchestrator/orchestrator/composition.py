@@ -1,0 +1,89 @@
+"""From settings to parts: which layers, which journal, with which bounds."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+from tandem_orchestrator.clock import Clock
+from tandem_orchestrator.journal import Bounds, Journal, MemoryJournal, MemoryStore
+from tandem_orchestrator.layers.native import NativeLayer, NativeLimits, SupervisorLimits
+from tandem_orchestrator.layers.python import PythonLayer, PythonLimits, Registry
+from tandem_orchestrator.plan import PlanOptions
+from tandem_orchestrator.settings import Settings
+
+MEMORY = ":memory:"
+"""The ``journal.path`` that means no file."""
+
+
+def make_journal(settings: Settings) -> Journal:
+    """Make the journal that the settings name; it is not opened yet."""
+    path = settings.journal.path
+    bounds = Bounds(
+        backlog_events_max=settings.journal.backlog_events_max,
+        commit_events_max=settings.journal.group_events_max,
+        sync_interval_ms=settings.orchestrator.sync_interval_ms,
+        lock_wait_s=settings.journal.busy_timeout_s,
+        poll_interval_ms=settings.journal.control_interval_s * 1000,
+    )
+    if path is None or path == MEMORY:
+        return MemoryJournal(MemoryStore(bounds))
+    # Imported here: apsw costs a third of the time that importing all of Tandem may take.
+    from tandem_orchestrator.journal.sqlite import SqliteJournal
+
+    return SqliteJournal(Path(path), bounds=bounds)
+
+
+def make_python_layer(settings: Settings, registry: Registry, clock: Clock) -> PythonLayer:
+    """Make the Python layer."""
+    limits = PythonLimits(
+        workers=settings.python_layer.async_workers,
+        cancel_grace_s=settings.orchestrator.cancel_grace_s,
+    )
+    return PythonLayer(registry, clock, limits)
+
+
+def make_native_layer(
+    settings: Settings, owner: str, clock: Clock, on_event: Callable[[str, str], None]
+) -> NativeLayer:
+    """Make the C layer; it says itself why it is away if it cannot be had."""
+    section = settings.c_layer
+    options = (
+        "--buffer-size", str(section.buffer_size),
+        "--max-agents", str(section.max_agents),
+        "--workers", str(section.blocking_workers),
+    )  # fmt: skip
+    limits = NativeLimits(
+        connect_timeout_s=section.start_timeout_s,
+        cancel_grace_s=settings.orchestrator.cancel_grace_s,
+        supervisor=SupervisorLimits(),
+    )
+    return NativeLayer(
+        owner,
+        socket=section.socket or "",
+        options=options,
+        on_event=on_event,
+        clock=clock,
+        limits=limits,
+    )
+
+
+def is_installed(library: str) -> bool:
+    """Say whether a library can be imported, without importing it (its parents are)."""
+    try:
+        return importlib.util.find_spec(library) is not None
+    except (ImportError, ValueError, AttributeError):
+        return False
+
+
+def plan_options(settings: Settings) -> PlanOptions:
+    """Give the planner's part of the settings, as they are at this moment."""
+    return PlanOptions(
+        default_mode=settings.orchestrator.default_mode,
+        default_priority=settings.orchestrator.default_priority,
+        conflict_resolution=settings.redundancy.conflict_resolution,
+        agreement_threshold=settings.redundancy.agreement_threshold,
+        consensus_retries=settings.redundancy.consensus_retries,
+        is_installed=is_installed,
+    )

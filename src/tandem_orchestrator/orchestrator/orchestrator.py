@@ -1,0 +1,454 @@
+"""``TandemOrchestrator``: where a program meets Tandem."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import random
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tandem_orchestrator.clock import Clock, SystemClock
+from tandem_orchestrator.engine import Engine, RunRequest, RunTicket
+from tandem_orchestrator.errors import (
+    Closed,
+    CommandError,
+    Forked,
+    IdempotencyMismatch,
+    NotInitialized,
+    WrongLoop,
+)
+from tandem_orchestrator.ids import Ids
+from tandem_orchestrator.journal import Journal, JournalHealth, KeyTaken, RunRow, request_digest
+from tandem_orchestrator.layers import Layer, LayerHealth
+from tandem_orchestrator.layers.native import NativeLayer
+from tandem_orchestrator.layers.python import Agent, PythonLayer, Registry, offered_agents
+from tandem_orchestrator.model.catalogue import Catalogue, merge_actions
+from tandem_orchestrator.model.commands import CommandSet, CommandStep
+from tandem_orchestrator.model.events import AnyEvent, LayerChanged, RunAccepted, RunEnded
+from tandem_orchestrator.model.levels import CommandType, Priority
+from tandem_orchestrator.model.modes import ExecutionMode
+from tandem_orchestrator.model.plans import Plan, plan_to_value
+from tandem_orchestrator.model.policies import Policy, built_in_policies
+from tandem_orchestrator.observe import Metrics, RunView
+from tandem_orchestrator.orchestrator.composition import (
+    make_journal,
+    make_native_layer,
+    make_python_layer,
+    plan_options,
+)
+from tandem_orchestrator.orchestrator.intake import Intake, take_in
+from tandem_orchestrator.orchestrator.probes import BinaryBridge, PythonOrchestrator
+from tandem_orchestrator.orchestrator.run import Run
+from tandem_orchestrator.settings import Settings
+
+EventListener = Callable[[str, AnyEvent], None]
+"""Called with (run id, event)."""
+ProgressListener = Callable[[str, str, int | None, int, int], None]
+"""Called with (run id, step id, item, done, total)."""
+
+
+class TandemOrchestrator:
+    """Runs command sets in both layers and keeps what happened in a journal.
+
+    ``async with TandemOrchestrator() as tandem: …``, or ``await initialize()`` and ``close()``.
+    It belongs to the loop that initialised it; several in one process are fine.
+
+    Args:
+        config: None (the usual places), a dict shaped like ``tandem_config.json``, the path of
+            such a file, or ``Settings``.
+        clock, ids, rng: Time, ids and randomness, for tests.
+
+    Raises: ConfigError if a setting is unknown or out of range.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any] | str | os.PathLike[str] | Settings | None = None,
+        *,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        settings = Settings.load(config, environ=os.environ, cwd=Path.cwd())
+        self.config = settings.as_config()
+        """The settings, section by section; assignment is checked and counts from the next run."""
+        self._clock = clock or SystemClock()
+        self._ids = ids or Ids(self._clock.wall_ns)
+        self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
+        self._registry = Registry()
+        self._policies = built_in_policies()
+        self._metrics = Metrics()
+        self._views: dict[str, RunView] = {}
+        self._event_listeners: list[EventListener] = []
+        self._progress_listeners: list[ProgressListener] = []
+        self._state = "new"
+        self._pid = os.getpid()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._journal: Journal | None = None
+        self._python: PythonLayer | None = None
+        self._native: NativeLayer | None = None
+        self._engine: Engine | None = None
+        self._catalogue: tuple[object, Catalogue] | None = None
+        self.python_orchestrator = PythonOrchestrator(lambda: self._python)
+        self.binary_bridge = BinaryBridge(lambda: self.settings.c_layer.socket or "")
+
+    @property
+    def settings(self) -> Settings:
+        """The settings at this moment, immutable."""
+        return self.config.settings
+
+    # --- life ------------------------------------------------------------------------------------
+
+    async def initialize(self) -> None:
+        """Open the journal, start the layers and the engine. Repeating it does nothing.
+
+        Raises: JournalError if the journal cannot be opened. Closed after ``close``.
+        """
+        if self._state == "open":
+            self._usable()
+            return
+        if self._state == "closed":
+            raise Closed("this orchestrator was closed; make a new one")
+        settings, owner = self.settings, self._ids.make()
+        self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
+        for agent in offered_agents():
+            self._registry.add(agent)
+        if settings.orchestrator.entry_points:
+            self._registry.add_offered()
+        self._journal = make_journal(settings)
+        self._python = make_python_layer(settings, self._registry, self._clock)
+        if settings.c_layer.enabled:
+            self._native = make_native_layer(settings, owner, self._clock, self._native_changed)
+        layers: dict[str, Layer] = {layer.name: layer for layer in self._layers()}
+        self._engine = Engine(
+            layers,
+            self._python,
+            self._journal,
+            self._clock,
+            self._rng,
+            places=settings.orchestrator.max_parallel_workflows,
+            waiting_max=settings.orchestrator.max_queued_runs,
+            attempts_max=settings.orchestrator.max_parallel_steps,
+            observe=self._observe,
+            on_progress=self._progress,
+        )
+        try:
+            async with asyncio.TaskGroup() as starting:
+                starting.create_task(self._journal.open(owner))
+                for layer in layers.values():
+                    starting.create_task(layer.start())
+            await self._engine.start()
+        except BaseExceptionGroup as group:
+            await self._close_parts()
+            raise group.exceptions[0] from None
+        except BaseException:
+            await self._close_parts()
+            raise
+        self._state = "open"
+
+    async def close(self) -> None:
+        """Cancel what runs, flush the journal, end every process. Repeating it does nothing."""
+        if self._state == "open":
+            self._usable()
+            self._state = "closed"
+            await self._close_parts()
+        self._state = "closed"
+
+    async def __aenter__(self) -> Self:
+        await self.initialize()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    # --- what can be done ------------------------------------------------------------------------
+
+    def register_agent(
+        self,
+        name: str,
+        capabilities: Iterable[str] = (),
+        *,
+        max_concurrency: int | None = None,
+    ) -> Agent:
+        """Register an agent, and give the object to hang its handlers on.
+
+        A capability without a handler is an error when a step asks for it. A name that is
+        registered already gives that agent, with the capabilities added.
+
+        Raises: CommandError if a name cannot be used.
+        """
+        return self._registry.register(name, capabilities, max_concurrency)
+
+    def add_agent(self, agent: Agent) -> Agent:
+        """Register an agent that was built elsewhere."""
+        return self._registry.add(agent)
+
+    def register_mode(self, mode: ExecutionMode | str, policy: Policy) -> ExecutionMode:
+        """Give a mode its policy.
+
+        Raises: CommandError if the mode has one already, or ``policy`` is none.
+        """
+        if not isinstance(policy, Policy):
+            raise CommandError(f"mode {mode!r}: expected a Policy, got {type(policy).__name__}")
+        key = ExecutionMode(mode)
+        if key.value in self._policies:
+            raise CommandError(f"mode {key.value!r} has a policy already")
+        self._policies[key.value] = policy
+        self._catalogue = None
+        return key
+
+    def create_command_set(
+        self,
+        name: str,
+        type: CommandType | str = CommandType.WORKFLOW,
+        mode: ExecutionMode | str | None = ExecutionMode.INTELLIGENT,
+        steps: list[CommandStep] | None = None,
+    ) -> CommandSet:
+        """Make a command set; nothing is checked before it is used."""
+        return CommandSet(name=name, type=type, mode=mode, steps=list(steps or ()))
+
+    def catalogue(self) -> Catalogue:
+        """Give every action that can be asked for at this moment."""
+        native = self._native.actions() if self._native is not None else ()
+        away = self._away()
+        stamp = (self._registry.version, id(native), tuple(away.items()))
+        if self._catalogue is None or self._catalogue[0] != stamp:
+            entries = merge_actions((self._registry.entries(), native))
+            agents = {agent.name for agent in self._registry.agents}
+            names = frozenset(agents | {entry.agent for entry in native})
+            # ``native`` is kept with the stamp, so that its id cannot be used again meanwhile.
+            self._kept = native
+            self._catalogue = (stamp, Catalogue(entries, names, dict(self._policies), away))
+        return self._catalogue[1]
+
+    # --- runs ------------------------------------------------------------------------------------
+
+    def validate(self, command_set: CommandSet, *, inputs: Mapping[str, Any] | None = None) -> Plan:
+        """Check and plan a command set without running anything.
+
+        Raises: InvalidCommandSet with every fault at once. LayerUnavailable.
+        """
+        self._usable()
+        return self._take_in(command_set, inputs).plan
+
+    async def submit(
+        self, command_set: CommandSet, *, inputs: Mapping[str, Any] | None = None
+    ) -> Run:
+        """Take a run in; under ``sync`` and ``group`` it is durable on return.
+
+        Raises: InvalidCommandSet with every fault at once; LayerUnavailable; Busy naming the
+            bound; JournalError; IdempotencyMismatch if the key came with another body before.
+        """
+        engine, journal = self._usable()
+        intake = self._take_in(command_set, inputs)
+        request = self._request(intake)
+        view = self._views[request.run_id] = RunView()
+        try:
+            ticket = engine.submit(request)
+            await asyncio.shield(ticket.accepted)
+        except KeyTaken as taken:
+            self._forget(request.run_id)
+            if taken.digest != request_digest(intake.document, intake.inputs):
+                raise IdempotencyMismatch(
+                    f"idempotency key {taken.key!r} was used for run {taken.run_id} with another body"
+                ) from taken
+            return self.run(taken.run_id)
+        except BaseException:
+            if request.run_id not in engine.active:
+                self._forget(request.run_id)
+            raise
+        return Run(request.run_id, journal, ticket, view)
+
+    async def execute_command_set(
+        self, command_set: CommandSet, *, inputs: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Run a command set to its end and give its result.
+
+        Cancelling the caller cancels the run. Once there is a ``run_id``, failure is in the
+        result (``status``, ``error``) and never raised.
+
+        Raises: what ``submit`` raises, and JournalError if the end could not be made durable.
+        """
+        run = await self.submit(command_set, inputs=inputs)
+        try:
+            return await run.result()
+        except asyncio.CancelledError:
+            ticket: RunTicket | None = run._ticket
+            if ticket is not None and self._state == "open":
+                ticket.cancel(None, "its caller was cancelled")
+            raise
+
+    def run(self, run_id: str) -> Run:
+        """Give a handle for a run of this journal, in progress or ended, of any process."""
+        engine, journal = self._usable()
+        active = engine.tickets.get(run_id)
+        return Run(run_id, journal, active, self._views.get(run_id))
+
+    async def runs(
+        self, *, status: str | None = None, name: str | None = None, limit: int = 100
+    ) -> list[RunRow]:
+        """List the runs in the journal, newest first."""
+        _, journal = self._usable()
+        return await journal.runs(status=status, name=name, limit=limit)
+
+    async def view(self, run_id: str) -> RunView | None:
+        """Fold a run's events as far as they are written; None if there is no such run."""
+        _, journal = self._usable()
+        records = await journal.records(run_id)
+        if not records:
+            return None
+        view = RunView()
+        for record in records:
+            view.apply(record.event)
+        return view
+
+    # --- what shows ------------------------------------------------------------------------------
+
+    # Any: SPEC's table of numbers.
+    def get_metrics(self) -> dict[str, Any]:
+        """Give the counters of this orchestrator; latencies in seconds, 0.0 before the first."""
+        return self._metrics.read()
+
+    def layer_health(self) -> dict[str, LayerHealth]:
+        """Describe each layer, without waiting."""
+        health = {layer.name: layer.health() for layer in self._layers()}
+        if "c" not in health:
+            health["c"] = LayerHealth("c", False, self._away().get("c", "not initialised"))
+        return health
+
+    def journal_health(self) -> JournalHealth:
+        """Describe the journal, without touching the disk."""
+        _, journal = self._usable()
+        return journal.health()
+
+    @asynccontextmanager
+    async def listening(
+        self, on_event: EventListener | None = None, on_progress: ProgressListener | None = None
+    ) -> AsyncIterator[None]:
+        """Call listeners on the loop for every event and every progress report, as they happen.
+
+        ``on_event`` gets (run id, event), ``on_progress`` (run id, step id, item, done, total).
+        """
+        if on_event is not None:
+            self._event_listeners.append(on_event)
+        if on_progress is not None:
+            self._progress_listeners.append(on_progress)
+        try:
+            yield
+        finally:
+            if on_event is not None:
+                self._event_listeners.remove(on_event)
+            if on_progress is not None:
+                self._progress_listeners.remove(on_progress)
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _usable(self) -> tuple[Engine, Journal]:
+        """Refuse every call from the wrong place or at the wrong time."""
+        if os.getpid() != self._pid and self._state != "new":
+            raise Forked("this orchestrator belongs to the parent process; make one in the child")
+        if self._state == "new" or self._engine is None or self._journal is None:
+            raise NotInitialized("await initialize() first, or use 'async with'")
+        if self._state == "closed":
+            raise Closed("this orchestrator was closed")
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        if loop is not None and loop is not self._loop:
+            raise WrongLoop("this orchestrator belongs to the event loop that initialised it")
+        return self._engine, self._journal
+
+    def _layers(self) -> list[PythonLayer | NativeLayer]:
+        return [layer for layer in (self._python, self._native) if layer is not None]
+
+    def _away(self) -> dict[str, str]:
+        if self._native is None:
+            enabled = self.settings.c_layer.enabled
+            return {"c": "not started yet" if enabled else "switched off (c_layer.enabled)"}
+        return {"c": self._native.away} if self._native.away else {}
+
+    def _take_in(self, command_set: CommandSet, inputs: Mapping[str, Any] | None) -> Intake:
+        settings = self.settings
+        return take_in(
+            command_set,
+            self.catalogue(),
+            plan_options(settings),
+            inputs=inputs,
+            steps_max=settings.limits.steps_max,
+        )
+
+    def _request(self, intake: Intake) -> RunRequest:
+        run_id, plan = self._ids.make(), intake.plan
+        accepted = RunAccepted(
+            run_id=run_id,
+            command_set_id=intake.command_set.id,
+            name=plan.name,
+            type=plan.type,
+            mode=plan.mode,
+            priority=plan.priority,
+            durability=plan.durability,
+            document=intake.document,
+            plan=plan_to_value(plan),
+            inputs=intake.inputs,
+            resumable=intake.resumable,
+            steps_total=len(plan.steps),
+            idempotency_key=intake.command_set.idempotency_key,
+        )
+        return RunRequest(
+            run_id,
+            plan,
+            accepted,
+            Priority.parse(plan.priority),
+            intake.inputs,
+            intake.callables,
+            intake.command_set,
+            contextvars.copy_context(),
+        )
+
+    def _observe(self, run_id: str, event: AnyEvent) -> None:
+        self._metrics.apply(run_id, event)
+        view = self._views.get(run_id)
+        if view is not None:
+            view.apply(event)
+            if isinstance(event, RunEnded):
+                del self._views[run_id]  # Whoever holds the Run holds the view.
+        for listener in tuple(self._event_listeners):
+            listener(run_id, event)
+
+    def _progress(self, run_id: str, step: str, item: int | None, done: int, total: int) -> None:
+        for listener in tuple(self._progress_listeners):
+            listener(run_id, step, item, done, total)
+
+    def _native_changed(self, kind: str, detail: str) -> None:
+        """The supervisor's word; on the loop."""
+        if self._engine is not None and self._state == "open":
+            self._engine.tell_all(LayerChanged(layer="c", change=kind, detail=detail))
+
+    def _forget(self, run_id: str) -> None:
+        self._views.pop(run_id, None)
+        self._metrics.forget(run_id)
+
+    async def _close_parts(self) -> None:
+        """End everything in the order in which parts use each other, whatever one of them says."""
+        errors: list[Exception] = []
+        parts = [self._engine, *self._layers(), self._journal]
+        for part in parts:
+            if part is None:
+                continue
+            try:
+                await part.close()
+            except Exception as error:  # noqa: BLE001 - the others are closed first, then it is raised
+                errors.append(error)
+        if errors:
+            raise errors[0]

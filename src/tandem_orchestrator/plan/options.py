@@ -1,0 +1,30 @@
+"""What the planner needs to know beside the command set and the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from tandem_orchestrator.model.modes import ExecutionMode
+
+
+def _everything_is_installed(library: str) -> bool:
+    """Assume a library is there; the orchestrator passes a real look-up."""
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """Settings and readings, passed in so that planning stays pure."""
+
+    default_mode: str = str(ExecutionMode.INTELLIGENT)
+    default_priority: str = "medium"
+    conflict_resolution: str = "python_preferred"
+    agreement_threshold: float = 0.95
+    consensus_retries: int = 3
+    is_installed: Callable[[str], bool] = field(default=_everything_is_installed, compare=False)
+    """Says whether a library can be imported, by its import name."""
+    costs: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
+    """(agent, action, implementation) to measured seconds, where there are any."""
+    load: Mapping[str, float] = field(default_factory=dict)
+    """Layer to the share of its workers in use."""

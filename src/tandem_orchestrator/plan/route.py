@@ -1,0 +1,217 @@
+"""Which implementations run a step, by its mode's policy, and the sentence that says why. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tandem_orchestrator.errors import Fault
+from tandem_orchestrator.model.catalogue import Action, Catalogue, Implementation
+from tandem_orchestrator.model.effects import may_repeat
+from tandem_orchestrator.model.plans import Assignment
+from tandem_orchestrator.model.policies import Policy, RouteQuestion
+from tandem_orchestrator.plan.options import PlanOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """The step needs a layer that is not there, and its policy says to refuse."""
+
+    layer: str
+    reason: str
+
+
+def assign(
+    action: Action,
+    policy: Policy,
+    mode: str,
+    wanted: Sequence[str] | None,
+    catalogue: Catalogue,
+    options: PlanOptions,
+    path: str,
+) -> Assignment | Fault | Away:
+    """Choose implementations for one step.
+
+    Args:
+        action: The catalogue's entry; it has at least one implementation.
+        policy: What the mode means.
+        mode: Its name, for the reason.
+        wanted: Implementations the step names itself, or None.
+        path: Where the step stands, for faults.
+    """
+    if wanted:
+        return _forced(action, policy, mode, wanted, catalogue, path)
+    if policy.implementations == "router":
+        return _route(action, policy, mode, catalogue, options, path)
+    if policy.implementations == "pair":
+        return _pair(action, policy, mode, catalogue, options, path)
+    return _named(action, policy, mode, policy.implementations, catalogue, path)
+
+
+def _named(
+    action: Action,
+    policy: Policy,
+    mode: str,
+    names: Sequence[str],
+    catalogue: Catalogue,
+    path: str,
+) -> Assignment | Fault | Away:
+    found: list[Implementation] = []
+    for name in names:
+        implementation = action.implementation(name)
+        if implementation is None:
+            if name == "c" and (reason := catalogue.away.get("c")):
+                return Away("c", reason)
+            have = ", ".join(i.name for i in action.implementations) or "none"
+            text = (
+                f"{action.agent}.{action.name} has no {name} implementation, which "
+                f"{mode.upper()} needs; it has: {have}"
+            )
+            return Fault("no_native" if name == "c" else "unknown_action", path, text, name)
+        if reason := catalogue.away.get(implementation.layer):
+            return Away(implementation.layer, reason)
+        found.append(implementation)
+    low = next((i for i in found if i.rung != "native"), None)
+    note = f"; its rung {low.rung!r} is overridden" if low else ""
+    return Assignment(
+        implementations=tuple(i.name for i in found),
+        layers=tuple(i.layer for i in found),
+        reason=f"{mode.upper()} runs {' and '.join(names)}{note}",
+        verdict=policy.verdict if len(found) > 1 else "none",
+        forced=low is not None,
+    )
+
+
+def _forced(
+    action: Action,
+    policy: Policy,
+    mode: str,
+    wanted: Sequence[str],
+    catalogue: Catalogue,
+    path: str,
+) -> Assignment | Fault | Away:
+    comparing = policy.verdict != "none"
+    names = tuple(dict.fromkeys(wanted))
+    if len(names) > 1 and (not comparing or not may_repeat(action.effects)):
+        names = names[:1]
+    for name in names:
+        if action.implementation(name) is None and not (name == "c" and catalogue.away.get("c")):
+            have = ", ".join(i.name for i in action.implementations)
+            text = f"{action.agent}.{action.name} has no implementation {name!r}; it has: {have}"
+            return Fault("unknown_action", f"{path}.implementations", text, name)
+    result = _named(action, policy, mode, names, catalogue, path)
+    if isinstance(result, Assignment):
+        return Assignment(
+            implementations=result.implementations,
+            layers=result.layers,
+            reason=f"the step names {' and '.join(names)}",
+            verdict=policy.verdict if len(names) > 1 else "none",
+            not_compared="single" if comparing and len(names) == 1 else None,
+            forced=True,
+        )
+    return result
+
+
+def _route(
+    action: Action,
+    policy: Policy,
+    mode: str,
+    catalogue: Catalogue,
+    options: PlanOptions,
+    path: str,
+) -> Assignment | Fault | Away:
+    present = [i for i in action.implementations if not catalogue.away.get(i.layer)]
+    allowed = [i for i in present if i.rung == "native"]
+    if not present:
+        layer = action.implementations[0].layer
+        return Away(layer, catalogue.away[layer])
+    if not allowed:
+        text = (
+            f"{action.agent}.{action.name}: no implementation has reached the rung 'native' yet; "
+            "name one with implementations="
+        )
+        return Fault("unknown_action", path, text, None)
+    away = catalogue.away.get("c", "")
+    costs = {
+        i.name: seconds
+        for i in allowed
+        if (seconds := options.costs.get((action.agent, action.name, i.name))) is not None
+    }
+    names = tuple(i.name for i in allowed)
+    if policy.route is not None:
+        question = RouteQuestion(action.agent, action.name, 0, options.load, costs, names)
+        choice = policy.route(question)
+        if choice not in names:
+            text = f"the route of mode {mode!r} gave {choice!r}, expected one of {', '.join(names)}"
+            return Fault("no_policy", path, text, choice)
+        reason = f"the route of mode {mode!r} chose {choice}"
+    elif len(names) == 1:
+        choice = names[0]
+        reason = f"{choice} is the only implementation" + (
+            f" here; the C layer is away: {away}" if away and choice != "c" else ""
+        )
+    elif len(costs) == len(names):
+        choice = min(names, key=lambda name: (costs[name], name != "c"))
+        figures = ", ".join(f"{name} {costs[name] * 1e6:.0f} µs" for name in names)
+        reason = f"{choice} is the fastest by measurement ({figures})"
+    elif "c" in names:
+        choice, reason = "c", "a native implementation is trusted and its layer is there"
+    else:
+        choice, reason = names[0], f"{names[0]} comes first of {', '.join(names)}"
+    chosen = next(i for i in allowed if i.name == choice)
+    spare = next((i.name for i in allowed if i.layer == "python"), None)
+    fallback = spare if chosen.layer == "c" and policy.if_away == "python" else None
+    return Assignment(
+        implementations=(chosen.name,), layers=(chosen.layer,), reason=reason, fallback=fallback
+    )
+
+
+def _pair(
+    action: Action,
+    policy: Policy,
+    mode: str,
+    catalogue: Catalogue,
+    options: PlanOptions,
+    path: str,
+) -> Assignment | Fault | Away:
+    if not may_repeat(action.effects):
+        return _once(action, mode, catalogue, options, path, "external")
+    names = [i.name for i in action.implementations]
+    if len(names) < 2:
+        if "c" not in names and (reason := catalogue.away.get("c")):
+            # Whether there is a native twin cannot be known without its layer.
+            return Away("c", reason)
+        return _once(action, mode, catalogue, options, path, "single")
+    if "python" in names and "c" in names:
+        pair = ("python", "c")
+    elif len(names) == 2:
+        pair = ("python", next(n for n in names if n != "python")) if "python" in names else (
+            names[0], names[1],
+        )  # fmt: skip
+    else:
+        text = (
+            f"{action.agent}.{action.name} has {', '.join(names)}: name the twins to compare "
+            "with implementations="
+        )
+        return Fault("nothing_to_compare", path, text, names)
+    return _named(action, policy, mode, pair, catalogue, path)
+
+
+def _once(
+    action: Action, mode: str, catalogue: Catalogue, options: PlanOptions, path: str, why: str
+) -> Assignment | Fault | Away:
+    """Run on the router's layer alone, and report why nothing was compared."""
+    result = _route(action, Policy(), mode, catalogue, options, path)
+    if not isinstance(result, Assignment):
+        return result
+    cause = {
+        "external": "its effects are external, so it runs once",
+        "single": "it has one implementation",
+    }[why]
+    return Assignment(
+        implementations=result.implementations,
+        layers=result.layers,
+        reason=f"not compared: {cause}; {result.reason}",
+        fallback=result.fallback,
+        not_compared=why,
+    )
