@@ -19,13 +19,14 @@ Looking at types costs one set per container, built in C, not one step per item.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+
+import msgspec
 
 from tandem_orchestrator.layers.native import codec
 from tandem_orchestrator.layers.native.codec import DEPTH_MAX, CodecError, Value
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
 
 _LEAVES = frozenset({type(None), bool, int, float, str, bytes})
 _PLAIN = _LEAVES | {list, dict}
@@ -49,7 +50,7 @@ def encode_body(value: Value) -> bytes:
             raise CodecError(f"value: {kind.__name__} has no strict form")
         _check_shape(value)
     try:
-        body = _encode()(value)
+        body = _encode(value)
     except (OverflowError, UnicodeEncodeError, ValueError):
         return codec.encode(value)  # raises as well, and names the path
     if _MAYBE_NAN.search(body) is not None:
@@ -77,9 +78,10 @@ def decode_body(data: bytes) -> Value:
     if b"\xd6\xff" in data or b"\xd7\xff" in data or b"\xc7\x0c\xff" in data:
         return codec.decode(data)
     try:
-        return _decode()(data)
-    except (ValueError, RecursionError) as error:
+        value: Value = _decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise CodecError(f"not MessagePack: {error}") from error
+    return value
 
 
 def _check_shape(value: Value) -> None:
@@ -102,28 +104,7 @@ def _check_shape(value: Value) -> None:
             below += [item for item in items if type(item) is dict or type(item) is list]
         if not below:
             return
-        level = below
+        # A container that stands in several places is looked at once: [a, a] inside a would
+        # otherwise double at each level.
+        level = list({id(item): item for item in below}.values())
     codec.encode(value)
-
-
-_encoder: Callable[[Value], bytes] | None = None
-_decoder: Callable[[bytes], Value] | None = None
-
-
-# msgspec takes some 20 ms to import; nobody who only imports the package should pay that.
-def _encode() -> Callable[[Value], bytes]:
-    global _encoder
-    if _encoder is None:
-        import msgspec
-
-        _encoder = msgspec.msgpack.Encoder().encode
-    return _encoder
-
-
-def _decode() -> Callable[[bytes], Value]:
-    global _decoder
-    if _decoder is None:
-        import msgspec
-
-        _decoder = msgspec.msgpack.Decoder().decode
-    return _decoder
