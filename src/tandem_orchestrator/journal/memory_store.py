@@ -132,6 +132,7 @@ class MemoryStore:
         run.row = replace(run.row, **columns)
         if run.row.finished_at_ns is not None:
             self._ended[run_id] = None
+            self._make_room(0)
         self._tell()
         return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ import msgspec
 from tandem_orchestrator.errors import JournalError
 from tandem_orchestrator.journal.chain import RECORD_VERSION, first_link, next_link
 from tandem_orchestrator.journal.journal import KeyUse, Owner, Record, RunRow
-from tandem_orchestrator.journal.projection import shown_status
+from tandem_orchestrator.journal.projection import changed_columns, first_row, shown_status
 from tandem_orchestrator.journal.sqlite.connection import select
-from tandem_orchestrator.model.events import decode_event
+from tandem_orchestrator.model.events import RunAccepted, decode_event
 
 _COLUMNS = tuple(column.name for column in fields(RunRow))
 """A row's fields are named as the columns are."""
@@ -168,12 +168,29 @@ def faults_of(connection: apsw.Connection, path: Path) -> Iterator[str]:
             yield f"journal {path}: {line}"
     for table, row_id, parent, _ in select(connection, "PRAGMA foreign_key_check"):
         yield f"journal {path}: {table} row {row_id} has no {parent}"
-    runs = select(connection, "SELECT run_id FROM runs ORDER BY id")
-    for (run_id,) in runs:
+    for (run_id,) in select(connection, "SELECT run_id FROM runs ORDER BY id"):
         try:
             records = read_records(connection, path, run_id, 0, None)
         except JournalError as error:
             yield str(error)
             continue
-        if not records:
-            yield f"journal {path}: run {run_id} has no records"
+        row = read_run(connection, run_id, lambda _owner: True)
+        where = f"journal {path}: run {run_id}"
+        if row is None or not records or not isinstance(records[0].event, RunAccepted):
+            yield f"{where}, record 1 is missing or accepts no run"
+        else:
+            yield from (f"{where}: {fault}" for fault in row_faults(row, records))
+
+
+def row_faults(row: RunRow, records: Sequence[Record]) -> Iterator[str]:
+    """Compare a row with what its records say; yields one line per column that differs."""
+    first = records[0].event
+    assert isinstance(first, RunAccepted)
+    told = replace(first_row(first, owner=row.owner), records=records[-1].seq)
+    for record in records:
+        columns = changed_columns(record.event, steps_done=told.steps_done)
+        told = replace(told, **columns) if columns else told
+    for name in _COLUMNS:
+        mine, theirs = getattr(row, name), getattr(told, name)
+        if mine != theirs and name != "waiting_for":  # what it waits for may have come since
+            yield f"its row says {name} {mine!r}, its records say {theirs!r}"
