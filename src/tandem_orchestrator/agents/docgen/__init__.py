@@ -1,5 +1,11 @@
-"""The agent ``docgen``: scan a code base, analyse its structure, write its pages.
+"""The agent `docgen`, which documents code bases.
 
-It knows source trees and how to describe them. It never knows which layer runs an action, what
-a plan or a journal is, or who asked. It hands on plain values: dicts, lists, str, bytes, int.
+This room knows how to list a tree, read Python and C, measure what is documented, and write pages
+about it. It never knows which layer ran a step, what a run is, or who reads the pages. It hands on
+``agent``, found by the entry point ``tandem.agents``; each action is a thin shell over functions
+that work without an orchestrator.
 """
+
+from tandem_orchestrator.agents.docgen.actions import agent
+
+__all__ = ["agent"]

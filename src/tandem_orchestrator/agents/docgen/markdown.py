@@ -8,30 +8,15 @@ heading, no link and no control or direction-changing character comes out of it.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from urllib.parse import quote
 
+from tandem_orchestrator.agents.visible import visible
+
 _SPECIAL = re.compile(r"[\\`*_{}\[\]<>#|~&$!^@]")
 _LINE_START = re.compile(r"^([-+=:]|\d{1,9}[.)])")
 _CODE_SPAN = re.compile(r"(?<!`)(`{1,2})(?!`)([^`\n]{1,400})(?<!`)\1(?!`)")
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-
-
-def visible(text: str, keep: str = "") -> str:
-    """Replace characters that cannot be seen, or that move others, by their ``\\u`` escapes."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        char if char in keep or unicodedata.category(char) not in _HIDDEN else _escape(char)
-        for char in text
-    )
-
-
-def _escape(char: str) -> str:
-    number = ord(char)
-    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
 def text(raw: str) -> str:
@@ -127,6 +112,9 @@ def link(markdown: str, target: str, anchor: str = "") -> str:
         target: A relative path, raw; empty for this page.
         anchor: As `Headings.add` gave it.
     """
+    if re.search(r"(?<!\\)]:", markdown):
+        # At the start of a line `[…]:` defines a reference, and no code span protects it.
+        markdown = text(re.sub(r"^`+ ?| ?`+$", "", markdown).replace("\\|", "|"))
     address = quote(target, safe="/._-~") + (f"#{quote(anchor, safe='_-')}" if anchor else "")
     return f"[{markdown}]({address})"
 

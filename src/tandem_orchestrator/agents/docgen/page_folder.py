@@ -179,9 +179,10 @@ def _digest(path: Path) -> str | None:
         return None
     except OSError:  # a link, a socket, no permission: whatever it is, it is not a page of ours
         return "unreadable"
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return "not a file"
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return "not a file"
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

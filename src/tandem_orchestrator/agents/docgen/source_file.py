@@ -33,10 +33,11 @@ def read_source(root: bytes, path: bytes) -> bytes:
         descriptor = _open_beneath(root, parts)
     except OSError as error:
         raise Unreadable(f"cannot be opened: {error.strerror}") from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise Unreadable("is no longer a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise Unreadable("is no longer a regular file")
         if status.st_size > SOURCE_BYTES_MAX:
             raise Unreadable(
                 f"has {status.st_size} bytes, more than {SOURCE_BYTES_MAX}: not parsed"
