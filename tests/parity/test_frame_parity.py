@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tandem_orchestrator.layers.native.crc32c import crc32c
@@ -84,7 +84,7 @@ def test_damaged_golden_frames_get_the_same_answer(native_verdicts, frame_verdic
     assert_same(native_verdicts, frame_verdict, frames)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(FRAMES, min_size=1, max_size=20))
 def test_packed_frames_are_accepted_and_read_alike(native_verdicts, frame_verdict, frames):
     packed = [frame.pack() for frame in frames]

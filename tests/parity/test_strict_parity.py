@@ -8,7 +8,7 @@ import random
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tandem_orchestrator.layers.native.codec import Timestamp, encode, encode_pair
@@ -82,7 +82,7 @@ def test_damaged_golden_bodies_get_the_same_answer(native_verdicts, body_verdict
     assert_same(native_verdicts, body_verdict, bodies)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(VALUES, min_size=1, max_size=20))
 def test_encoded_values_are_accepted_and_read_alike(native_verdicts, body_verdict, values):
     bodies = [encode(value) for value in values]
@@ -91,7 +91,7 @@ def test_encoded_values_are_accepted_and_read_alike(native_verdicts, body_verdic
     assert_same(native_verdicts, body_verdict, bodies)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.binary(max_size=60) | st.lists(st.sampled_from(HEADS)).map(bytes), max_size=30),
     st.lists(st.tuples(VALUES, st.integers(0, 400), st.integers(0, 255)), max_size=20),
