@@ -5,9 +5,9 @@
  * is 2 and a line on stderr.
  *
  *   --reply-bytes-max N     bound of the output; default 1 GiB
- *   --at N ACT PATH         at the N-th look at the cancel flag (from 1) do ACT: "unlink" PATH,
- *                           "append" one byte to PATH, "wait" for PATH to be gone, or
- *                           "cancel" (PATH is then ignored)
+ *   --at N ACT PATH         at the N-th look at the cancel flag (from 1) do ACT: "remove" PATH,
+ *                           "append" one byte to it, put a "fifo" in its place, or "cancel"
+ *                           (PATH is then ignored)
  *   --repeat N              run N times; each run's nanoseconds go to stderr, a line each
  */
 #define _GNU_SOURCE
@@ -16,6 +16,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -61,19 +62,17 @@ static td_status fail(td_call *call, const char *type, const char *message)
 
 static void act_on(host_call *host)
 {
-    if (strcmp(host->act, "unlink") == 0) {
-        if (unlink(host->path) != 0)
+    if (strcmp(host->act, "remove") == 0) {
+        if (remove(host->path) != 0)
             perror(host->path);
     } else if (strcmp(host->act, "append") == 0) {
         const int fd = open(host->path, O_WRONLY | O_APPEND | O_CLOEXEC);
         if (fd < 0 || write(fd, "x", 1) != 1)
             perror(host->path);
         close(fd);
-    } else if (strcmp(host->act, "wait") == 0) {
-        printf("waiting\n");
-        fflush(stdout);
-        while (access(host->path, F_OK) == 0)
-            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    } else if (strcmp(host->act, "fifo") == 0) {
+        if (remove(host->path) != 0 || mkfifo(host->path, 0600) != 0)
+            perror(host->path);
     } else {
         host->cancelled = true;
     }

@@ -82,7 +82,15 @@ ATOMS = st.sampled_from(
      " ", "\\ ", "[", "]", "[a", "[!a]", "[^b]", "[a-c]", "[]a]", "[a-]", "[[:alpha:]]", "[[:x:]]",
      "[[:]", "[\\]]", "[c-a]", "[/]", "\\*", "\\/", "-", "[[:upper:]a]", "\r", "\t", "[!-a]", "[a-\\c]"]
 )  # fmt: skip
-LINES = st.lists(ATOMS, max_size=7).map("".join)
+PARTS = st.sampled_from(["a", "b", "c", "ab", "a.b", "a\\ ", "**", "**", "*", "?b", "*b", "[ab]"])
+LINES = st.one_of(
+    st.lists(ATOMS, max_size=7).map("".join),
+    st.tuples(
+        st.sampled_from(["", "", "!", "/"]),
+        st.lists(PARTS, min_size=1, max_size=4).map("/".join),
+        st.sampled_from(["", "", "/", " ", "\\"]),
+    ).map("".join),
+)
 FILES = st.lists(LINES, max_size=4).map(lambda lines: "\n".join(lines).encode())
 
 
