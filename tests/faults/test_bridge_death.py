@@ -220,13 +220,20 @@ def start_program(end: str) -> tuple[subprocess.Popen[str], int]:
     return program, int(line)
 
 
+def is_alive(pid: int) -> bool:
+    """Whether it has memory; a zombie has none, and waits only for init to count it."""
+    try:
+        return Path(f"/proc/{pid}/maps").read_text() != ""
+    except OSError:
+        return False
+
+
 async def gone_within(limit_s: float, pid: int, own_home: Path) -> None:
     """The bridge, its socket and its memory are gone; its memfds are, as nobody holds them."""
     give_up_at = time.monotonic() + limit_s
     folder = own_home / "run"
-    while Path(f"/proc/{pid}/maps").exists() or any(not p.is_dir() for p in folder.rglob("*")):
+    while (alive := is_alive(pid)) or any(not p.is_dir() for p in folder.rglob("*")):
         left = [p.name for p in folder.rglob("*") if not p.is_dir()]
-        alive = Path(f"/proc/{pid}").exists()
         assert time.monotonic() < give_up_at, f"after {limit_s} s: alive={alive}, {left}"
         await asyncio.sleep(0.01)
 

@@ -16,7 +16,6 @@ import pytest
 from tandem_orchestrator.clock import SystemClock
 from tandem_orchestrator.layers.native import find_native_files
 from tandem_orchestrator.layers.native.environment import child_environment
-from tandem_orchestrator.layers.native.launch import BridgeCommand
 
 pytestmark = pytest.mark.native
 WAIT_S = 20.0
@@ -35,14 +34,15 @@ def socket_path(own_home: Path) -> Iterator[str]:
     folder = own_home / "run" / "tandem"
     folder.mkdir(mode=0o700)
     path = folder / "by-hand.sock"
-    command = BridgeCommand(
-        find_native_files().bridge_path, str(path), child_environment(os.environ)
+    ready, ready_write = os.pipe()
+    bridge = subprocess.Popen(
+        [find_native_files().bridge_path, "--socket", path, "--ready-fd", str(ready_write)],
+        env=child_environment(os.environ),
+        pass_fds=[ready_write],
     )
-    bridge = subprocess.Popen([command.bridge_path, "--socket", str(path)], env=command.environment)
-    give_up_at = time.monotonic() + WAIT_S
-    while not path.exists():
-        assert bridge.poll() is None, bridge.returncode
-        assert time.monotonic() < give_up_at
+    os.close(ready_write)
+    assert os.read(ready, 100) == b"ready\n"
+    os.close(ready)
     yield str(path)
     bridge.kill()
     bridge.wait(WAIT_S)
