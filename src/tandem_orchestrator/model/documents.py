@@ -29,8 +29,8 @@ FORMATS = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".toml": "toml"}
 LOCAL_KEY = "$local"
 """``{"$local": "steps[0].validation_fn"}`` stands for a callable that has no name."""
 
-SET_FIELDS = {each.name: each for each in fields(CommandSet)}
-STEP_FIELDS = {each.name: each for each in fields(CommandStep)}
+_SET_FIELDS = {each.name: each for each in fields(CommandSet)}
+_STEP_FIELDS = {each.name: each for each in fields(CommandStep)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def to_document(
         registered: Callables that the program registered, by name.
     """
     nameless: dict[str, Callable[..., Any]] = {}
-    body = _plain(command_set, SET_FIELDS, "", registered, nameless)
+    body = _plain(command_set, _SET_FIELDS, "", registered, nameless)
     return Document(body, not nameless, nameless)
 
 
@@ -167,7 +167,7 @@ class _Reader:
         self._callables = callables
 
     def command_set(self, body: Any, path: str, depth: int) -> CommandSet:
-        given = self._fields(body, SET_FIELDS, path, "a command set")
+        given = self._fields(body, _SET_FIELDS, path, "a command set")
         steps = given.get("steps")
         if isinstance(steps, list | tuple):
             dot = f"{path}." if path else ""
@@ -177,7 +177,7 @@ class _Reader:
         return CommandSet(**given)
 
     def _step(self, body: Any, path: str, depth: int) -> CommandStep:
-        given = self._fields(body, STEP_FIELDS, path, "a step")
+        given = self._fields(body, _STEP_FIELDS, path, "a step")
         nested = given.get("command_set")
         # Deeper ones stay as they are: snapshot says that they nest too deep.
         if nested is not None and depth < NESTING_MAX:
@@ -234,11 +234,11 @@ def _plain(
         at = f"{path}.{name}" if path else name
         if name == "steps":
             value = [
-                _plain(step, STEP_FIELDS, f"{at}[{i}]", registered, nameless)
+                _plain(step, _STEP_FIELDS, f"{at}[{i}]", registered, nameless)
                 for i, step in enumerate(value)
             ]
         elif name == "command_set":
-            value = _plain(value, SET_FIELDS, at, registered, nameless)
+            value = _plain(value, _SET_FIELDS, at, registered, nameless)
         elif name in _CALLABLE_FIELDS and not isinstance(value, str):
             named = name_of(value, registered)
             if named is None:

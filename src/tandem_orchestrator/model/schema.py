@@ -61,6 +61,7 @@ def command_set_schema() -> dict[str, Any]:
                 "required": ["$ref"], "additionalProperties": False,
                 "examples": [{"$ref": "scan#/files"}, {"$ref": "inputs#/path", "default": "."}],
             },
+            "value": _value(),
             "condition": _condition(),
             "shape": _shape(),
             "type_name": {"enum": [*TYPE_NAMES, "None", "bool", "int", "float", "str", "list", "dict"]},
@@ -141,7 +142,9 @@ _SET: dict[str, Any] = {
     "timeout": _maybe("seconds", "Seconds for the whole run."),
     "retry_policy": _maybe("retry_policy", "For every step that has none of its own."),
     "python_handler": _maybe("callable", "Gets the command set in place of its steps being run."),
-    "requires_libraries": _names("Import names that must be found first."),
+    "requires_libraries": _names(
+        "Import names that must be found first.", pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
+    ),
     "c_optimized": {"type": "boolean", "default": False},
     "hardware_affinity": _word("Which cores are wished for.", tuple(a.value for a in HardwareAffinity)),
     "durability": _word("How safe before acknowledged.", DURABILITIES, null=True),
@@ -154,7 +157,7 @@ _STEP: dict[str, Any] = {
     "id": _text("Unique in its set.", pattern="^[^#]*$", **{"not": {"enum": ["inputs", "item"]}}),
     "action": _text("What to do."),
     "agent": _text("Who does it."),
-    "payload": {"description": "Any value; may hold references."},
+    "payload": {"description": "Any value; may hold references.", "$ref": "#/$defs/value"},
     "expected_output": {
         "description": "The shape that the output must have.",
         "anyOf": [{"type": "object", "$ref": "#/$defs/shape"}, {"type": "null"}],
@@ -165,7 +168,11 @@ _STEP: dict[str, Any] = {
     "retry_policy": _maybe("retry_policy", "In place of the set's."),
     "for_each": {
         "description": "Run once for each item; output is a list in the same order.",
-        "anyOf": [{"type": "array"}, {"$ref": "#/$defs/reference"}, {"type": "null"}],
+        "anyOf": [
+            {"type": "array", "items": {"$ref": "#/$defs/value"}},
+            {"$ref": "#/$defs/reference"},
+            {"type": "null"},
+        ],
     },
     "when": _maybe("condition", "False means skipped."),
     "command_set": _maybe("command_set", "A nested command set in place of agent and action."),
@@ -176,6 +183,22 @@ _STEP: dict[str, Any] = {
     },
     "on_item_failure": _word("What a failed item of for_each does.", ON_ITEM_FAILURE, null=True),
 }  # fmt: skip
+
+
+def _value() -> dict[str, Any]:
+    value = {"$ref": "#/$defs/value"}
+    looks_like_a_reference = {
+        "type": "object",
+        "required": ["$ref"],
+        "propertyNames": {"enum": ["$ref", "default"]},
+    }
+    literal = {"type": "object", "required": ["$literal"], "maxProperties": 1}
+    return {
+        "description": "Any value, in which a reference is well formed; $literal is left alone.",
+        "if": {"anyOf": [looks_like_a_reference, literal]},
+        "then": {"anyOf": [literal, {"$ref": "#/$defs/reference"}]},
+        "else": {"additionalProperties": value, "items": value},
+    }
 
 
 def _condition() -> dict[str, Any]:
@@ -193,7 +216,7 @@ def _condition() -> dict[str, Any]:
                 ]
             },
             "op": {"enum": list(OPERATORS), "default": "truthy"},
-            "value": {"not": {"$ref": "#/$defs/reference"}},
+            "value": {"$ref": "#/$defs/value", "not": {"$ref": "#/$defs/reference"}},
         },
         "required": ["ref"],
         "additionalProperties": False,

@@ -34,9 +34,13 @@ NESTING_MAX = 16
 """Command sets within command sets; levels must nest, so that five are already rare."""
 
 DURABILITIES = ("sync", "group", "async", "none")
+"""Words for a set's ``durability``."""
 ON_FAILURE = ("stop", "drain")
+"""Words for a set's ``on_failure``."""
 ON_CHANGE = ("continue", "restart", "hold")
+"""Words for a set's ``on_change``."""
 ON_ITEM_FAILURE = ("fail", "collect")
+"""Words for a step's ``on_item_failure``."""
 
 
 def snapshot(
@@ -309,12 +313,15 @@ class _Copier:
             message = str(error).removeprefix("retry_policy.")
             self._faults.append(Fault("bad_type", path, message, value))
 
-    def _payload(self, value: Any, path: str) -> Any:
+    def _value(self, value: Any, path: str) -> Any:
         try:
-            plain = to_value(value, where=path, payload=True)
+            return to_value(value, where=path, payload=True)
         except (NotAValue, RecursionError) as error:
             self._faults.append(Fault("not_serialisable", *_located(str(error), path), value))
             return {}
+
+    def _payload(self, value: Any, path: str) -> Any:
+        plain = self._value(value, path)
         if _mentions_ref(plain):
             for at, ref in find_refs(plain, path):
                 if isinstance(ref, ValueError):
@@ -345,7 +352,8 @@ class _Copier:
             return None
         faults = check_shape(value, path)
         self._faults.extend(faults)
-        return None if faults else self._payload(value, path)
+        # A shape may speak of keys called $ref without meaning a reference.
+        return None if faults else self._value(value, path)
 
     def _can_fail(self, value: Any, path: str) -> bool:
         return self._bool(value, path, False)

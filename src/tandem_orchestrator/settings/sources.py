@@ -15,6 +15,7 @@ from tandem_orchestrator.settings.keys import FALSE_WORDS, TRUE_WORDS, Key
 from tandem_orchestrator.settings.sections import SECTIONS
 
 FILE_NAME = "tandem_config.json"
+"""What the configuration file is called where it is looked for."""
 FILE_BYTES_MAX = 2**20
 """A configuration file of over 1 MiB is refused."""
 
