@@ -7,7 +7,6 @@ several processes that share a file.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -198,12 +197,13 @@ async def _when(
     store: MemoryStore, look: Callable[[MemoryStore], list[_T]], wait_s: float
 ) -> list[_T]:
     """Return what ``look`` finds as soon as it is not empty, or empty after ``wait_s``."""
-    deadline = time.monotonic() + wait_s
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + wait_s
     while True:
         changed = store.changed
         if found := look(store):
             return found
-        left_s = deadline - time.monotonic()
+        left_s = deadline - clock()
         if left_s <= 0:
             return found
         try:

@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -49,8 +49,11 @@ class _Run:
 class MemoryStore:
     """Runs, records, controls and owners, in dicts. One thread at a time."""
 
-    def __init__(self, bounds: Bounds | None = None) -> None:
+    def __init__(
+        self, bounds: Bounds | None = None, wall_ns: Callable[[], int] = time.time_ns
+    ) -> None:
         self.bounds = bounds or Bounds()
+        self._wall_ns = wall_ns
         self._runs: dict[str, _Run] = {}
         self._keys: dict[str, KeyUse] = {}
         self._controls: dict[str, Control] = {}
@@ -70,7 +73,7 @@ class MemoryStore:
             raise JournalError(f"owner {owner} has or had a lease; an id is for one opening")
         token = len(self._owners) + 1
         self._owners[owner] = Owner(
-            owner, token, os.getpid(), socket.gethostname(), time.time_ns(), True
+            owner, token, os.getpid(), socket.gethostname(), self._wall_ns(), True
         )
 
     def give_lease_back(self, owner: str) -> None:

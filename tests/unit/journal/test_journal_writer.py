@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from pathlib import Path
 
+import apsw
 import pytest
 
 from tandem_orchestrator.errors import Busy, JournalError, NotAValue
@@ -202,3 +203,33 @@ async def test_outside_the_backlog_a_writer_copies_its_log_into_the_file(tmp_pat
         await journal.flush()
         assert path.stat().st_size > 4 * 2**20
         assert path.with_name("j.db-wal").stat().st_size < 12 * 2**20
+
+
+async def test_a_lock_that_another_holds_too_long_is_a_failed_write_that_says_so(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "j.db"
+    async with opened(path, lock_wait_s=0.05) as journal:
+        other = apsw.Connection(str(path))
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(JournalError, match=r"BusyError.*another process holds the file"):
+            await journal.append("r", [ended("s")], "group").durable()
+        assert not journal.health()
+        other.execute("ROLLBACK")
+        other.close()
+    await journal.open("owner-b")
+    assert [r.seq for r in await journal.records("r")] == [1]
+    await journal.close()
+
+
+async def test_what_comes_while_a_lock_is_awaited_joins_that_commit(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    async with opened(path) as journal:
+        commits = journal.health().commits_total
+        other = apsw.Connection(str(path))
+        other.execute("BEGIN IMMEDIATE")
+        tickets = [journal.append("r", [ended(f"s{n}")], "group") for n in range(50)]
+        other.execute("ROLLBACK")
+        other.close()
+        await asyncio.gather(*(ticket.durable() for ticket in tickets))
+        assert journal.health().commits_total == commits + 1

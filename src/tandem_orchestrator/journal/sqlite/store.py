@@ -62,13 +62,22 @@ class SqliteJournal:
     Args:
         path: The file; made with its folder, for this user alone, when an owner opens it.
         vfs: Name of a registered SQLite VFS; None for the usual one.
+        wall_ns: Source of the time in nanoseconds since the epoch, for leases.
     """
 
-    def __init__(self, path: Path, *, bounds: Bounds | None = None, vfs: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        bounds: Bounds | None = None,
+        vfs: str | None = None,
+        wall_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
         self._path = Path(path).absolute()
         self._folder = lease_folder(self._path)
         self._bounds = bounds or Bounds()
         self._vfs = vfs
+        self._wall_ns = wall_ns
         self._state = "new"
         self._pid = os.getpid()
         self._owner: str | None = None
@@ -124,7 +133,7 @@ class SqliteJournal:
                 raise JournalError(f"owner {owner} had a lease before; an id is for one opening")
             connection.execute(
                 "INSERT INTO leases (owner, pid, host, since_ns) VALUES (?, ?, ?, ?)",
-                (owner, os.getpid(), socket.gethostname(), time.time_ns()),
+                (owner, os.getpid(), socket.gethostname(), self._wall_ns()),
             )
             token = connection.last_insert_rowid()
             writer.own(connection, token, owner)
@@ -170,7 +179,7 @@ class SqliteJournal:
             await asyncio.to_thread(readers.close)
         if writer is not None:
             if is_owner and writer.failure is None:
-                writer.put(Job(lambda at: _end_lease(at, token), lambda _result, _error: None))
+                writer.put(Job(lambda at: self._end_lease(at, token), lambda *_: None))
             ended = await asyncio.to_thread(writer.stop, _CLOSE_WAIT_S)
             atexit.unregister(self._at_exit)
             if not ended:
@@ -180,6 +189,11 @@ class SqliteJournal:
                 )
         if lease is not None:
             lease.give_back()
+
+    def _end_lease(self, connection: apsw.Connection, token: int) -> None:
+        connection.execute(
+            "UPDATE leases SET ended_ns = ? WHERE token = ?", (self._wall_ns(), token)
+        )
 
     def forget_in_child(self) -> list[apsw.Connection]:
         """Let go of everything after a fork; gives the connections that must never be closed."""
@@ -375,11 +389,12 @@ class SqliteJournal:
         self, look: Callable[[], Coroutine[Any, Any, list[_T]]], wait_s: float
     ) -> list[_T]:
         """Look until something is found: after each change here, and now and then for others."""
-        deadline = time.monotonic() + wait_s
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + wait_s
         while True:
             changed = self._changed
             found = await look()
-            left_s = deadline - time.monotonic()
+            left_s = deadline - clock()
             if found or left_s <= 0:
                 return found
             try:
@@ -487,7 +502,3 @@ class SqliteJournal:
             commit_seconds_p50=costs[len(costs) // 2] if costs else 0.0,
             commit_seconds_max=costs[-1] if costs else 0.0,
         )
-
-
-def _end_lease(connection: apsw.Connection, token: int) -> None:
-    connection.execute("UPDATE leases SET ended_ns = ? WHERE token = ?", (time.time_ns(), token))
