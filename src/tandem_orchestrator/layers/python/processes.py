@@ -20,6 +20,12 @@ import msgspec
 from tandem_orchestrator.errors import LayerUnavailable, NotAValue
 from tandem_orchestrator.layers.python.worker import HEAD, MESSAGE_BYTES_MAX
 
+_WORKER = """
+import sys
+from tandem_orchestrator.layers.python.worker import main
+main(int(sys.argv[1]))
+"""
+
 
 class WorkerDied(Exception):
     """The worker's stream ended in the middle of a job."""
@@ -125,13 +131,8 @@ class ProcessRunner:
     async def _start(self) -> _Worker:
         ours, theirs = socket.socketpair()
         try:
-            process = subprocess.Popen(  # noqa: ASYNC220, S603 - a millisecond; our own file
-                [
-                    sys.executable,
-                    "-m",
-                    "tandem_orchestrator.layers.python.worker",
-                    str(theirs.fileno()),
-                ],
+            process = subprocess.Popen(  # noqa: ASYNC220 - a millisecond; our own file
+                [sys.executable, "-c", _WORKER, str(theirs.fileno())],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,

@@ -8,12 +8,12 @@ stands behind ``if __name__ == "__main__"`` does not run again.
 from __future__ import annotations
 
 import importlib
+import queue
 import runpy
 import socket
 import struct
 import sys
 import threading
-import traceback
 import types
 from typing import Any
 
@@ -33,9 +33,7 @@ class _Jobs:
     def __init__(self, link: socket.socket) -> None:
         self._link = link
         self._lock = threading.Lock()
-        self._has_job = threading.Condition()
-        self._job: dict[str, Any] | None = None
-        self._closed = False
+        self._messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self.cancelled = False
 
     def send(self, message: dict[str, Any]) -> None:
@@ -51,21 +49,13 @@ class _Jobs:
                 if message["kind"] == "cancel":
                     self.cancelled = True
                     continue
-                with self._has_job:
-                    self._job = message
-                    self.cancelled = False
-                    self._has_job.notify()
-        with self._has_job:
-            self._closed = True
-            self._has_job.notify()
+                self.cancelled = False
+                self._messages.put(message)
+        self._messages.put(None)
 
     def next(self) -> dict[str, Any] | None:
         """Wait for a job; None when the parent is gone."""
-        with self._has_job:
-            while self._job is None and not self._closed:
-                self._has_job.wait()
-            job, self._job = self._job, None
-            return job
+        return self._messages.get()
 
 
 def main(fd: int) -> None:
@@ -76,33 +66,36 @@ def main(fd: int) -> None:
     if setup is None:
         return
     sys.path[:] = setup["sys_path"]
-    main_error = _load_main(setup["main_path"])
     while (job := jobs.next()) is not None:
-        jobs.send(_run(job, jobs, main_error))
+        jobs.send(_run(job, jobs, setup["main_path"]))
 
 
-def _load_main(path: str | None) -> str | None:
-    """Load the user's script; gives the traceback if that fails."""
+def _load_main(path: str | None) -> None:
+    """Load the user's script, once, where a handler lives in it.
+
+    Raises: ImportError if there is none or it cannot be loaded.
+    """
+    if MAIN in sys.modules:
+        return
     if path is None:
-        return None
+        raise ImportError("the handler lives in __main__, which is no file that could be loaded")
+    module = types.ModuleType(MAIN)
     try:
-        module = types.ModuleType(MAIN)
         module.__dict__.update(runpy.run_path(path, run_name=MAIN))
-        sys.modules[MAIN] = module
-        sys.modules["__main__"] = module
-    except Exception:  # noqa: BLE001 - reported with the first job that needs the script
-        return traceback.format_exc()
-    return None
+    except (Exception, SystemExit) as error:
+        text = f"{path} cannot be loaded in a worker: {type(error).__name__}: {error}"
+        raise ImportError(f"{text}; guard what it does with if __name__ == '__main__'") from error
+    sys.modules[MAIN] = sys.modules["__main__"] = module
 
 
-def _run(job: dict[str, Any], jobs: _Jobs, main_error: str | None) -> dict[str, Any]:
+def _run(job: dict[str, Any], jobs: _Jobs, main_path: str | None) -> dict[str, Any]:
     from tandem_orchestrator.layers.python.calling import call_handler, describe_error
     from tandem_orchestrator.layers.python.context import Context, make_log
     from tandem_orchestrator.model.values import to_value
 
     try:
-        if main_error and job["module"] == "__main__":
-            raise ImportError(f"the main script cannot be loaded in a worker:\n{main_error}")
+        if job["module"] == "__main__":
+            _load_main(main_path)
         implementation = _resolve(job["module"], job["qualname"], job["implementation"])
         run_id, step_id, attempt = job["run_id"], job["step_id"], job["attempt"]
 
@@ -128,7 +121,3 @@ def _resolve(module_name: str, qualname: str, implementation: str) -> Any:
     if isinstance(target, ActionHandle):
         return target.implementations[implementation]
     return describe_handler(implementation, target, "process", "native")
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

@@ -1,0 +1,158 @@
+"""The words and options of ``tandem``; each command translates and delegates."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Annotated, NoReturn
+
+import typer
+
+from tandem_orchestrator import TandemError, __version__
+from tandem_orchestrator.cli import doctor as doctor_command
+from tandem_orchestrator.cli import run_commands, runs_commands
+from tandem_orchestrator.cli.exits import Exit, UsageError, tell_error
+from tandem_orchestrator.cli.run_commands import RunWish
+from tandem_orchestrator.cli.target import read_settings
+
+app = typer.Typer(
+    name="tandem",
+    help="Run command sets whose steps may have twins in Python and C, durably.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+runs = typer.Typer(
+    help="What ran before, and what runs now.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(runs, name="runs")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Limit = Annotated[int, typer.Option(help="At most so many entries.", min=1, max=100_000)]
+Journal = Annotated[str | None, typer.Option(help="The journal's file, or :memory:.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, above all else.")]
+Input = Annotated[list[str] | None, typer.Option("--input", help="NAME=JSON; may be repeated.")]
+Import = Annotated[
+    list[str] | None, typer.Option("--import", help="A module whose agents are registered.")
+]
+Mode = Annotated[str | None, typer.Option(help="Execution mode, instead of the set's own.")]
+Target = Annotated[str, typer.Argument(help="A YAML, JSON or TOML file, or a workflow's name.")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tandem {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Run command sets whose steps may have twins in Python and C, durably."""
+
+
+@app.command()
+def run(
+    target: Target,
+    input: Input = None,
+    mode: Mode = None,
+    durability: Annotated[
+        str | None, typer.Option(help="sync, group, async or none, instead of the set's own.")
+    ] = None,
+    set: Set = None,
+    journal: Journal = None,
+    import_: Import = None,
+    key: Annotated[
+        str | None, typer.Option(help="Idempotency key: the same gives the same run.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Run a file or a workflow; the result goes to stdout, progress to stderr."""
+    wish = RunWish(
+        target, input or [], mode, durability, set or [], journal, import_ or [], key, json
+    )
+    _end(lambda: run_commands.run(wish))
+
+
+@app.command()
+def validate(
+    target: Target,
+    input: Input = None,
+    mode: Mode = None,
+    set: Set = None,
+    import_: Import = None,
+    json: Json = False,
+) -> None:
+    """Check a file or a workflow and show its plan; nothing runs."""
+    wish = RunWish(target, input or [], mode, None, set or [], None, import_ or [], None, json)
+    _end(lambda: run_commands.validate(wish))
+
+
+@app.command()
+def agents(import_: Import = None, limit: Limit = 1000, json: Json = False) -> None:
+    """List agents, their actions and implementations."""
+    _end(lambda: run_commands.agents(import_ or [], limit=limit, as_json=json))
+
+
+@app.command()
+def explain(
+    run_id: RunId,
+    step: Annotated[str | None, typer.Argument(metavar="[STEP]", help="A step's id.")] = None,
+    journal: Journal = None,
+    json: Json = False,
+) -> None:
+    """Say why the steps of a run ran where they did."""
+    settings = read_settings([], journal)
+    _end(lambda: runs_commands.explain(settings, run_id, step, as_json=json))
+
+
+@app.command()
+def doctor(set: Set = None, journal: Journal = None, json: Json = False) -> None:
+    """Show what works on this machine, what is degraded and why."""
+    settings = read_settings(set or [], journal)
+    _end(lambda: doctor_command.doctor(settings, as_json=json))
+
+
+@runs.command("list")
+def runs_list(
+    status: Annotated[str | None, typer.Option(help="Only runs of this status.")] = None,
+    limit: Limit = 20,
+    journal: Journal = None,
+    json: Json = False,
+) -> None:
+    """List runs, newest first."""
+    settings = read_settings([], journal)
+    _end(lambda: runs_commands.list_runs(settings, status=status, limit=limit, as_json=json))
+
+
+@runs.command("show")
+def runs_show(run_id: RunId, journal: Journal = None, json: Json = False) -> None:
+    """Show one run: its steps, result and error."""
+    settings = read_settings([], journal)
+    _end(lambda: runs_commands.show_run(settings, run_id, as_json=json))
+
+
+def _end(command: Callable[[], Exit]) -> NoReturn:
+    """Do a command's work and end with its code."""
+    try:
+        code = command()
+    except KeyboardInterrupt:
+        code = Exit.INTERRUPTED
+    raise typer.Exit(int(code))
+
+
+def run_app(arguments: list[str]) -> int:
+    """Run the command line; gives the exit code and never raises for a user's mistake."""
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    try:
+        app(arguments)
+    except SystemExit as wish:
+        return wish.code if isinstance(wish.code, int) else int(Exit.USAGE)
+    except (TandemError, UsageError) as error:
+        return tell_error(error, as_json="--json" in arguments)
+    return int(Exit.DONE)

@@ -1,0 +1,110 @@
+"""``tandem doctor``: what works on this machine, what is degraded and why."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from tandem_orchestrator import CommandSet, CommandStep, Settings, TandemError, TandemOrchestrator
+from tandem_orchestrator.cli.exits import Exit
+from tandem_orchestrator.cli.output import print_json, print_table, print_text
+from tandem_orchestrator.layers.native import find_native_files
+
+EXTRAS = (
+    ("textual", "tui", "full-screen display of results"),
+    ("tree_sitter_c", "c-analysis", "analysis of C sources"),
+    ("uvloop", "uvloop", "a faster event loop in 'tandem serve'"),
+)
+"""(module, extra, what it is for)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    state: Literal["ok", "degraded", "broken"]
+    detail: str
+    mend: str = ""
+    """What would make it better; empty when it is well."""
+
+
+def doctor(settings: Settings, *, as_json: bool) -> Exit:
+    """Look at everything, by using it; degraded is fine, broken is exit code 5."""
+    findings = [*_machine(), *asyncio.run(_path(settings)), *_extras()]
+    broken = any(finding.state == "broken" for finding in findings)
+    degraded = any(finding.state == "degraded" for finding in findings)
+    status = "broken" if broken else "degraded" if degraded else "ok"
+    if as_json:
+        print_json({"status": status, "findings": [asdict(finding) for finding in findings]})
+    else:
+        rows = [(f.what, f.state, f.detail + (f" -> {f.mend}" if f.mend else "")) for f in findings]
+        print_table("", ("what", "state", "detail"), rows)
+        print_text(f"tandem is {status} on this machine")
+    return Exit.REFUSED if broken else Exit.DONE
+
+
+def _machine() -> Iterator[Finding]:
+    yield Finding("python", "ok", f"{platform.python_version()} at {sys.executable}")
+    yield Finding("system", "ok", f"{platform.system()} {platform.release()} {platform.machine()}")
+    files = find_native_files()
+    if files.usable:
+        yield Finding("native files", "ok", f"bridge at {files.bridge_path}")
+    else:
+        mend = "install with gcc, make and libssl-dev present (make build)"
+        yield Finding("native files", "degraded", files.reason, mend)
+
+
+async def _path(settings: Settings) -> list[Finding]:
+    """Go the whole way: journal, layers, one step in each, read back."""
+    findings: list[Finding] = []
+    tandem = TandemOrchestrator(settings)
+    try:
+        await tandem.initialize()
+    except (TandemError, OSError) as error:
+        mend = "choose another place with --journal or TANDEM_JOURNAL"
+        return [Finding("journal", "broken", str(error), mend)]
+    try:
+        for layer, health in tandem.layer_health().items():
+            state: Literal["ok", "degraded"] = (
+                "ok" if health.healthy and not health.reason else "degraded"
+            )
+            findings.append(Finding(f"{layer} layer", state, health.reason or "there"))
+        findings += [await _round_trip(tandem, mode) for mode in ("python_only", "speed_critical")]
+        journal = tandem.journal_health()
+        detail = f"{journal.kind} at {journal.path}; a durable commit takes "
+        detail += f"{journal.commit_seconds_p50 * 1e3:.2f} ms"
+        findings.append(
+            Finding("journal", "ok" if journal.ok else "broken", journal.reason or detail)
+        )
+    finally:
+        await tandem.close()
+    return findings
+
+
+async def _round_trip(tandem: TandemOrchestrator, mode: str) -> Finding:
+    what = f"a {mode} run"
+    steps = [CommandStep(agent="system", action="echo", payload={"ping": 1})]
+    command_set = CommandSet(name="doctor", mode=mode, steps=steps, durability="group")
+    try:
+        result = await tandem.execute_command_set(command_set)
+    except TandemError as error:
+        return Finding(what, "degraded", str(error))
+    if result["status"] != "completed" or result["results"] != {"s1": {"ping": 1}}:
+        return Finding(what, "broken", f"{result['status']}: {result['error']}")
+    took = result["duration"] * 1e3
+    return Finding(what, "ok", f"completed in {took:.2f} ms by {result['steps']['s1']['layer']}")
+
+
+def _extras() -> Iterator[Finding]:
+    for module, extra, purpose in EXTRAS:
+        if importlib.util.find_spec(module) is not None:
+            yield Finding(f"extra {extra}", "ok", purpose)
+        else:
+            mend = f"pip install 'tandem-orchestrator[{extra}]'"
+            yield Finding(f"extra {extra}", "degraded", f"not installed: {purpose}", mend)

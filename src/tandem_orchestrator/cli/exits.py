@@ -1,0 +1,82 @@
+"""What the process ends with, and how an error is told to a person or a program."""
+
+from __future__ import annotations
+
+import sys
+from enum import IntEnum
+from typing import Any
+
+from tandem_orchestrator import (
+    Busy,
+    CommandError,
+    ConfigError,
+    JournalError,
+    LayerUnavailable,
+    TandemError,
+)
+from tandem_orchestrator.cli.output import print_json
+
+
+class Exit(IntEnum):
+    """Exit codes, as ``API`` pins them."""
+
+    DONE = 0
+    FAILED = 1
+    """Failed, timed out or cancelled."""
+    USAGE = 2
+    HELD = 3
+    INVALID = 4
+    REFUSED = 5
+    """By a layer, the journal or a bound."""
+    INTERRUPTED = 130
+
+
+class UsageError(Exception):
+    """An option that cannot be used; the message says what was expected."""
+
+
+def exit_of_status(status: str) -> Exit:
+    """Give the exit code for how a run ended."""
+    return {"completed": Exit.DONE, "held": Exit.HELD}.get(status, Exit.FAILED)
+
+
+def exit_of_error(error: Exception) -> Exit:
+    """Give the exit code for an error."""
+    if isinstance(error, UsageError | ConfigError):
+        return Exit.USAGE
+    if isinstance(error, CommandError):
+        return Exit.INVALID
+    if isinstance(error, LayerUnavailable | JournalError | Busy):
+        return Exit.REFUSED
+    return Exit.FAILED
+
+
+def tell_error(error: Exception, *, as_json: bool) -> Exit:
+    """Print an error and give its exit code."""
+    code = exit_of_error(error)
+    faults = error.faults if isinstance(error, TandemError) else ()
+    if as_json:
+        shown: dict[str, Any] = {
+            "status": "invalid" if code is Exit.INVALID else "refused",
+            "error": str(error),
+            "error_type": type(error).__name__,
+            "faults": [
+                {
+                    "code": fault.code,
+                    "path": fault.path,
+                    "message": fault.message,
+                    "value": fault.value,
+                    "nearest": list(fault.nearest),
+                }
+                for fault in faults
+            ],
+        }
+        print_json(shown)
+    elif faults:
+        count = f"{len(faults)} fault{'s' if len(faults) != 1 else ''}"
+        print(f"tandem: {count}, nothing was run:", file=sys.stderr)
+        for fault in faults:
+            print(f"  {fault}", file=sys.stderr)
+    else:
+        print(f"tandem: {error}", file=sys.stderr)
+    return code

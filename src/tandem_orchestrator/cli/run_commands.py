@@ -1,0 +1,163 @@
+"""``tandem run``, ``tandem validate``, ``tandem agents``."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from tandem_orchestrator import Settings, TandemOrchestrator
+from tandem_orchestrator.cli.exits import Exit, exit_of_status
+from tandem_orchestrator.cli.output import print_json, print_table, print_text
+from tandem_orchestrator.cli.progress import ProgressView
+from tandem_orchestrator.cli.run_table import print_result
+from tandem_orchestrator.cli.target import (
+    import_agents,
+    read_inputs,
+    read_settings,
+    read_target,
+)
+from tandem_orchestrator.model.catalogue import Action
+
+
+@dataclass(frozen=True, slots=True)
+class RunWish:
+    """The options of ``run`` and ``validate``, as they were typed."""
+
+    target: str
+    inputs: list[str] = field(default_factory=list)
+    mode: str | None = None
+    durability: str | None = None
+    settings: list[str] = field(default_factory=list)
+    journal: str | None = None
+    modules: list[str] = field(default_factory=list)
+    key: str | None = None
+    as_json: bool = False
+
+
+def run(wish: RunWish) -> Exit:
+    """Run a target to its end."""
+    return asyncio.run(_run(wish))
+
+
+async def _run(wish: RunWish) -> Exit:
+    inputs = read_inputs(wish.inputs)
+    settings = read_settings(wish.settings, wish.journal)
+    agents = import_agents(wish.modules)
+    command_set, run_inputs = read_target(wish.target, inputs)
+    if wish.mode is not None:
+        command_set.mode = wish.mode
+    if wish.durability is not None:
+        command_set.durability = wish.durability
+    if wish.key is not None:
+        command_set.idempotency_key = wish.key
+    async with TandemOrchestrator(settings) as tandem:
+        for agent in agents:
+            tandem.add_agent(agent)
+        with ProgressView(quiet=wish.as_json) as view:
+            async with tandem.listening(view.on_event, view.on_progress):
+                result = await tandem.execute_command_set(command_set, inputs=run_inputs)
+    if wish.as_json:
+        print_json(result)
+    else:
+        print_result(result, view.last_steps)
+    return exit_of_status(result["status"])
+
+
+def validate(wish: RunWish) -> Exit:
+    """Check a target and show its plan; nothing runs."""
+    return asyncio.run(_validate(wish))
+
+
+async def _validate(wish: RunWish) -> Exit:
+    inputs = read_inputs(wish.inputs)
+    settings = read_settings(wish.settings, ":memory:")
+    agents = import_agents(wish.modules)
+    command_set, run_inputs = read_target(wish.target, inputs)
+    if wish.mode is not None:
+        command_set.mode = wish.mode
+    async with TandemOrchestrator(settings) as tandem:
+        for agent in agents:
+            tandem.add_agent(agent)
+        plan = tandem.validate(command_set, inputs=run_inputs)
+    if wish.as_json:
+        steps = [
+            {
+                "id": step.id,
+                "agent": step.agent,
+                "action": step.action,
+                "depends_on": list(step.depends_on),
+                "implementations": list(step.assignment.implementations) if step.assignment else [],
+                "reason": step.assignment.reason if step.assignment else "",
+                "segment": step.segment,
+            }
+            for step in plan.steps
+        ]
+        print_json({"status": "valid", "name": plan.name, "mode": plan.mode, "steps": steps})
+        return Exit.DONE
+    rows = [
+        (
+            step.id,
+            f"{step.agent}.{step.action}" if step.agent else step.kind,
+            " ".join(step.assignment.implementations) if step.assignment else "",
+            ", ".join(step.depends_on),
+            step.assignment.reason if step.assignment else "",
+        )
+        for step in plan.steps[:200]
+    ]
+    print_table("", ("step", "action", "runs as", "after", "reason"), rows)
+    cut = f" (the first {len(rows)} are shown)" if len(plan.steps) > len(rows) else ""
+    print_text(f"valid: {len(plan.steps)} steps{cut}, mode {plan.mode}, priority {plan.priority}")
+    return Exit.DONE
+
+
+def agents(modules: list[str], *, limit: int, as_json: bool) -> Exit:
+    """List agents and what they can do."""
+    actions = asyncio.run(_actions(modules, read_settings([], ":memory:")))
+    shown = actions[:limit]
+    if as_json:
+        print_json([_describe(action) for action in shown])
+        return Exit.DONE
+    rows = [
+        (
+            action.agent,
+            action.name,
+            ", ".join(_name(i.name, i.rung) for i in action.implementations) or "no handler",
+            action.effects,
+            action.version,
+            action.documentation,
+        )
+        for action in shown
+    ]
+    print_table("", ("agent", "action", "implementations", "effects", "version", "what"), rows)
+    if len(shown) < len(actions):
+        print_text(f"{len(actions) - len(shown)} more; --limit shows them")
+    return Exit.DONE
+
+
+async def _actions(modules: list[str], settings: Settings) -> list[Action]:
+    found = import_agents(modules)
+    async with TandemOrchestrator(settings) as tandem:
+        for agent in found:
+            tandem.add_agent(agent)
+        return sorted(tandem.catalogue().actions.values(), key=lambda a: (a.agent, a.name))
+
+
+def _name(name: str, rung: str) -> str:
+    return name if rung == "native" else f"{name} ({rung})"
+
+
+# Any: plain data for JSON.
+def _describe(action: Action) -> dict[str, Any]:
+    return {
+        "agent": action.agent,
+        "action": action.name,
+        "effects": action.effects,
+        "deterministic": action.deterministic,
+        "version": action.version,
+        "documentation": action.documentation,
+        "implementations": [
+            {"name": i.name, "layer": i.layer, "rung": i.rung, "source": i.source}
+            for i in action.implementations
+        ],
+    }

@@ -1,0 +1,76 @@
+"""A run's result for people: the table of its steps, what it gave, and where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from tandem_orchestrator.cli.output import print_table, print_text, show_seconds, to_json, visible
+from tandem_orchestrator.model.plans import PlannedStep
+
+OUTPUTS_MAX = 5
+"""Outputs that are shown; ``--json`` shows all."""
+RESULT_LINES_MAX = 40
+"""Lines of one step's output that are shown; ``--json`` shows all."""
+
+
+# Any: the result as API pins it.
+def print_result(result: dict[str, Any], last: Collection[str]) -> None:
+    """Print a result on stdout.
+
+    Args:
+        last: Ids of the steps that no other step depends on; only their outputs are shown.
+    """
+    for step_id, output in _outputs(result, last).items():
+        lines = [visible(line) for line in to_json(output).splitlines()]
+        if len(lines) > RESULT_LINES_MAX:
+            cut = len(lines) - RESULT_LINES_MAX
+            lines = [*lines[:RESULT_LINES_MAX], f"… {cut} more lines; --json shows all"]
+        print_text(f"{visible(step_id)} gave:")
+        print_text("\n".join(f"  {line}" for line in lines))
+    rows = [
+        (
+            step_id,
+            step["outcome"],
+            step["layer"] or "",
+            show_seconds(step["seconds"]) if step["attempts"] else "",
+            step["attempts"],
+            _remark(step),
+        )
+        for step_id, step in result["steps"].items()
+    ]
+    print_table("", ("step", "outcome", "layer", "time", "attempts", "reason"), rows)
+    for note in result["notes"]:
+        print_text(f"note: {visible(note)}")
+    if "consensus_achieved" in result:
+        verdict = "agree" if result["consensus_achieved"] else "do not agree"
+        print_text(f"the implementations {verdict}; conflicts: {len(result['conflicts'])}")
+    took = f" in {show_seconds(result['duration'])}" if result["duration"] is not None else ""
+    error = f": {visible(result['error'])}" if result["error"] else ""
+    print_text(f"{visible(result['name'] or 'run')} {result['status']}{took}{error}")
+    print_text(f"run {result['run_id']}, durability {result['durability']}")
+
+
+def last_steps(steps: Iterable[PlannedStep]) -> frozenset[str]:
+    """Give the ids of the outermost steps that no other step depends on."""
+    outer = [step for step in steps if not step.parent]
+    needed = {other for step in outer for other in step.depends_on}
+    return frozenset(step.id for step in outer if step.id not in needed)
+
+
+def _outputs(result: dict[str, Any], last: Collection[str]) -> dict[str, Any]:
+    """Give the outputs worth showing: the last steps' are what a person asked for."""
+    results = result["results"]
+    if not isinstance(results, dict):
+        return {"the handler": results} if results is not None else {}
+    if not result["steps"].keys() >= results.keys():
+        return {"the handler": results}
+    shown = {key: value for key, value in results.items() if key in last and value is not None}
+    return dict(list(shown.items())[:OUTPUTS_MAX])
+
+
+def _remark(step: dict[str, Any]) -> str:
+    if step["outcome"] in ("succeeded", "skipped") or not step["error_type"]:
+        return str(step["reason"])
+    stopped = "" if step["stopped"] else " (still running)"
+    return f"{step['error_type']}: {step['error']}{stopped}"

@@ -1,0 +1,134 @@
+"""``tandem runs list|show`` and ``tandem explain``: what ran before, read from the journal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from tandem_orchestrator import CommandError, Settings
+from tandem_orchestrator.cli.exits import Exit
+from tandem_orchestrator.cli.output import print_json, print_table, print_text, show_seconds
+from tandem_orchestrator.cli.run_table import last_steps, print_result
+from tandem_orchestrator.journal import Journal, RunRow
+from tandem_orchestrator.observe import RunView
+from tandem_orchestrator.orchestrator.composition import make_journal
+
+_T = TypeVar("_T")
+
+
+def list_runs(settings: Settings, *, status: str | None, limit: int, as_json: bool) -> Exit:
+    """List runs, newest first."""
+    rows = _with_journal(settings, lambda journal: journal.runs(status=status, limit=limit))
+    if as_json:
+        print_json([row.to_value() for row in rows])
+        return Exit.DONE
+    shown = [
+        (
+            row.run_id,
+            row.name,
+            row.status,
+            row.mode,
+            f"{row.steps_done}/{row.steps_total}",
+            show_seconds(row.duration),
+            str(row.to_value()["created_at"])[:19].replace("T", " "),
+        )
+        for row in rows
+    ]
+    columns = ("run", "name", "status", "mode", "steps", "time", "created (UTC)")
+    print_table("", columns, shown)
+    if not rows:
+        print_text("no runs in this journal yet; 'tandem run' makes one")
+    return Exit.DONE
+
+
+def show_run(settings: Settings, run_id: str, *, as_json: bool) -> Exit:
+    """Show one run: its row and its result so far."""
+    row, view = _with_journal(settings, lambda journal: _read(journal, run_id))
+    result = view.result()
+    if as_json:
+        print_json({**result, **row.to_value()})
+        return Exit.DONE
+    result["status"] = row.status
+    print_result(result, last_steps(view.plan.steps))
+    return Exit.DONE
+
+
+def explain(settings: Settings, run_id: str, step_id: str | None, *, as_json: bool) -> Exit:
+    """Say why each step of a run ran where it did.
+
+    Raises: CommandError if there is no such run or step.
+    """
+    _, view = _with_journal(settings, lambda journal: _read(journal, run_id))
+    steps = view.plan.steps if step_id is None else [view.plan.step(step_id)]
+    if steps == [None]:
+        have = ", ".join(step.id for step in view.plan.steps[:20])
+        raise CommandError(f"run {run_id} has no step {step_id!r}; it has: {have}")
+    shown = [_explanation(view, step.id) for step in steps if step is not None]
+    if as_json:
+        print_json(shown if step_id is None else shown[0])
+        return Exit.DONE
+    for entry in shown:
+        print_text(f"{entry['step']}: {entry['outcome'] or 'not ended'}")
+        for key in (
+            "action",
+            "planned",
+            "planned_reason",
+            "ran_as",
+            "reason",
+            "segment",
+            "fallback",
+        ):
+            if entry[key] not in (None, "", []):
+                print_text(f"  {key.replace('_', ' ')}: {entry[key]}")
+    return Exit.DONE
+
+
+# Any: plain data for JSON.
+def _explanation(view: RunView, step_id: str) -> dict[str, Any]:
+    step, ended = view.plan.step(step_id), view.steps.get(step_id)
+    assert step is not None
+    assignment = step.assignment
+    moved = [f for f in view.fallbacks if f.step == step_id]
+    return {
+        "step": step_id,
+        "action": f"{step.agent}.{step.action}" if step.agent else step.kind,
+        "mode": view.plan.mode,
+        "planned": list(assignment.implementations) if assignment else [],
+        "planned_reason": assignment.reason if assignment else "",
+        "not_compared": assignment.not_compared if assignment else None,
+        "segment": step.segment,
+        "outcome": ended.outcome if ended else None,
+        "ran_as": ended.implementation or None if ended else None,
+        "layer": ended.layer or None if ended else None,
+        "reason": ended.reason if ended else "",
+        "attempts": ended.attempts if ended else 0,
+        "seconds": ended.seconds if ended else None,
+        "fallback": [f"{f.left} -> {f.right}: {f.reason}" for f in moved],
+    }
+
+
+async def _read(journal: Journal, run_id: str) -> tuple[RunRow, RunView]:
+    row = await journal.run(run_id)
+    if row is None:
+        raise CommandError(
+            f"run {run_id!r}: there is no such run in the journal; see 'tandem runs list'"
+        )
+    view = RunView()
+    for record in await journal.records(run_id):
+        view.apply(record.event)
+    return row, view
+
+
+def _with_journal(settings: Settings, use: Callable[[Journal], Awaitable[_T]]) -> _T:
+    """Open the journal to read and ask only, and close it again."""
+
+    async def work() -> _T:
+        journal = make_journal(settings)
+        await journal.open(None)
+        try:
+            return await use(journal)
+        finally:
+            await journal.close()
+
+    return asyncio.run(work())

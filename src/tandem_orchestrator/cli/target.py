@@ -1,0 +1,79 @@
+"""What ``run`` and ``validate`` are given: a file or a workflow's name, inputs, settings, modules."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from tandem_orchestrator import Agent, CommandSet, Settings
+from tandem_orchestrator.cli.exits import UsageError
+from tandem_orchestrator.model.documents import FORMATS, load
+from tandem_orchestrator.workflows import WORKFLOWS, make_workflow
+
+
+def read_target(target: str, inputs: dict[str, Any]) -> tuple[CommandSet, dict[str, Any]]:
+    """Give the command set that a target means, and the inputs its run gets.
+
+    A file's run gets the inputs; a workflow takes them as its arguments.
+
+    Raises: InvalidCommandSet, CommandError: the file or the name is not one.
+    """
+    path = Path(target)
+    if path.suffix.lower() in FORMATS or (target not in WORKFLOWS and path.exists()):
+        return load(path), inputs
+    return make_workflow(target, inputs), {}
+
+
+def read_inputs(given: list[str]) -> dict[str, Any]:
+    """Read ``NAME=JSON`` options.
+
+    Raises: UsageError naming the option.
+    """
+    inputs: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--input {text!r}: expected NAME=JSON")
+        try:
+            inputs[name] = json.loads(value)
+        except ValueError as error:
+            hint = f"; a string needs quotes: --input '{name}=\"{value}\"'"
+            raise UsageError(f"--input {name}={value}: not JSON ({error}){hint}") from error
+    return inputs
+
+
+def read_settings(overrides: list[str], journal: str | None) -> Settings:
+    """Put the settings together from ``--set section.key=value``, environment and file.
+
+    Raises: UsageError for a malformed option; ConfigError.
+    """
+    given: dict[str, str] = {}
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set {text!r}: expected section.key=value")
+        given[key] = value
+    if journal is not None:
+        given["journal.path"] = journal
+    return Settings.load(None, environ=os.environ, cwd=Path.cwd(), overrides=given)
+
+
+def import_agents(modules: list[str]) -> list[Agent]:
+    """Import modules, also from the working directory, and collect the agents in them.
+
+    Raises: UsageError if one cannot be imported.
+    """
+    if modules and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    agents: list[Agent] = []
+    for name in modules:
+        try:
+            module = importlib.import_module(name)
+        except Exception as error:
+            raise UsageError(f"--import {name}: {type(error).__name__}: {error}") from error
+        agents.extend(value for value in vars(module).values() if isinstance(value, Agent))
+    return agents
