@@ -155,8 +155,7 @@ static inline void answer_take(void *context, const tdi_completion *completion)
                      .started_ns = completion->started_ns,
                      .elapsed_ns = completion->elapsed_ns,
                      .seen = 1};
-    into->body = malloc(into->bytes + 1);
-    if (into->body != NULL && into->bytes > 0)
+    if (into->bytes > 0 && (into->body = malloc(into->bytes)) != NULL)
         memcpy(into->body, completion->body.data, into->bytes);
 }
 
