@@ -6,6 +6,7 @@ after what it does not understand, so macros that look like nothing in C cost a 
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -155,7 +156,7 @@ def comment_text(comment: str) -> str:
     body = re.sub(r"^/\*+[!<]*", "", comment)
     body = re.sub(r"\**/$", "", body)
     lines = [re.sub(r"^\s*\*(?!\*) ?", "", line) for line in body.split("\n")[1:]]
-    return "\n".join([body.split("\n")[0].strip(), *(line.rstrip() for line in lines)]).strip()
+    return inspect.cleandoc("\n".join([body.split("\n")[0], *lines])).strip()
 
 
 def _include(node: Node) -> Iterator[Import]:

@@ -129,6 +129,9 @@ class ModuleIndex:
     def _module(self, name: str, near: str) -> str | None:
         """Find a module by name; of several the one that shares most folders with ``near``."""
         paths = self._python.get(name)
+        if not paths and f"{near.rpartition('/')[0]}/__init__.py" not in self.facts:
+            # A script finds what lies beside it; a module of a package does not.
+            paths = self._python.get(_from_root(f"{near.rpartition('/')[0]}/{name}").lstrip("."))
         if not paths:
             return None
         return max(sorted(paths), key=lambda path: _shared_folders(path, near))

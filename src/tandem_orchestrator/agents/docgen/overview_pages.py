@@ -307,7 +307,7 @@ def _diagram(chart: tuple[str, int, int]) -> Iterator[str]:
 
 def _share(counts: Mapping[str, int]) -> str:
     documented, total = counts["documented"], counts["total"]
-    percent = f", {100 * documented // total} %" if total else ""
+    percent = f" ({100 * documented // total} %)" if total else ""
     return f"{documented:,} of {total:,}{percent}"
 
 

@@ -26,6 +26,11 @@ MANIFEST_BYTES_MAX = 64 * 1024 * 1024
 SHOWN_MAX = 5
 
 
+_BEHIND_A_LINK, _NOT_A_FILE, _UNREADABLE = "behind a link", "not a file", "unreadable"
+_ODD = (_BEHIND_A_LINK, _NOT_A_FILE, _UNREADABLE)
+"""What stands in place of a digest, for what is never replaced or removed."""
+
+
 class OutputConflict(RuntimeError):
     """The folder holds something that is not ours to replace; nothing was changed."""
 
@@ -71,7 +76,7 @@ def _write_locked(folder: Path, pages: Mapping[str, str], overwrite: bool) -> Wr
     foreign = [
         name
         for name in sorted(new)
-        if present[name] is not None and name not in old and present[name] != new[name]
+        if present[name] in _ODD or (name not in old and present[name] not in (None, new[name]))
     ]
     if foreign:
         more = f" and {len(foreign) - SHOWN_MAX} more" if len(foreign) > SHOWN_MAX else ""
@@ -103,7 +108,7 @@ def _write_locked(folder: Path, pages: Mapping[str, str], overwrite: bool) -> Wr
                 _replace(folder / name, temporary, body)
                 result.written += 1
         for name in sorted(old.keys() - new.keys()):
-            if name not in kept and present[name] is not None:
+            if name not in kept and present[name] not in (None, *_ODD):
                 (folder / name).unlink(missing_ok=True)
                 result.removed += 1
         _write_manifest(
@@ -170,18 +175,18 @@ def _write_manifest(folder: Path, temporary: Path, pages: Mapping[str, list[str]
 
 
 def _digest(path: Path) -> str | None:
-    """Give a page's digest; None if there is none, a word if it is no regular file of ours."""
+    """Give a page's digest; None if there is none, one of ``_ODD`` if it cannot be a page."""
     if path.parent.is_symlink():
-        return "behind a link"
+        return _BEHIND_A_LINK
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError:  # a link, a socket, no permission: whatever it is, it is not a page of ours
-        return "unreadable"
+        return _UNREADABLE
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        return "not a file"
+        return _NOT_A_FILE
     with os.fdopen(descriptor, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
