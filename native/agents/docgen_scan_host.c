@@ -6,8 +6,8 @@
  *
  *   --reply-bytes-max N     bound of the output; default 1 GiB
  *   --at N ACT PATH         at the N-th look at the cancel flag (from 1) do ACT: "remove" PATH,
- *                           "append" one byte to it, put a "fifo" in its place, or "cancel"
- *                           (PATH is then ignored)
+ *                           "append" one byte to it, put a "fifo" in its place, "move" it up
+ *                           beside the folder that holds it, or "cancel" (PATH is ignored)
  *   --repeat N              run N times; each run's nanoseconds go to stderr, a line each
  */
 #define _GNU_SOURCE
@@ -60,6 +60,18 @@ static td_status fail(td_call *call, const char *type, const char *message)
     return out->status == TD_OK ? TD_FAILED : out->status;
 }
 
+/* a/b/c becomes a/c.moved. */
+static int move_up(const char *path)
+{
+    char to[4096];
+    const char *const name = strrchr(path, '/');
+    size_t bytes = (size_t)(name - path);
+    while (bytes > 0 && path[bytes - 1] != '/')
+        bytes--;
+    snprintf(to, sizeof to, "%.*s%s.moved", (int)bytes, path, name + 1);
+    return rename(path, to);
+}
+
 static void act_on(host_call *host)
 {
     if (strcmp(host->act, "remove") == 0) {
@@ -72,6 +84,9 @@ static void act_on(host_call *host)
         close(fd);
     } else if (strcmp(host->act, "fifo") == 0) {
         if (remove(host->path) != 0 || mkfifo(host->path, 0600) != 0)
+            perror(host->path);
+    } else if (strcmp(host->act, "move") == 0) {
+        if (move_up(host->path) != 0)
             perror(host->path);
     } else {
         host->cancelled = true;
