@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -19,7 +20,9 @@ struct tdi_pool {
     pthread_cond_t work;
     job_list lanes[TDI_POOL_LANES];
     job_list done;
-    uint32_t queued, queued_max;
+    uint32_t queued_max;
+    _Atomic uint32_t queued; /* changed under the lock, read without it */
+    _Atomic int finished;    /* 1: `done` is not empty, likewise */
     int stopping;
     int event_fd;
     uint32_t threads_total;
@@ -67,6 +70,8 @@ static void *work(void *context)
         job->perform(job);
         pthread_mutex_lock(&pool->lock);
         append(&pool->done, job);
+        /* release: pairs with the look in tdi_pool_take(). */
+        atomic_store_explicit(&pool->finished, 1, memory_order_release);
         const uint64_t one = 1;
         if (write(pool->event_fd, &one, sizeof one) < 0)
             continue; /* EAGAIN at 2^64-2: readable long since */
@@ -127,12 +132,16 @@ td_status tdi_pool_submit(tdi_pool *pool, tdi_job *job)
 tdi_job *tdi_pool_take(tdi_pool *pool)
 {
     uint64_t count;
+    /* Most looks find nothing, and then cost no system call. acquire: pairs with work(). */
+    if (!atomic_load_explicit(&pool->finished, memory_order_acquire))
+        return NULL;
     /* First the event, then the list: the other way round an event could be lost. */
     const ssize_t got = read(pool->event_fd, &count, sizeof count);
     (void)got; /* EAGAIN: nothing finished, and the list says the same */
     pthread_mutex_lock(&pool->lock);
     tdi_job *first = pool->done.first;
     pool->done = (job_list){NULL, NULL};
+    atomic_store_explicit(&pool->finished, 0, memory_order_relaxed);
     pthread_mutex_unlock(&pool->lock);
     return first;
 }
@@ -158,10 +167,7 @@ tdi_job *tdi_pool_sweep(tdi_pool *pool, int (*wanted)(const tdi_job *, void *), 
 
 uint32_t tdi_pool_queued(tdi_pool *pool)
 {
-    pthread_mutex_lock(&pool->lock);
-    const uint32_t queued = pool->queued;
-    pthread_mutex_unlock(&pool->lock);
-    return queued;
+    return atomic_load_explicit(&pool->queued, memory_order_relaxed);
 }
 
 int tdi_pool_fd(const tdi_pool *pool)
