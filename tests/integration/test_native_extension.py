@@ -281,6 +281,7 @@ def test_nobody_at_the_socket_is_closed_with_the_path(ext, own_home: Path):
         ext.Client(str(own_home / "nobody.sock"), "a test")
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # fork, threads
 def test_a_forked_child_holds_no_end_of_the_session(client, ext):
     fds = (client.fd, client.socket_fd)
     read_end, write_end = os.pipe()

@@ -359,6 +359,7 @@ async def test_a_bridge_that_dies_at_its_start_gives_its_last_words(own_home: Pa
     await layer.close()
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # fork, threads
 async def test_a_forked_child_gets_a_typed_error_and_the_parent_goes_on(layer: NativeLayer):
     read_end, write_end = os.pipe()
     child = os.fork()

@@ -24,8 +24,8 @@ from tandem_orchestrator.layers.native.process import Spawn, spawn_program
 from tandem_orchestrator.layers.native.runtime_dir import bridge_socket_path, make_runtime_dir
 from tandem_orchestrator.layers.native.session import Session, connect_client
 
-STOP_SHARE = 0.5
-"""Grace of the probe's own bridge when it is stopped, in seconds."""
+STOP_GRACE_S = 0.5
+"""Seconds the probe's own bridge gets to leave before it is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def probe_bridge(
     """Make one round trip through a bridge; blocks, never raises.
 
     Args:
-        timeout: Seconds for everything, stopping included; above 0.
+        timeout: Seconds until the answer; above 0. Stopping the probe's own bridge may go on.
         socket: A running bridge; without one the probe starts its own and ends it again.
         environ, files, spawn, clock: The world, passed in.
     """
@@ -76,8 +76,6 @@ def probe_bridge(
     except RuntimeError as error:
         return BridgeProbe(False, f"no thread for the probe: {error}")
     thread.join(timeout)
-    if thread.is_alive():
-        return BridgeProbe(False, f"no answer within {timeout:g} s")
     return probe.answer
 
 
@@ -99,7 +97,7 @@ class _Probe:
         self._files = files
         self._spawn = spawn
         self._clock = clock
-        self.answer = BridgeProbe(False, "the probe did not run")
+        self.answer = BridgeProbe(False, f"no answer within {timeout_s:g} s")
 
     def run(self) -> None:
         """Fill ``answer``; the thread's whole life."""
@@ -128,7 +126,7 @@ class _Probe:
         try:
             await self._round_trip(Session(client), begun_ns, started=True)
         finally:
-            await process.stop(STOP_SHARE, self._clock)
+            await process.stop(STOP_GRACE_S, self._clock)
 
     async def _round_trip(self, session: Session, begun_ns: int, *, started: bool) -> None:
         sent_ns = self._clock.monotonic_ns()

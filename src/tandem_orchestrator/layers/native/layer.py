@@ -163,10 +163,12 @@ class NativeLayer:
         return self._socket_path
 
     async def start(self) -> None:
-        """Start the bridge, or connect to the one that was named.
+        """Start the bridge, or connect to the one that was named; once is enough.
 
         Raises: LayerUnavailable, only where the layer is required.
         """
+        if self._supervisor is not None:
+            return
         try:
             open_bridge = self._way_to_a_bridge()
         except LayerUnavailable as error:

@@ -51,7 +51,7 @@ def spawn_program(
     argv: Sequence[str], *, env: Mapping[str, str], pass_fds: Sequence[int], stderr: int
 ) -> subprocess.Popen[bytes]:
     """Start a program by absolute path, without a shell, with only the descriptors named."""
-    return subprocess.Popen(  # noqa: S603  # our own program, by absolute path
+    return subprocess.Popen(
         argv,
         executable=argv[0],
         env=env,

@@ -26,7 +26,7 @@ _Row = tuple[int, int, int, int, bytes]
 
 DRAIN_MAX = 512
 """Completions taken in one crossing; the loop gets its turn in between."""
-EMPTY_LOOKS_MAX = 2
+EMPTY_LOOKS_MAX = 1
 """Looks by ``call_soon`` that may find nothing before the doorbell is relied on."""
 UNKNOWN = 4
 """``TD_UNKNOWN``: for what was in flight when a session broke without the bridge's death."""

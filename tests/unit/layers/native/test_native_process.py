@@ -143,6 +143,7 @@ async def test_a_flood_on_stderr_is_bounded_and_never_blocks_it():
     assert words.count("|") < 20
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # fork, threads
 async def test_a_forked_child_lets_go_of_the_lifeline():
     process = start('eval "exec 0<&$0"; read line; exit 7')
     gate_read, gate_write = os.pipe()
