@@ -61,6 +61,23 @@ def load(
 
     Raises: InvalidCommandSet with every fault and its path.
     """
+    return _clean(*read(source, format, steps_max=steps_max))
+
+
+def read(
+    source: str | bytes | os.PathLike[str],
+    format: str | None = None,
+    *,
+    steps_max: int = FILE_STEPS_MAX,
+) -> tuple[CommandSet, list[Fault]]:
+    """Read as ``load`` does, and give the faults instead of raising them.
+
+    Returns: The command set, in which a field that was wrong has its default, and every fault: for
+        whoever finds more of them (unknown agents, cycles, …) and reports all at once.
+
+    Raises: InvalidCommandSet only where there is nothing to go on with: no file, no syntax, or a
+        limit.
+    """
     if isinstance(source, os.PathLike):
         path = Path(source)
         kind = format or FORMATS.get(path.suffix.lower())
@@ -97,7 +114,7 @@ def from_document(
 
     Raises: InvalidCommandSet with every fault and its path.
     """
-    return _checked(document, [], callables, steps_max)
+    return _clean(*_checked(document, [], callables, steps_max))
 
 
 def to_document(
@@ -149,14 +166,17 @@ def _checked(
     faults: list[Fault],
     callables: Mapping[str, Callable[..., Any]] | None,
     steps_max: int,
-) -> CommandSet:
+) -> tuple[CommandSet, list[Fault]]:
     reader = _Reader(callables or {})
     raw = reader.command_set(document, "", 0)
     clean, more = snapshot(raw, steps_max=steps_max)
-    found = [*faults, *reader.faults, *more]
-    if found:
-        raise InvalidCommandSet(faults=tuple(found))
-    return clean
+    return clean, [*faults, *reader.faults, *more]
+
+
+def _clean(command_set: CommandSet, faults: list[Fault]) -> CommandSet:
+    if faults:
+        raise InvalidCommandSet(faults=tuple(faults))
+    return command_set
 
 
 class _Reader:

@@ -154,7 +154,7 @@ _SET: dict[str, Any] = {
 }  # fmt: skip
 
 _STEP: dict[str, Any] = {
-    "id": _text("Unique in its set.", pattern="^[^#]*$", **{"not": {"enum": ["inputs", "item"]}}),
+    "id": _text("Unique in its set; not 'inputs' or 'item'.", pattern="^[^#]*$"),
     "action": _text("What to do."),
     "agent": _text("Who does it."),
     "payload": {"description": "Any value; may hold references.", "$ref": "#/$defs/value"},

@@ -21,15 +21,15 @@ from tandem_orchestrator.model.commands import CommandSet, CommandStep
 from tandem_orchestrator.model.conditions import check_condition, plain_condition
 from tandem_orchestrator.model.levels import CommandType, HardwareAffinity, Priority
 from tandem_orchestrator.model.modes import ExecutionMode
-from tandem_orchestrator.model.refs import RESERVED_STEP_IDS, as_ref, find_refs
+from tandem_orchestrator.model.refs import as_ref, find_refs
 from tandem_orchestrator.model.retry import RetryPolicy
 from tandem_orchestrator.model.shapes import check_shape
 from tandem_orchestrator.model.values import to_value
 
 TEXT_CHARS_MAX = 1000
 """Characters of an id, a name, an agent or an action."""
-TIMEOUT_S_MAX = 1e9
-"""Seconds; about 31 years."""
+TIMEOUT_S_MAX = 10 * 365 * 86_400.0
+"""Ten years, in seconds: beyond that a time limit is a mistake in units."""
 NESTING_MAX = 16
 """Command sets within command sets; levels must nest, so that five are already rare."""
 
@@ -133,7 +133,8 @@ class _Copier:
     def _nested(self, given: CommandStep, path: str, depth: int) -> CommandSet | None:
         if given.agent or given.action:
             message = "a step has either agent and action, or a command_set"
-            self._faults.append(Fault("bad_type", path, message, given.agent or given.action))
+            at = f"{path}.command_set"
+            self._faults.append(Fault("bad_type", at, message, given.agent or given.action))
         if depth >= NESTING_MAX:
             message = f"command sets nested deeper than {NESTING_MAX} levels"
             self._faults.append(Fault("bad_level", f"{path}.command_set", message))
@@ -157,9 +158,7 @@ class _Copier:
 
     def _step_id(self, value: Any, path: str) -> str:
         text = self._text(value, path)
-        if text in RESERVED_STEP_IDS:
-            self._fault(path, text, "another id: 'inputs' and 'item' are reserved")
-        elif "#" in text or not (text.isprintable()):
+        if "#" in text or not (text.isprintable()):
             self._fault(path, text, "printable text without '#', which references use")
         return text
 

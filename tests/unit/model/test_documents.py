@@ -5,6 +5,7 @@ import os
 import sys
 import time
 import types
+from dataclasses import fields
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ import pytest
 from tandem_orchestrator.errors import InvalidCommandSet
 from tandem_orchestrator.model.callables import find_callable, is_callable_name, name_of
 from tandem_orchestrator.model.commands import CommandSet, CommandStep
-from tandem_orchestrator.model.documents import from_document, load, to_document
+from tandem_orchestrator.model.documents import from_document, load, read, to_document
 from tandem_orchestrator.model.levels import CommandType, Priority
 from tandem_orchestrator.model.modes import ExecutionMode
 from tandem_orchestrator.model.refs import Ref
@@ -156,6 +157,14 @@ def test_all_faults_of_a_file_are_given_at_once_whatever_noticed_them():
     assert faults["nmae"].nearest[0] == "name"
     assert faults["steps[1].timout"].nearest[0] == "timeout"
     assert faults["steps[3].command_set.stpes"].nearest[0] == "steps"
+
+
+def test_reading_goes_on_behind_a_fault_so_that_others_can_find_more():
+    command_set, faults = read("name: 5\nsteps:\n- {agent: gone, action: x, timeout: soon}\n")
+
+    assert [fault.path for fault in faults] == ["name", "steps[0].timeout"]
+    assert command_set.name == ""
+    assert command_set.steps == [CommandStep(agent="gone", action="x")]
 
 
 @pytest.mark.parametrize("document", [None, [], "x", 5, {1: 2}, {"steps": {}}, {"steps": [None]}])
@@ -370,3 +379,23 @@ def test_a_registered_name_comes_first(module):
     assert is_callable_name("shop.rules:Rule.fixed")
     assert not is_callable_name("rm -rf /")
     assert not is_callable_name("x" * 501)
+
+
+def test_the_page_about_files_names_every_field_and_its_example_loads():
+    page = (EXAMPLES.parent / "docs" / "command-sets.md").read_text(encoding="utf-8")
+    example = page.split("```yaml\n")[1].split("```")[0]
+    of_set, of_step = page.split("## Fields of a step")
+
+    assert load(example).steps[1].when == {"ref": "scan#/files", "op": "truthy"}
+    for field in fields(CommandSet):
+        assert f"`{field.name}`" in of_set, field.name
+    for field in fields(CommandStep):
+        assert f"`{field.name}`" in of_step, field.name
+
+
+def test_dates_in_toml_become_text():
+    command_set = load(
+        "[[steps]]\nagent = 'a'\naction = 'b'\npayload = {at = 2025-01-18T10:00:00Z}", "toml"
+    )
+
+    assert command_set.steps[0].payload == {"at": "2025-01-18T10:00:00+00:00"}
