@@ -1,6 +1,6 @@
 /* call_bench.c - calls of system.echo to a real bridge: one at a time, and many in flight.
  *
- * usage: call_bench AGENT_BRIDGE [BODY_BYTES [CALLS]] */
+ * usage: call_bench AGENT_BRIDGE [BODY_BYTES [CALLS [SPIN_NS]]] */
 #include "client/bridge_fixture.h"
 
 typedef struct tally {
@@ -73,9 +73,11 @@ static int many_in_flight(tdi_client *client, const tdi_call_request *request, u
             return 0;
     }
     const double seconds = (double)(tdi_now_ns() - before_ns) / 1e9;
+    tdi_client_stats stats;
+    tdi_client_stats_read(client, &stats);
     printf("{\"benchmark\": \"calls\", \"calls\": %llu, \"calls_per_s\": %.0f, "
-           "\"rescues\": 0}\n",
-           (unsigned long long)calls, (double)calls / seconds);
+           "\"rescues\": %llu}\n",
+           (unsigned long long)calls, (double)calls / seconds, (unsigned long long)stats.rescues);
     return all.wrong == 0;
 }
 
@@ -92,7 +94,9 @@ int main(int argc, char **argv)
     body[0] = 0xC4; /* bin8 */
     body[1] = (uint8_t)(bytes - 2);
     fixture bridge;
-    if (!fixture_start(&bridge, NULL))
+    const char *const options[] = {"--spin-ns", argc > 4 ? argv[4] : "2000", NULL};
+    fixture_spin_ns = (uint32_t)atoi(options[1]);
+    if (!fixture_start(&bridge, options))
         return 1;
     tdi_client *client = fixture_connect(&bridge);
     int fine = client != NULL;

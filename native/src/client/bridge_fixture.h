@@ -17,6 +17,7 @@
 #include "client/client.h"
 
 static const char *agent_bridge_path;
+static uint32_t fixture_spin_ns = 2000;
 
 typedef struct fixture {
     char directory[64], socket_path[96];
@@ -114,7 +115,7 @@ static inline tdi_client *fixture_connect(const fixture *bridge)
     const tdi_client_options options = {.socket_path = bridge->socket_path,
                                         .name = "test",
                                         .timeout_ns = 10 * TDI_NS_PER_S,
-                                        .spin_ns = 2000};
+                                        .spin_ns = fixture_spin_ns};
     tdi_client *client;
     const td_status status = tdi_client_connect(&options, &client);
     if (status == TD_OK)

@@ -52,6 +52,7 @@ struct tdi_client {
     client_outbound outbound;
     client_inbound inbound;
     uint8_t *scratch; /* body of the frame being handed out */
+    uint32_t empty_polls;
     int draining;
     int socket_ended; /* EOF seen */
     td_status broken; /* TD_OK, or sticky: TD_ERR_CLOSED, TD_CORRUPT */

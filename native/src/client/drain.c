@@ -11,7 +11,8 @@
 #include "wire/handshake.h"
 
 /* A wait looks again after this long, even if nobody rang. It must never find anything. */
-#define RESCUE_NS (TDI_NS_PER_S / 2)
+#define RESCUE_NS    (TDI_NS_PER_S / 2)
+#define POLLS_A_LOOK 64
 
 static td_status broke(tdi_client *client, const char *what)
 {
@@ -204,8 +205,9 @@ static td_status drain(tdi_client *client, size_t max, tdi_completion_fn fn, voi
         }
         return TD_OK;
     }
-    /* Nothing came. Death is announced by the socket, after everything that was published. */
-    if (tdi_client_ended(client)) {
+    /* Nothing came. Death is announced by the socket, after everything that was published. A
+     * caller that polls in a loop pays for that look only now and then. */
+    if ((arm || ++client->empty_polls % POLLS_A_LOOK == 0) && tdi_client_ended(client)) {
         *more = tdi_ring_waiting(&client->rx);
         if (*more)
             return TD_OK;
