@@ -64,6 +64,24 @@ async def main():
 asyncio.run(main())
 """
 
+FORKING = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from tandem_orchestrator.journal.sqlite import SqliteJournal
+
+async def main():
+    journal = SqliteJournal(Path(sys.argv[1]))
+    await journal.open("other")
+    pid = os.fork()
+    if pid == 0:
+        os.read(0, 1)  # lives until the test closes the pipe
+        os._exit(0)
+    print(pid, flush=True)
+    signal.pause()
+
+asyncio.run(main())
+"""
+
 UNCLOSED = """
 import asyncio, sys
 from pathlib import Path
@@ -199,6 +217,29 @@ async def test_a_forked_child_gets_a_typed_error_and_keeps_no_owner_alive(tmp_pa
     for descriptor in (release, told, tell):
         os.close(descriptor)
     os.waitpid(pid, 0)
+
+
+async def test_a_child_that_outlives_its_parent_does_not_keep_the_owner_alive(
+    tmp_path: Path,
+) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", FORKING, str(tmp_path / "j.db")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert child.stdout is not None
+    assert child.stdin is not None
+    grandchild = int(await asyncio.to_thread(child.stdout.readline))
+    journal = await opened(tmp_path / "j.db")
+    assert journal.is_alive("other")
+    child.kill()
+    child.wait(10)
+
+    os.kill(grandchild, 0)  # it is there
+    assert not journal.is_alive("other")
+    child.stdin.close()
+    child.stdout.close()
+    await journal.close()
 
 
 async def test_a_visitor_does_not_make_a_file_and_sees_it_once_it_is_there(tmp_path: Path) -> None:

@@ -102,6 +102,7 @@ async def test_async_is_acknowledged_at_once_and_gathers_company(tmp_path: Path)
         commits = journal.health().commits_total
         for n in range(20):
             await journal.append("r", [ended(f"s{n}")], "async").durable()
+            assert len(await journal.records("r")) == 1
         assert journal.health().commits_total == commits
         assert journal.health().backlog_events == 20
 
@@ -233,3 +234,17 @@ async def test_what_comes_while_a_lock_is_awaited_joins_that_commit(tmp_path: Pa
         other.close()
         await asyncio.gather(*(ticket.durable() for ticket in tickets))
         assert journal.health().commits_total == commits + 1
+
+
+async def test_a_commit_gathers_no_more_bytes_than_its_bound(tmp_path: Path) -> None:
+    with FaultyDisk() as disk:
+        async with opened(tmp_path / "j.db", disk) as journal:
+            await stalled(disk, journal)
+            commits = journal.health().commits_total
+            output = b"x" * 3 * 2**20
+            tickets = [
+                journal.append("r", [ended(f"s{n}", output=output)], "group") for n in range(6)
+            ]
+            disk.go()
+            await asyncio.gather(*(ticket.durable() for ticket in tickets))
+            assert journal.health().commits_total == commits + 1 + 2
