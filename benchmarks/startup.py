@@ -61,9 +61,9 @@ def first_result_ms() -> float:
     return (json.loads(child([__file__, "--child"]))["result_at_ns"] - begin_ns) / 1e6
 
 
-def idle_mib() -> dict[str, float]:
-    """PSS at rest of the orchestrator's process and of all it started, MiB by command name."""
-    measured: dict[str, float] = json.loads(child([__file__, "--child", "--idle"]))["pss_mib"]
+def idle_mb() -> dict[str, float]:
+    """PSS at rest of the orchestrator's process and of all it started, MB by command name."""
+    measured: dict[str, float] = json.loads(child([__file__, "--child", "--idle"]))["pss_mb"]
     return measured
 
 
@@ -92,12 +92,12 @@ def family(pid: int) -> list[int]:
     return found
 
 
-def family_pss_mib(pid: int) -> dict[str, float]:
-    """Return the PSS of a process and its descendants, MiB by command name."""
+def family_pss_mb(pid: int) -> dict[str, float]:
+    """Return the PSS of a process and its descendants, MB by command name."""
     found: dict[str, float] = {}
     for member in family(pid):
         name = Path(f"/proc/{member}/comm").read_text(encoding="utf-8").strip()
-        found[name] = found.get(name, 0.0) + pss_kib(member) / 1024
+        found[name] = found.get(name, 0.0) + pss_kib(member) * 1024 / 1e6
     return found
 
 
@@ -113,11 +113,11 @@ async def run_once(*, idle: bool) -> dict[str, object]:
         layers = {report["layer"] for report in result["steps"].values()}
         if result["status"] != "completed" or layers != {"c"}:
             raise SystemExit(f"expected a completed run in the C layer: {result}")
-        pss_mib: dict[str, float] = {}
+        pss_mb: dict[str, float] = {}
         if idle:
             await asyncio.sleep(IDLE_S)
-            pss_mib = family_pss_mib(os.getpid())
-    return {"result_at_ns": result_at_ns, "pss_mib": pss_mib}
+            pss_mb = family_pss_mb(os.getpid())
+    return {"result_at_ns": result_at_ns, "pss_mb": pss_mb}
 
 
 # --- the report ----------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ async def run_once(*, idle: bool) -> dict[str, object]:
 
 def measured(runs: int) -> list[Figure]:
     """Take every figure ``runs`` times, after one run of each that does not count."""
-    rows = [(import_ms(), first_result_ms(), idle_mib()) for _ in range(runs + 1)][1:]
+    rows = [(import_ms(), first_result_ms(), idle_mb()) for _ in range(runs + 1)][1:]
     names = sorted({name for _, _, idle in rows for name in idle})
     parts = ", ".join(
         f"{name} {sorted(idle.get(name, 0.0) for _, _, idle in rows)[runs // 2]:.1f}"
@@ -136,8 +136,8 @@ def measured(runs: int) -> list[Figure]:
         Figure("process start to first native result", "ms", 400.0, tuple(row[1] for row in rows)),
         Figure(
             f"idle PSS without rings ({parts})",
-            "MiB",
-            80e6 / 2**20,  # 80 MB
+            "MB",
+            80.0,
             tuple(sum(row[2].values()) for row in rows),
         ),
     ]
