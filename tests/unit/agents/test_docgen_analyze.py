@@ -1,7 +1,9 @@
 """The analysis of a small tree, with every number counted by hand."""
 
 import hashlib
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -185,9 +187,7 @@ def test_generated_pages_are_not_documented_again(tmp_path):
 
 
 def test_names_that_are_not_utf_8_are_shown_with_escapes(tmp_path):
-    raw = bytes(tmp_path) + b"/\xff.py"
-    with open(raw, "wb") as file:
-        file.write(b"X = 1\n")
+    Path(os.fsdecode(bytes(tmp_path) + b"/\xff.py")).write_text("X = 1\n")
     scan = {"root": str(tmp_path), "files": [{"path": "\ufffd.py", "path_raw": b"\xff.py"}]}
 
     (found,) = analyze(read_analyze_request({"scan": scan}, {}))["modules"]

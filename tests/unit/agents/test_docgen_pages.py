@@ -217,7 +217,7 @@ def test_no_path_and_no_docstring_can_break_a_page(paths, doc):
             "examples": [{"path": "e.py", "line": 1, "title": name, "language": "python",
                           "text": doc, "names": [name]}],
         }
-        for folder, name in {(f, n): 1 for f, n in paths}
+        for folder, name in dict.fromkeys(paths)
     ]  # fmt: skip
     for module in modules:
         module["uses"] = [{"module": modules[0]["path"], "kind": "module"}]

@@ -82,13 +82,13 @@ async def display_results(payload: Any, ctx: Any) -> dict[str, Any]:
         reason = interface.reason
     if documentation is not None and reason is None:
         from tandem_orchestrator.agents.tui.pages import find_pages
-        from tandem_orchestrator.agents.tui.screen import PagesScreen
+        from tandem_orchestrator.agents.tui.screen import PagesScreen, show_pages
 
         pages = await asyncio.to_thread(find_pages, Path(documentation["directory"]))
         if pages.names:
             editing = fields.get("allow_editing", False)
             screen = PagesScreen(pages, interface, title="Documentation", allow_editing=editing)
-            return {"shown": "screen", "pages": await screen.run_async() or 0}
+            return {"shown": "screen", "pages": await show_pages(screen)}
         reason = "the folder of pages is empty"
     lines = result_lines(results)
     if reason is not None and EXTRA_HINT in reason and not _hinted:

@@ -21,6 +21,28 @@ from tandem_orchestrator.agents.tui.pages import Pages
 from tandem_orchestrator.agents.visible import visible
 
 HISTORY_MAX = 100
+LIST_CHARS = 32
+"""Characters of a name that fit beside the page; its end tells more than its beginning."""
+
+
+class ScreenFailed(RuntimeError):
+    """The screen ended by an error of its own; the terminal shows its traceback."""
+
+
+async def show_pages(screen: PagesScreen) -> int:
+    """Show a screen until the reader quits, and give how many pages were opened.
+
+    Raises:
+        asyncio.CancelledError: The task was cancelled; the terminal is as it was before.
+        ScreenFailed: See there.
+    """
+    opened = await screen.run_async()
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError  # textual ends quietly when it is cancelled
+    if opened is None:
+        raise ScreenFailed(f"the screen ended with status {screen.return_code}")
+    return opened
 
 
 class PagesScreen(App[int]):
@@ -59,7 +81,7 @@ class PagesScreen(App[int]):
         yield Header()
         with Horizontal():
             yield OptionList(
-                *(Option(visible(name.removesuffix(".md"))) for name in self._pages.names),
+                *(Option(_short(visible(name.removesuffix(".md")))) for name in self._pages.names),
                 id="list",
                 markup=False,
             )
@@ -158,3 +180,7 @@ class PagesScreen(App[int]):
         listing.highlighted = self._pages.names.index(page)
         await self.query_one("#text", Markdown).update(text)
         self.query_one("#page").scroll_home(animate=False)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LIST_CHARS else "…" + name[-(LIST_CHARS - 1) :]
