@@ -119,6 +119,8 @@ def _judge_end(unit: UnitState, event: AttemptEnded) -> tuple[Outcome, Failure |
     if outcome is Outcome.SUCCEEDED or not unit.stopping:
         # It finished before the request reached it: what it did counts.
         return outcome, failure
+    if outcome in (Outcome.UNKNOWN, Outcome.NOT_STARTED):
+        return outcome, failure
     if outcome is Outcome.ABANDONED:
         text = f"{unit.stopping.replace('_', ' ')}, and did not stop within the grace"
         return outcome, Failure("Abandoned", text)
@@ -129,12 +131,14 @@ def _judge_end(unit: UnitState, event: AttemptEnded) -> tuple[Outcome, Failure |
 
 def _lost(turn: Turn, step: StepState, unit: UnitState) -> bool:
     """Give lost work out again where that is allowed; True if it was."""
-    if unit.stopping or turn.state.cancelled or step.cancel_asked:
-        unit.outcome = Outcome.TIMED_OUT if unit.stopping == "timed_out" else Outcome.CANCELLED
-        unit.failure = Failure("Cancelled", "its process died after it was asked to stop")
-        return False
     never_ran = unit.outcome is Outcome.NOT_STARTED
     if not never_ran and not may_repeat(step.plan.effects):
+        return False  # Also when it was asked to stop: what it did before that nobody knows.
+    if unit.stopping or turn.state.cancelled or step.cancel_asked:
+        timed_out = unit.stopping == "timed_out"
+        unit.outcome = Outcome.TIMED_OUT if timed_out else Outcome.CANCELLED
+        kind = "TimeoutError" if timed_out else "Cancelled"
+        unit.failure = Failure(kind, "its process died after it was asked to stop")
         return False
     unit.losses += 1
     if unit.losses > LOSSES_MAX:

@@ -81,6 +81,8 @@ def _convert_dict(obj: Mapping[Any, Any], where: str, payload: bool, depth: int)
         key = _checked_str(str(key), where)
         result[key] = _convert(item, f"{where}.{key}", payload, depth + 1)
     if not payload and len(result) <= 2 and not RESERVED_KEYS.isdisjoint(result):
+        if depth + 1 >= DEPTH_MAX:
+            raise NotAValue(f"{where}: nested deeper than {DEPTH_MAX} levels, its $literal counted")
         return {"$literal": result}
     return result
 

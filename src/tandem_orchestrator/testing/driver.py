@@ -1,0 +1,126 @@
+"""Runs without a loop, a clock or a layer: small plans, and a driver that feeds ``advance`` by hand."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from tandem_orchestrator.engine import RunState, advance
+from tandem_orchestrator.engine.instructions import Dispatch, Drop, Record, Stop, Wait
+from tandem_orchestrator.model.events import AnyEvent, AttemptEnded, RunEnded, RunStarted, StepEnded
+from tandem_orchestrator.model.plans import Assignment, Plan, PlannedStep
+
+PYTHON = Assignment(implementations=("python",), layers=("python",), reason="test")
+"""A step that runs in Python."""
+NATIVE = Assignment(implementations=("c",), layers=("c",), reason="test", fallback="python")
+"""A step that runs in C, with Python to fall back to."""
+
+
+def step(step_id: str, *needs: str, **fields: Any) -> PlannedStep:
+    """Make a step of agent ``a``; runs in Python and has no effects unless it says so."""
+    fields.setdefault("assignment", None if fields.get("kind") == "group" else PYTHON)
+    fields.setdefault("effects", "none")
+    inputs = tuple((need, need) for need in needs)
+    return PlannedStep(
+        id=step_id, agent="a", action="do", depends_on=needs, inputs_from=inputs, **fields
+    )
+
+
+def plan(*steps: PlannedStep, **fields: Any) -> Plan:
+    """Make a plan of these steps, in order."""
+    values = {"mode": "intelligent", "priority": "medium", "durability": "none", **fields}
+    return Plan(name="test", type="workflow", steps=steps, **values)
+
+
+class Driver:
+    """Feeds ``advance`` and keeps what it said; attempts end when the test ends them."""
+
+    def __init__(self, the_plan: Plan, inputs: dict[str, Any] | None = None) -> None:
+        self.state = RunState.of(the_plan, inputs)
+        self.events: list[AnyEvent] = []
+        self.running: dict[tuple[str, int | None, str], Dispatch] = {}
+        self.log: list[str] = []
+        self.ended_before: dict[str, frozenset[str]] = {}
+        """Step to the steps that had ended when it was first given out."""
+        self.waits: dict[str, Wait] = {}
+        self.stops: list[Stop] = []
+        self.ended: dict[str, StepEnded] = {}
+        self.run_ended: RunEnded | None = None
+
+    def post(self, event: AnyEvent) -> None:
+        """Give an event to ``advance`` and note what it wants."""
+        self.events.append(event)
+        for instruction in advance(self.state, event):
+            match instruction:
+                case Dispatch(unit=unit):
+                    self.running[unit.step, unit.item, unit.implementation] = instruction
+                    self.log.append(f"{unit}#{instruction.attempt}")
+                    self.ended_before.setdefault(unit.step, frozenset(self.ended))
+                case Stop():
+                    self.stops.append(instruction)
+                case Wait(key=key):
+                    self.waits[key] = instruction
+                case Drop(key=key):
+                    self.waits.pop(key, None)
+                case Record(event=StepEnded() as ended):
+                    assert ended.step not in self.ended, "a step ends once"
+                    self.ended[ended.step] = ended
+                case Record(event=RunEnded() as over):
+                    assert self.run_ended is None, "a run ends once"
+                    self.run_ended = over
+
+    def start(self) -> None:
+        """Begin the run."""
+        self.post(RunStarted())
+
+    def end(
+        self,
+        step_id: str,
+        outcome: str = "succeeded",
+        output: Any = None,
+        *,
+        item: int | None = None,
+        implementation: str = "python",
+        failure: str | None = None,
+        **fields: Any,
+    ) -> None:
+        """End the running attempt of a unit."""
+        dispatch = self.running.pop((step_id, item, implementation))
+        described = None
+        if failure is not None or outcome == "failed":
+            described = {"type": failure or "ValueError", "message": "no", "traceback": None}
+        self.post(
+            AttemptEnded(
+                step=step_id,
+                item=item,
+                implementation=implementation,
+                layer=dispatch.layer,
+                attempt=dispatch.attempt,
+                outcome=outcome,
+                output=output,
+                failure=described,
+                **fields,
+            )
+        )
+
+    def due(self, key: str) -> None:
+        """Let a wait be over."""
+        self.post(self.waits.pop(key).event)
+
+    def run_all(self, answer: Callable[[Dispatch], str] = lambda _: "succeeded") -> None:
+        """End attempts in the order they were given out, and waits when nothing runs."""
+        todo = deque([0])
+        while todo:
+            todo.popleft()
+            if self.running:
+                (step_id, item, implementation), dispatch = next(iter(self.running.items()))
+                self.end(step_id, answer(dispatch), item=item, implementation=implementation)
+                todo.append(0)
+            elif retries := [key for key in self.waits if key.startswith("retry:")]:
+                self.due(retries[0])
+                todo.append(0)
+
+    def outcomes(self) -> dict[str, str]:
+        """Give each ended step's outcome."""
+        return {step_id: ended.outcome for step_id, ended in self.ended.items()}

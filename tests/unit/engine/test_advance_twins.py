@@ -1,0 +1,112 @@
+"""``advance`` with twins: agreement, conflicts and how each resolution ends them."""
+
+import pytest
+
+from tandem_orchestrator.model.plans import Assignment
+from tandem_orchestrator.testing.driver import Driver, plan, step
+
+
+def pair(verdict="compare"):
+    return Assignment(
+        implementations=("python", "c"), layers=("python", "c"), reason="pair", verdict=verdict
+    )
+
+
+def both(driver, python, c, step_id="a"):
+    driver.end(step_id, output=python)
+    driver.end(step_id, output=c, implementation="c")
+
+
+def test_twins_start_together_and_agreement_is_consensus():
+    driver = Driver(plan(step("a", assignment=pair())))
+    driver.start()
+    assert driver.log == ["a/python#1", "a/c#1"]
+    both(driver, {"x": [1, 2]}, {"x": [1, 2]})
+    assert driver.run_ended.consensus_achieved is True
+    assert driver.run_ended.conflicts == []
+    assert driver.ended["a"].output == {"x": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("resolution", "output", "winner"),
+    [("python_preferred", 1, "python"), ("c_preferred", 2, "c")],
+)
+def test_a_conflict_is_shown_whichever_side_wins(resolution, output, winner):
+    driver = Driver(plan(step("a", assignment=pair()), conflict_resolution=resolution))
+    driver.start()
+    both(driver, {"n": 1}, {"n": 2})
+    assert driver.run_ended.status == "completed"
+    assert driver.run_ended.consensus_achieved is False
+    assert driver.ended["a"].output == {"n": output}
+    (conflict,) = driver.run_ended.conflicts
+    assert conflict["fields"] == [{"path": "/n", "left": 1, "right": 2}]
+    assert conflict["winner"] == winner and conflict["resolution"] == resolution
+    assert conflict["implementations"] == ["python", "c"]
+
+
+def test_critical_with_two_voters_picks_no_side_and_gives_pythons_output():
+    driver = Driver(plan(step("a", assignment=pair()), priority="critical"))
+    driver.start()
+    both(driver, 1, 2)
+    assert driver.run_ended.status == "completed"
+    assert driver.ended["a"].output == 1
+    assert driver.run_ended.conflicts[0]["winner"] is None
+    assert driver.run_ended.consensus_achieved is False
+
+
+def test_fail_fails_and_names_what_differs():
+    driver = Driver(plan(step("a", assignment=pair()), conflict_resolution="fail"))
+    driver.start()
+    both(driver, {"x": 1, "y": 2}, {"x": 1, "y": 3})
+    assert driver.run_ended.status == "failed"
+    assert "/y" in driver.run_ended.error and "/x" not in driver.run_ended.error
+
+
+def test_retry_both_runs_both_again_and_takes_agreement():
+    driver = Driver(plan(step("a", assignment=pair()), conflict_resolution="retry_both"))
+    driver.start()
+    both(driver, 1, 2)
+    assert driver.log[2:] == ["a/python#2", "a/c#2"]
+    both(driver, 2, 2)
+    assert driver.run_ended.consensus_achieved is True
+    assert driver.ended["a"].output == 2
+
+
+def test_consensus_between_deterministic_twins_that_differ_ends_in_a_failure():
+    driver = Driver(plan(step("a", assignment=pair("must_agree")), consensus_retries=2))
+    driver.start()
+    while driver.running:
+        both(driver, 1, 2)
+    assert len(driver.log) == 6, "the first try and two more"
+    assert driver.run_ended.status == "failed"
+    assert driver.run_ended.error_detail["type"] == "TwinsDisagree"
+
+
+def test_failures_agree_by_type_and_not_by_message():
+    driver = Driver(plan(step("a", assignment=pair())))
+    driver.start()
+    driver.end("a", "failed", failure="ValueError")
+    driver.end("a", "failed", failure="ValueError", implementation="c")
+    assert driver.run_ended.status == "failed"
+    assert driver.run_ended.consensus_achieved is True
+
+
+def test_one_side_failing_is_a_conflict_and_a_result_beats_none():
+    driver = Driver(plan(step("a", assignment=pair())))
+    driver.start()
+    driver.end("a", "failed", failure="ValueError")
+    driver.end("a", output=5, implementation="c")
+    assert driver.run_ended.status == "completed"
+    assert driver.ended["a"].output == 5
+    assert driver.run_ended.conflicts[0]["winner"] == "c"
+
+
+def test_one_conflict_in_twenty_items_is_within_the_threshold():
+    the_plan = plan(step("a", assignment=pair(), for_each=list(range(20))))
+    driver = Driver(the_plan)
+    driver.start()
+    for item in range(20):
+        driver.end("a", output=item, item=item)
+        driver.end("a", output=item or -1, item=item, implementation="c")
+    assert driver.run_ended.consensus_achieved is True
+    assert [c["item"] for c in driver.run_ended.conflicts] == [0]
