@@ -4,7 +4,6 @@
 #include <string.h>
 
 #if defined(__aarch64__)
-#include <arm_acle.h>
 #include <sys/auxv.h>
 #ifndef HWCAP_CRC32
 #define HWCAP_CRC32 (1 << 7)
@@ -52,15 +51,15 @@ __attribute__((target("sse4.2"))) static uint32_t crc_native(uint32_t crc, const
     return ~(uint32_t)state;
 }
 #elif defined(__aarch64__)
-__attribute__((target("+crc"))) static uint32_t crc_native(uint32_t crc, const void *data,
-                                                           size_t bytes)
+/* In assembly, because compilers disagree about how the intrinsics are asked for. */
+static uint32_t crc_native(uint32_t crc, const void *data, size_t bytes)
 {
     const uint8_t *at = data;
     crc = ~crc;
     for (; bytes >= 8; bytes -= 8, at += 8)
-        crc = __crc32cd(crc, load64(at));
+        __asm__(".arch_extension crc\n\tcrc32cx %w0, %w0, %x1" : "+r"(crc) : "r"(load64(at)));
     for (; bytes > 0; bytes--, at++)
-        crc = __crc32cb(crc, *at);
+        __asm__(".arch_extension crc\n\tcrc32cb %w0, %w0, %w1" : "+r"(crc) : "r"((uint32_t)*at));
     return ~crc;
 }
 #endif

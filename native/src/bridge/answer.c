@@ -107,7 +107,6 @@ void tdi_answer_run(tdi_run *run)
     tdi_session *session = run->session;
     tdi_answer answer = {.frame = completion_frame(session, run->call_id, run->status),
                          .charged = run->charged};
-    answer.frame.action_id = 0;
     answer.frame.attempt = (uint16_t)run->attempt;
     answer.frame.time_ns = run->started_ns;
     if (run->elapsed_ns <= UINT32_MAX) {

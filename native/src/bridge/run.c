@@ -232,8 +232,9 @@ static td_status verdict(tdi_run *run, td_status returned)
         const td_status wish = tdi_run_wish(run);
         return wish != TD_OK ? wish : internal_error(run, "stopped though nobody asked");
     }
+    /* Over the session's quota as well: it did run, so not BUSY, which invites a retry. */
     if (output->status == TD_TOO_LARGE || output->status == TD_BUSY)
-        return output->status;
+        return TD_TOO_LARGE;
     if (output->status == TD_ERR_MEMORY)
         return op_fail(&run->call, "MemoryError", "no memory for the output");
     if (returned != TD_OK)

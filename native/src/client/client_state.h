@@ -35,6 +35,7 @@ typedef struct client_inbound {
 struct tdi_client {
     int socket_fd, bell_in_fd, bell_out_fd;
     int64_t bridge_pid;
+    int owner_pid; /* the process that has the mappings */
     uint32_t session, spin_ns;
 
     tdi_region down, up;

@@ -149,6 +149,7 @@ td_status tdi_client_connect(const tdi_client_options *options, tdi_client **out
         return tdi_fail(&last_failure, TD_ERR_MEMORY, "no memory for a client");
     }
     client->socket_fd = client->bell_in_fd = client->bell_out_fd = -1;
+    client->owner_pid = getpid();
     client->spin_ns = options->spin_ns;
     const uint64_t deadline_ns = tdi_now_ns() + options->timeout_ns;
     td_status status =
@@ -178,8 +179,11 @@ void tdi_client_close(tdi_client *client)
     tdi_close_all(&client->socket_fd, 1);
     tdi_close_all(&client->bell_in_fd, 1);
     tdi_close_all(&client->bell_out_fd, 1);
-    tdi_region_unmap(&client->down);
-    tdi_region_unmap(&client->up);
+    /* A forked child never had the mappings, and something else may lie there now. */
+    if (client->owner_pid == getpid()) {
+        tdi_region_unmap(&client->down);
+        tdi_region_unmap(&client->up);
+    }
     free(client->slots);
     free(client->free_slots);
     free(client->scratch);
