@@ -32,6 +32,7 @@ TEXT_CHARS_MAX = 16 * 1024 * 1024
 """Of signatures, docstrings and examples together; modules beyond it are listed without them."""
 
 LANGUAGES = {".py": "python", ".pyi": "python", ".c": "c", ".h": "c"}
+"""Ending of a file's name to the language it is analysed as."""
 _TEST_FOLDERS = frozenset({"test", "tests", "testing_data"})
 _EXAMPLE_FOLDERS = frozenset({"example", "examples"})
 

@@ -16,6 +16,7 @@ from tandem_orchestrator.agents.payload import (
 )
 
 DEPTHS = ("overview", "standard", "comprehensive")
+"""How much an analysis holds, least first; see `AnalyzeRequest.depth`."""
 
 
 class NoScan(ValueError):

@@ -14,7 +14,9 @@ from typing import Any, Literal
 from tandem_orchestrator.agents.payload import one_of, read_payload
 
 LAYOUTS = ("split_pane", "single")
+"""The first is the default."""
 THEMES = ("dark", "light")
+"""The first is the default."""
 INTERFACES_MAX = 256
 """Runs whose interface is remembered; the oldest is forgotten."""
 EXTRA_HINT = "pip install 'tandem-orchestrator[tui]'"
