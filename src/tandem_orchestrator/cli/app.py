@@ -15,7 +15,7 @@ from tandem_orchestrator.cli.exits import Exit, UsageError, tell_error
 from tandem_orchestrator.cli.run_commands import RunWish
 from tandem_orchestrator.cli.target import read_settings
 
-app = typer.Typer(
+_app = typer.Typer(
     name="tandem",
     help="Run command sets whose steps may have twins in Python and C, durably.",
     no_args_is_help=True,
@@ -23,22 +23,22 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-runs = typer.Typer(
+_runs = typer.Typer(
     help="What ran before, and what runs now.", no_args_is_help=True, rich_markup_mode=None
 )
-app.add_typer(runs, name="runs")
+_app.add_typer(_runs, name="runs")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-Limit = Annotated[int, typer.Option(help="At most so many entries.", min=1, max=100_000)]
-Journal = Annotated[str | None, typer.Option(help="The journal's file, or :memory:.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, above all else.")]
-Input = Annotated[list[str] | None, typer.Option("--input", help="NAME=JSON; may be repeated.")]
-Import = Annotated[
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+_Limit = Annotated[int, typer.Option(help="At most so many entries.", min=1, max=100_000)]
+_Journal = Annotated[str | None, typer.Option(help="The journal's file, or :memory:.")]
+_Set = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, above all else.")]
+_Input = Annotated[list[str] | None, typer.Option("--input", help="NAME=JSON; may be repeated.")]
+_Import = Annotated[
     list[str] | None, typer.Option("--import", help="A module whose agents are registered.")
 ]
-Mode = Annotated[str | None, typer.Option(help="Execution mode, instead of the set's own.")]
-Target = Annotated[str, typer.Argument(help="A YAML, JSON or TOML file, or a workflow's name.")]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id.")]
+_Mode = Annotated[str | None, typer.Option(help="Execution mode, instead of the set's own.")]
+_Target = Annotated[str, typer.Argument(help="A YAML, JSON or TOML file, or a workflow's name.")]
+_RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -47,7 +47,7 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@_app.callback()
 def _main(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
@@ -56,21 +56,21 @@ def _main(
     """Run command sets whose steps may have twins in Python and C, durably."""
 
 
-@app.command()
+@_app.command()
 def run(
-    target: Target,
-    input: Input = None,
-    mode: Mode = None,
+    target: _Target,
+    input: _Input = None,
+    mode: _Mode = None,
     durability: Annotated[
         str | None, typer.Option(help="sync, group, async or none, instead of the set's own.")
     ] = None,
-    set: Set = None,
-    journal: Journal = None,
-    import_: Import = None,
+    set: _Set = None,
+    journal: _Journal = None,
+    import_: _Import = None,
     key: Annotated[
         str | None, typer.Option(help="Idempotency key: the same gives the same run.")
     ] = None,
-    json: Json = False,
+    json: _Json = False,
 ) -> None:
     """Run a file or a workflow; the result goes to stdout, progress to stderr."""
     wish = RunWish(
@@ -79,59 +79,59 @@ def run(
     _end(lambda: run_commands.run(wish))
 
 
-@app.command()
+@_app.command()
 def validate(
-    target: Target,
-    input: Input = None,
-    mode: Mode = None,
-    set: Set = None,
-    import_: Import = None,
-    json: Json = False,
+    target: _Target,
+    input: _Input = None,
+    mode: _Mode = None,
+    set: _Set = None,
+    import_: _Import = None,
+    json: _Json = False,
 ) -> None:
     """Check a file or a workflow and show its plan; nothing runs."""
     wish = RunWish(target, input or [], mode, None, set or [], None, import_ or [], None, json)
     _end(lambda: run_commands.validate(wish))
 
 
-@app.command()
-def agents(import_: Import = None, limit: Limit = 1000, json: Json = False) -> None:
+@_app.command()
+def agents(import_: _Import = None, limit: _Limit = 1000, json: _Json = False) -> None:
     """List agents, their actions and implementations."""
     _end(lambda: run_commands.agents(import_ or [], limit=limit, as_json=json))
 
 
-@app.command()
+@_app.command()
 def explain(
-    run_id: RunId,
+    run_id: _RunId,
     step: Annotated[str | None, typer.Argument(metavar="[STEP]", help="A step's id.")] = None,
-    journal: Journal = None,
-    json: Json = False,
+    journal: _Journal = None,
+    json: _Json = False,
 ) -> None:
     """Say why the steps of a run ran where they did."""
     settings = read_settings([], journal)
     _end(lambda: runs_commands.explain(settings, run_id, step, as_json=json))
 
 
-@app.command()
-def doctor(set: Set = None, journal: Journal = None, json: Json = False) -> None:
+@_app.command()
+def doctor(set: _Set = None, journal: _Journal = None, json: _Json = False) -> None:
     """Show what works on this machine, what is degraded and why."""
     settings = read_settings(set or [], journal)
     _end(lambda: doctor_command.doctor(settings, as_json=json))
 
 
-@runs.command("list")
+@_runs.command("list")
 def runs_list(
     status: Annotated[str | None, typer.Option(help="Only runs of this status.")] = None,
-    limit: Limit = 20,
-    journal: Journal = None,
-    json: Json = False,
+    limit: _Limit = 20,
+    journal: _Journal = None,
+    json: _Json = False,
 ) -> None:
     """List runs, newest first."""
     settings = read_settings([], journal)
     _end(lambda: runs_commands.list_runs(settings, status=status, limit=limit, as_json=json))
 
 
-@runs.command("show")
-def runs_show(run_id: RunId, journal: Journal = None, json: Json = False) -> None:
+@_runs.command("show")
+def runs_show(run_id: _RunId, journal: _Journal = None, json: _Json = False) -> None:
     """Show one run: its steps, result and error."""
     settings = read_settings([], journal)
     _end(lambda: runs_commands.show_run(settings, run_id, as_json=json))
@@ -150,7 +150,7 @@ def run_app(arguments: list[str]) -> int:
     """Run the command line; gives the exit code and never raises for a user's mistake."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     try:
-        app(arguments)
+        _app(arguments)
     except SystemExit as wish:
         return wish.code if isinstance(wish.code, int) else int(Exit.USAGE)
     except (TandemError, UsageError) as error:
