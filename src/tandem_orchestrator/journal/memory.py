@@ -6,9 +6,7 @@ several processes that share a file.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from tandem_orchestrator.errors import Closed, JournalError, NotInitialized
 from tandem_orchestrator.journal.entry import entries_of
@@ -24,8 +22,6 @@ from tandem_orchestrator.journal.journal import (
 )
 from tandem_orchestrator.journal.memory_store import MemoryStore
 from tandem_orchestrator.model.events import AnyEvent
-
-_T = TypeVar("_T")
 
 
 class MemoryTicket:
@@ -113,9 +109,12 @@ class MemoryJournal:
         self, run_id: str, *, after: int = 0, limit: int = 1000, timeout_s: float = 1.0
     ) -> list[Record]:
         """Wait for records after ``after``."""
-        return await _when(
-            self._opened(), lambda store: store.records(run_id, after, limit), timeout_s
-        )
+        store = self._opened()
+
+        async def look() -> list[Record]:
+            return store.records(run_id, after, limit)
+
+        return await store.changes.first(look, timeout_s)
 
     async def run(self, run_id: str) -> RunRow | None:
         """Read one row."""
@@ -151,7 +150,11 @@ class MemoryJournal:
     async def controls(self, *, wait_s: float = 0.0) -> list[Control]:
         """Read the wishes that wait for this owner."""
         store, owner = self._owned()
-        return await _when(store, lambda at: at.controls(owner), wait_s)
+
+        async def look() -> list[Control]:
+            return store.controls(owner)
+
+        return await store.changes.first(look, wait_s)
 
     async def answer(self, control_id: str, text: str) -> None:
         """Acknowledge a wish."""
@@ -191,22 +194,3 @@ class MemoryJournal:
             events_total=self._events_total,
             refused_total=self._refused_total,
         )
-
-
-async def _when(
-    store: MemoryStore, look: Callable[[MemoryStore], list[_T]], wait_s: float
-) -> list[_T]:
-    """Return what ``look`` finds as soon as it is not empty, or empty after ``wait_s``."""
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + wait_s
-    while True:
-        changed = store.changed
-        if found := look(store):
-            return found
-        left_s = deadline - clock()
-        if left_s <= 0:
-            return found
-        try:
-            await asyncio.wait_for(changed.wait(), left_s)
-        except TimeoutError:
-            return look(store)

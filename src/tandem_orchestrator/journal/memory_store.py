@@ -6,7 +6,6 @@ first, when a bound is reached.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import time
@@ -20,6 +19,7 @@ from tandem_orchestrator.errors import (
     IdempotencyMismatch,
     JournalError,
 )
+from tandem_orchestrator.journal.changes import Changes
 from tandem_orchestrator.journal.entry import COMPLETION, Entry
 from tandem_orchestrator.journal.journal import (
     Bounds,
@@ -60,12 +60,7 @@ class MemoryStore:
         self._owners: dict[str, Owner] = {}
         self._body_bytes = 0
         self._ended: dict[str, None] = {}  # run ids in the order they ended
-        self.changed = asyncio.Event()
-        """Set, and replaced by a new one, at every change."""
-
-    def _tell(self) -> None:
-        self.changed.set()
-        self.changed = asyncio.Event()
+        self.changes = Changes()
 
     def take_lease(self, owner: str) -> None:
         """Note that ``owner`` is there. Raises: JournalError if it holds a lease already."""
@@ -80,7 +75,7 @@ class MemoryStore:
         """Note that ``owner`` is gone."""
         if owner in self._owners:
             self._owners[owner] = replace(self._owners[owner], alive=False)
-        self._tell()
+        self.changes.tell()
 
     def is_alive(self, owner: str) -> bool:
         """Tell whether ``owner`` holds its lease."""
@@ -108,10 +103,12 @@ class MemoryStore:
                     return KeyTaken(key, taken.run_id, taken.digest)
                 use = KeyUse(run_id, request_digest(first.document, first.inputs))
             run = _Run(first_row(first, owner=owner))
+        elif isinstance(rest[0].event, RunAccepted):
+            return JournalError(f"run {run_id} has been accepted already")
         elif run.row.owner != owner:
             return OwnerChanged(run_id, run.row.owner)
-        if any(isinstance(entry.event, RunAccepted) for entry in rest[not run.entries :]):
-            return JournalError(f"run {run_id} has been accepted already")
+        if any(isinstance(entry.event, RunAccepted) for entry in rest[1:]):
+            return JournalError(f"run {run_id}: run_accepted does not begin this run")
         ended: set[tuple[str | None, int | None]] = set()
         for entry in rest:
             unit = (entry.unit, entry.attempt)
@@ -136,7 +133,7 @@ class MemoryStore:
         if run.row.finished_at_ns is not None:
             self._ended[run_id] = None
             self._make_room(0)
-        self._tell()
+        self.changes.tell()
         return None
 
     def _make_room(self, body_bytes: int) -> None:
@@ -199,7 +196,7 @@ class MemoryStore:
         if run is None or run.row.finished_at_ns is not None or self.is_alive(run.row.owner):
             return False
         run.row = replace(run.row, owner=owner)
-        self._tell()
+        self.changes.tell()
         return True
 
     def request(self, control: Control) -> None:
@@ -214,7 +211,7 @@ class MemoryStore:
         if RunStatus(run.row.status).is_final:
             raise CommandError(f"run {control.run_id} has ended: it is {run.row.status}")
         self._controls[control.id] = control
-        self._tell()
+        self.changes.tell()
 
     def controls(self, owner: str) -> list[Control]:
         """List the unanswered wishes about the runs of ``owner``, oldest first."""
@@ -233,7 +230,7 @@ class MemoryStore:
         known = self._controls[control_id]
         if known.answer is None:
             self._controls[control_id] = replace(known, answer=text)
-            self._tell()
+            self.changes.tell()
 
     def control(self, control_id: str) -> Control | None:
         """Read one wish."""

@@ -8,20 +8,20 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import apsw
 
 from tandem_orchestrator.errors import (
-    Busy,
     Closed,
     Forked,
     JournalError,
     NotInitialized,
     TandemError,
 )
+from tandem_orchestrator.journal.changes import Changes
 from tandem_orchestrator.journal.entry import entries_of
 from tandem_orchestrator.journal.journal import (
     DURABILITIES,
@@ -39,6 +39,7 @@ from tandem_orchestrator.journal.lease import Lease, is_held, lease_folder
 from tandem_orchestrator.journal.memory import MemoryTicket
 from tandem_orchestrator.journal.memory_store import MemoryStore
 from tandem_orchestrator.journal.sqlite import controls, reading
+from tandem_orchestrator.journal.sqlite.backlog import Backlog
 from tandem_orchestrator.journal.sqlite.connection import journal_error, prepare, select
 from tandem_orchestrator.journal.sqlite.forked import leave_alone_in_children
 from tandem_orchestrator.journal.sqlite.pool import ReaderPool
@@ -87,9 +88,8 @@ class SqliteJournal:
         self._readers: ReaderPool | None = None
         self._memory = MemoryStore(self._bounds)
         self._prepared = False
-        self._queued_events = 0
-        self._queued_bytes = 0
-        self._changed = asyncio.Event()
+        self._backlog: Backlog | None = None
+        self._changes = Changes()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # --- opening and closing ---------------------------------------------------------------------
@@ -103,8 +103,7 @@ class SqliteJournal:
             raise JournalError(f"journal {self._path} is open already; close it first")
         self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
         self._memory = MemoryStore(self._bounds)
-        self._queued_events = self._queued_bytes = 0
-        self._prepared, self._writer, self._owner = False, None, owner
+        self._prepared, self._writer, self._backlog, self._owner = False, None, None, owner
         self._readers = ReaderPool(self._path, self._vfs)
         leave_alone_in_children(self)
         self._state = "open"
@@ -150,6 +149,7 @@ class SqliteJournal:
     def _started_writer(self) -> Writer:
         if self._writer is None:
             self._writer = Writer(self._path, self._vfs, self._bounds, self._settled)
+            self._backlog = Backlog(self._bounds, self._writer.counters)
             self._writer.start()
             atexit.register(self._at_exit)
         return self._writer
@@ -219,11 +219,11 @@ class SqliteJournal:
             raise Closed(f"journal {self._path} has been closed")
         return self._readers
 
-    def _owned(self) -> tuple[Writer, str]:
+    def _owned(self) -> tuple[Writer, Backlog, str]:
         self._opened()
-        if self._owner is None or self._writer is None:
+        if self._owner is None or self._writer is None or self._backlog is None:
             raise JournalError("the journal was opened without an owner: to read and ask only")
-        return self._writer, self._owner
+        return self._writer, self._backlog, self._owner
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -231,11 +231,11 @@ class SqliteJournal:
         """Queue events for the writer; ``none`` goes to memory at once."""
         if durability not in DURABILITIES:
             raise ValueError(f"durability={durability!r}: one of {', '.join(DURABILITIES)}")
-        writer, owner = self._owned()
+        writer, backlog, owner = self._owned()
         entries = entries_of(run_id, events, self._bounds)
         if durability == "none":
             refusal = self._memory.append(owner, run_id, entries) if entries else None
-            self._tell()
+            self._changes.tell()
             return MemoryTicket(refusal)
         if writer.failure is not None or not entries:
             return MemoryTicket(writer.failure)
@@ -244,26 +244,10 @@ class SqliteJournal:
         key = first.idempotency_key if isinstance(first, RunAccepted) else None
         if key is not None and (use := self._memory.key_use(key)) is not None:
             return MemoryTicket(KeyTaken(key, use.run_id, use.digest))
-        self._admit(writer, len(entries), body_bytes)
+        backlog.admit(len(entries), body_bytes)
         ticket = SqliteTicket(waits=durability != "async" or key is not None)
         writer.put(Append(run_id, entries, durability, ticket, body_bytes))
         return ticket
-
-    def _admit(self, writer: Writer, events: int, body_bytes: int) -> None:
-        bounds, waiting, size = self._bounds, *self._backlog(writer)
-        if waiting and waiting + events > bounds.backlog_events_max:
-            raise Busy(f"backlog_events_max={bounds.backlog_events_max}: {waiting} events wait")
-        if waiting and size + body_bytes > bounds.backlog_bytes_max:
-            raise Busy(f"backlog_bytes_max={bounds.backlog_bytes_max}: {size} bytes wait")
-        self._queued_events += events
-        self._queued_bytes += body_bytes
-
-    def _backlog(self, writer: Writer) -> tuple[int, int]:
-        written = writer.counters
-        return (
-            self._queued_events - written.events_written,
-            self._queued_bytes - written.bytes_written,
-        )
 
     def _settled(self, results: list[tuple[SqliteTicket, JournalError | None]]) -> None:
         """Take results from the writer's thread to the loop's."""
@@ -274,7 +258,7 @@ class SqliteJournal:
             if error is not None and ticket.is_unwatched:
                 _log.warning("an append that nobody waits for was not written: %s", error)
             ticket.settle(error)
-        self._tell()
+        self._changes.tell()
 
     def _on_loop(self, call: Callable[[], None]) -> None:
         assert self._loop is not None
@@ -283,10 +267,6 @@ class SqliteJournal:
         except RuntimeError:
             if not self._loop.is_closed():  # a closed loop has nobody left who waits
                 raise
-
-    def _tell(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
 
     async def _write(self, work: Callable[[apsw.Connection], _T] | None) -> _T:
         """Run ``work`` as a transaction of its own on the writer's thread."""
@@ -301,7 +281,7 @@ class SqliteJournal:
                     answer.set_exception(error)
                 else:
                     answer.set_result(result)
-                self._tell()
+                self._changes.tell()
 
             self._on_loop(tell)
 
@@ -316,7 +296,7 @@ class SqliteJournal:
 
     async def adopt(self, run_id: str) -> bool:
         """Take over a dead owner's run: one statement, fenced by the token that was seen."""
-        writer, _ = self._owned()
+        writer, *_ = self._owned()
         token = self._token
 
         def take(connection: apsw.Connection) -> bool:
@@ -342,7 +322,7 @@ class SqliteJournal:
         readers = self._opened()
         if self._memory.holds(control.run_id):
             self._memory.request(control)
-            self._tell()
+            self._changes.tell()
             return
         body = controls.encoded_body(control)
         if not self._prepared and not self._path.exists():
@@ -383,25 +363,11 @@ class SqliteJournal:
         self, run_id: str, *, after: int = 0, limit: int = 1000, timeout_s: float = 1.0
     ) -> list[Record]:
         """Wait for records after ``after``, from whichever process."""
-        return await self._when(lambda: self.records(run_id, after=after, limit=limit), timeout_s)
-
-    async def _when(
-        self, look: Callable[[], Coroutine[Any, Any, list[_T]]], wait_s: float
-    ) -> list[_T]:
-        """Look until something is found: after each change here, and now and then for others."""
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + wait_s
-        while True:
-            changed = self._changed
-            found = await look()
-            left_s = deadline - clock()
-            if found or left_s <= 0:
-                return found
-            try:
-                pause_s = min(left_s, self._bounds.poll_interval_ms / 1000)
-                await asyncio.wait_for(changed.wait(), pause_s)
-            except TimeoutError:
-                continue
+        return await self._changes.first(
+            lambda: self.records(run_id, after=after, limit=limit),
+            timeout_s,
+            poll_s=self._bounds.poll_interval_ms / 1000,
+        )
 
     async def run(self, run_id: str) -> RunRow | None:
         """Read one row."""
@@ -439,14 +405,15 @@ class SqliteJournal:
 
     async def controls(self, *, wait_s: float = 0.0) -> list[Control]:
         """Read the wishes that wait for this owner."""
-        _, owner = self._owned()
+        *_, owner = self._owned()
 
         async def look() -> list[Control]:
             nothing = list[Control]()
             asked = await self._read(lambda at: controls.waiting_controls(at, self._token), nothing)
             return [*asked, *self._memory.controls(owner)]
 
-        return await self._when(look, wait_s)
+        poll_s = self._bounds.poll_interval_ms / 1000
+        return await self._changes.first(look, wait_s, poll_s=poll_s)
 
     async def control(self, control_id: str) -> Control | None:
         """Read one wish back."""
@@ -481,19 +448,19 @@ class SqliteJournal:
         reason = str(failure or "")
         if self._state != "open":
             reason = f"the journal is {self._state}"
-        if writer is None:
+        backlog = self._backlog
+        if writer is None or backlog is None:
             return JournalHealth(not reason, reason, "sqlite", str(self._path), self._owner)
         counters = writer.counters
         costs = sorted(counters.commit_seconds)
-        waiting, size = self._backlog(writer)
         return JournalHealth(
             ok=not reason,
             reason=reason,
             kind="sqlite",
             path=str(self._path),
             owner=self._owner,
-            backlog_events=waiting,
-            backlog_bytes=size,
+            backlog_events=backlog.events,
+            backlog_bytes=backlog.body_bytes,
             backlog_events_max=self._bounds.backlog_events_max,
             backlog_bytes_max=self._bounds.backlog_bytes_max,
             commits_total=counters.commits,

@@ -139,10 +139,10 @@ class Writer:
         except (apsw.Error, JournalError, OSError) as error:
             self._fail(error, "cannot open it for writing")
         while (item := self._next()) is not None:
-            if isinstance(item, Job):
-                self._do(item)
-            else:
-                self._commit(item)
+            try:
+                self._do(item) if isinstance(item, Job) else self._commit(item)
+            except Exception as error:  # noqa: BLE001 - a dead thread would leave others waiting
+                self._fail(error, "internal error")
         if self._connection is not None:
             try:
                 self._connection.close()
