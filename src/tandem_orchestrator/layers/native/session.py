@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn, TypeVar
@@ -101,7 +101,7 @@ class Session:
         self._waiting: dict[int, asyncio.Future[Completion]] = {}
         self._look_soon = False
         self._empty_looks = 0
-        self._fds: Sequence[int] = (client.fd, client.socket_fd)
+        self._fds = (client.fd, client.socket_fd)
         self.ended: asyncio.Future[str] = self._loop.create_future()
         self.bridge_pid = client.bridge_pid
         self.actions = {
@@ -110,7 +110,6 @@ class Session:
         }
         for fd in self._fds:
             self._loop.add_reader(fd, self._take, client.drain)
-        self._take(client.drain)  # arms the doorbell
 
     @property
     def in_flight(self) -> int:
@@ -147,6 +146,7 @@ class Session:
                 idempotency_key=idempotency_key,
             )
         except self._ext.NativeError as error:
+            self._schedule_look()  # if the session is over, that is where it ends
             self._raise(error)
         future: asyncio.Future[Completion] = self._loop.create_future()
         self._waiting[call_id] = future
@@ -171,8 +171,7 @@ class Session:
 
     def close(self) -> None:
         """End the session; what is in flight is answered UNKNOWN or NOT_STARTED."""
-        if not self.ended.done():
-            self._end("closed here")
+        self._end("closed here")
 
     def _ask(self, question: Callable[[int], _T], call_id: int) -> _T:
         try:
@@ -189,7 +188,7 @@ class Session:
             raise Busy(f"C layer: {error}") from error
         if isinstance(error, ext.TooLarge):
             raise CommandError(f"C layer: {error}") from error
-        if isinstance(error, ext.Closed):
+        if isinstance(error, (ext.Closed, ext.Corrupt)):  # nothing of this call ran
             raise LayerUnavailable(f"C layer: {error}") from error
         raise InternalError(f"C layer: {error}") from error
 
@@ -213,8 +212,8 @@ class Session:
         except self._ext.Closed:
             self._end("the bridge is gone", self._client.fate)
             return
-        except self._ext.NativeError as error:
-            self._end(f"the session is broken: {error}")
+        except (self._ext.NativeError, MemoryError) as error:
+            self._end(f"the session is broken: {type(error).__name__} {error}")
             return
         for call_id, status, started_ns, elapsed_ns, body in batch:
             future = self._waiting.pop(call_id, None)
@@ -225,11 +224,10 @@ class Session:
             self._schedule_look()
 
     def _end(self, reason: str, fate: Callable[[int], int] | None = None) -> None:
-        if self._client.closed and not self._fds:
+        if self.ended.done():
             return
         for fd in self._fds:
             self._loop.remove_reader(fd)
-        self._fds = ()
         for call_id, future in self._waiting.items():
             if not future.done():
                 status = UNKNOWN if fate is None else fate(call_id)
