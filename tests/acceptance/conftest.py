@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+
 from tandem_orchestrator import TandemOrchestrator
 from tandem_orchestrator.testing import FakeClock
 

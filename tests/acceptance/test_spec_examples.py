@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tandem_orchestrator import (
     CommandSet,
     CommandStep,
@@ -23,10 +24,10 @@ from tandem_orchestrator import *
 
 async def interactive_documentation():
     """Interactive documentation generation with TUI"""
-    
+
     orchestrator = TandemOrchestrator()
     await orchestrator.initialize()
-    
+
     # Create workflow
     workflow = CommandSet(
         name="Interactive Documentation",
@@ -91,7 +92,7 @@ async def interactive_documentation():
             "display": ["generate"]
         }
     )
-    
+
     # Execute
     result = await orchestrator.execute_command_set(workflow)
     return result
@@ -133,7 +134,7 @@ def test_example_1_documents_a_tree_and_leaves_no_process_although_it_never_clos
         "muscle.c",
     ]
     assert {"python", "c"} >= {step["layer"] for step in result["steps"].values()}
-    pages = [page for page in (tmp_path / "tandem-docs").rglob("*.md")]
+    pages = list((tmp_path / "tandem-docs").rglob("*.md"))
     assert any("Think." in page.read_text() for page in pages)
     assert not list((own_home / "run").rglob("*.sock*"))
 

@@ -10,6 +10,7 @@ import inspect
 from typing import Any
 
 import pytest
+
 from tandem_orchestrator import TandemOrchestrator
 
 STEP_1 = """
@@ -17,8 +18,8 @@ import sys
 sys.path.append('{path}')
 
 from tandem_orchestrator import (
-    TandemOrchestrator, 
-    CommandSet, 
+    TandemOrchestrator,
+    CommandSet,
     CommandStep,
     CommandType,
     ExecutionMode,

@@ -2,10 +2,11 @@
 
 import copy
 import dataclasses
-import pickle
+import pickle  # noqa: TID251 - a user may pickle a mode; nothing of ours unpickles
 from typing import Any
 
 import pytest
+
 from tandem_orchestrator import (
     CommandError,
     CommandSet,

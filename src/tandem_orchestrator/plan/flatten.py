@@ -62,9 +62,14 @@ def _flatten_into(
     if owner.type is CommandType.ATOMIC and len(owner.steps) > 1:
         text = f"an ATOMIC command set has one step, this one has {len(owner.steps)}"
         result.faults.append(Fault("bad_level", path + "steps", text, len(owner.steps)))
-    ids = [step.id or f"s{i + 1}" for i, step in enumerate(owner.steps)]
-    result.faults.extend(_id_faults(ids, path))
-    needs, declared = _needs(result, owner, ids, path)
+    written = [step.id or f"s{i + 1}" for i, step in enumerate(owner.steps)]
+    result.faults.extend(_id_faults(written, path))
+    needs, declared = _needs(result, owner, written, path)
+    places: dict[str, list[int]] = {}
+    """Where each id stands; more than once is a fault, and still each of them is looked at."""
+    for i, step_id in enumerate(written):
+        places.setdefault(step_id, []).append(i)
+    ids = list(places)
     ordered, stuck = order(ids, needs)
     if stuck:
         cycle = find_cycle(stuck, needs)
@@ -77,9 +82,8 @@ def _flatten_into(
         _chain(ids, needs)
         ordered = ids if not stuck else ordered
         declared = {after: [before] for before, after in zip(ids, ids[1:], strict=False)}
-    position = {step_id: i for i, step_id in enumerate(ids)}
-    for short in ordered:
-        step, where = owner.steps[position[short]], f"{path}steps[{position[short]}]"
+    for short, place in [(step_id, place) for step_id in ordered for place in places[step_id]]:
+        step, where = owner.steps[place], f"{path}steps[{place}]"
         seen = dict.fromkeys([*declared.get(short, ()), *_referred(step)])
         flat = FlatStep(
             id=scope + short,
@@ -89,7 +93,7 @@ def _flatten_into(
             step=step,
             owner=owner,
             needs=tuple(scope + other for other in dict.fromkeys(needs[short])),
-            inputs=tuple((other, scope + other) for other in seen if other in position),
+            inputs=tuple((other, scope + other) for other in seen if other in places),
         )
         result.steps.append(flat)
         if step.command_set is not None:

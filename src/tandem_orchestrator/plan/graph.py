@@ -40,10 +40,10 @@ def order(nodes: Sequence[str], needs: Mapping[str, Sequence[str]]) -> tuple[lis
 
 
 def find_cycle(stuck: Sequence[str], needs: Mapping[str, Sequence[str]]) -> list[str]:
-    """Name one cycle among ids that ``order`` could not place: ``[a, b, a]``.
+    """Name one cycle among ids that ``order`` could not place: ``[a, b, a]``, a before b before a.
 
     Walking backwards from any stuck node must meet a node twice, since each of them waits for
-    another stuck one.
+    another stuck one. The one that was written first comes first.
     """
     members = set(stuck)
     node, seen = stuck[0], {}
@@ -54,4 +54,6 @@ def find_cycle(stuck: Sequence[str], needs: Mapping[str, Sequence[str]]) -> list
         node = next(n for n in needs[node] if n in members)
     cycle = path[seen[node] :]
     cycle.reverse()
-    return [*cycle, cycle[0]]
+    on_it = set(cycle)
+    first = cycle.index(next(n for n in stuck if n in on_it))
+    return [*cycle[first:], *cycle[: first + 1]]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tandem_orchestrator.errors import Fault, InvalidCommandSet, LayerUnavailable
-from tandem_orchestrator.model.catalogue import Catalogue
+from tandem_orchestrator.model.catalogue import Catalogue, nearest
 from tandem_orchestrator.model.commands import CommandSet
 from tandem_orchestrator.model.levels import Priority
 from tandem_orchestrator.model.modes import ExecutionMode
@@ -76,7 +76,7 @@ def make_plan(
     if command_set.python_handler is None:
         _assign(draft)
     if draft.faults:
-        raise InvalidCommandSet(faults=tuple(draft.faults))
+        raise InvalidCommandSet(faults=(*faults, *_news(draft.faults[len(faults) :], faults)))
     if draft.away is not None:
         raise LayerUnavailable(
             f"mode {draft.mode.name} needs the {draft.away.layer} layer, which is away: "
@@ -89,7 +89,7 @@ def _check(draft: _Draft) -> None:
     draft.faults.extend(draft.flat.faults)
     draft.faults.extend(check_set(draft.command_set, "", draft.options))
     if draft.mode.value not in draft.catalogue.policies:
-        draft.faults.append(_no_policy(draft, draft.mode))
+        draft.faults.append(_no_policy(draft, draft.mode, "mode"))
     with_handler = draft.command_set.python_handler is not None
     for flat in draft.flat.steps:
         draft.faults.extend(check_step(flat, draft.catalogue, with_handler=with_handler))
@@ -97,15 +97,31 @@ def _check(draft: _Draft) -> None:
         if nested is not None:
             prefix = f"{flat.path}.command_set."
             draft.faults.extend(check_set(nested, prefix, draft.options))
+            if nested.mode and ExecutionMode(nested.mode).value not in draft.catalogue.policies:
+                mode = ExecutionMode(nested.mode)
+                draft.faults.append(_no_policy(draft, mode, prefix + "mode"))
             if nested.python_handler is not None:
                 text = "a python_handler belongs to the outermost command set"
                 draft.faults.append(Fault("bad_type", prefix + "python_handler", text))
 
 
-def _no_policy(draft: _Draft, mode: ExecutionMode) -> Fault:
+def _news(found: Sequence[Fault], known: Sequence[Fault]) -> Iterator[Fault]:
+    """Leave out what was found at, or inside of, a place that is known to be wrong already.
+
+    The snapshot has put a default there, and that a default names no agent is not the user's slip.
+    """
+    wrong = {fault.path for fault in known if fault.code in ("bad_type", "not_serialisable")}
+    for fault in found:
+        path = fault.path
+        ends = [i for i, char in enumerate(path) if char in ".["]
+        if path not in wrong and "" not in wrong and not any(path[:end] in wrong for end in ends):
+            yield fault
+
+
+def _no_policy(draft: _Draft, mode: ExecutionMode, path: str) -> Fault:
     known = ", ".join(sorted(draft.catalogue.policies))
     text = f"mode {mode.value!r} has no policy; register_mode() gives it one. Known: {known}"
-    return Fault("no_policy", "mode", text, mode.value)
+    return Fault("no_policy", path, text, mode.value, nearest(mode.value, draft.catalogue.policies))
 
 
 def _mode_of(draft: _Draft, flat: FlatStep) -> ExecutionMode:
@@ -125,9 +141,7 @@ def _assign(draft: _Draft) -> None:
         mode = _mode_of(draft, flat)
         policy = draft.catalogue.policies.get(mode.value)
         if policy is None:
-            if mode is not draft.mode:
-                draft.faults.append(_no_policy(draft, mode))
-            continue
+            continue  # Said once for its set, by _check.
         result = assign(
             action, policy, mode.value, flat.step.implementations,
             draft.catalogue, draft.options, flat.path,
