@@ -2,41 +2,68 @@
 
 The names below are the public ones. Rooms inside may change; these do not without notice. What is
 handed on here is everything that agents, doors and programs use.
+
+Each name is imported when it is first used (PEP 562): a program that only catches a ``TandemError``
+or writes down a ``CommandSet`` does not pay for the engine, and ``import tandem_orchestrator`` stays
+in the noise. Type checkers see the plain imports.
 """
 
-from tandem_orchestrator.errors import (
-    ActionFailed,
-    Busy,
-    Closed,
-    CommandError,
-    ConfigError,
-    Fault,
-    Forked,
-    IdempotencyMismatch,
-    InternalError,
-    InvalidCommandSet,
-    JournalError,
-    LayerUnavailable,
-    NotAValue,
-    NotInitialized,
-    OutcomeUnknown,
-    TandemError,
-    TwinError,
-    WrongLoop,
-)
-from tandem_orchestrator.layers.python import ActionHandle, Agent, Context
-from tandem_orchestrator.layers.python import offer as offer_agent
-from tandem_orchestrator.model.commands import CommandSet, CommandStep
-from tandem_orchestrator.model.levels import CommandType, HardwareAffinity, Priority
-from tandem_orchestrator.model.modes import ExecutionMode
-from tandem_orchestrator.model.outcomes import Outcome, RunStatus
-from tandem_orchestrator.model.policies import Policy, RouteQuestion
-from tandem_orchestrator.model.refs import Ref
-from tandem_orchestrator.orchestrator import Run, TandemOrchestrator
-from tandem_orchestrator.settings import Settings
-from tandem_orchestrator.workflows import StandardWorkflows
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tandem_orchestrator.errors import (
+        ActionFailed,
+        Busy,
+        Closed,
+        CommandError,
+        ConfigError,
+        Fault,
+        Forked,
+        IdempotencyMismatch,
+        InternalError,
+        InvalidCommandSet,
+        JournalError,
+        LayerUnavailable,
+        NotAValue,
+        NotInitialized,
+        OutcomeUnknown,
+        TandemError,
+        TwinError,
+        WrongLoop,
+    )
+    from tandem_orchestrator.layers.python import ActionHandle, Agent, Context, offer_agent
+    from tandem_orchestrator.model.commands import CommandSet, CommandStep
+    from tandem_orchestrator.model.levels import CommandType, HardwareAffinity, Priority
+    from tandem_orchestrator.model.modes import ExecutionMode
+    from tandem_orchestrator.model.outcomes import Outcome, RunStatus
+    from tandem_orchestrator.model.policies import Policy, RouteQuestion
+    from tandem_orchestrator.model.refs import Ref
+    from tandem_orchestrator.orchestrator import Run, TandemOrchestrator
+    from tandem_orchestrator.settings import Settings
+    from tandem_orchestrator.workflows import StandardWorkflows
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "errors": (
+        "ActionFailed Busy Closed CommandError ConfigError Fault Forked IdempotencyMismatch "
+        "InternalError InvalidCommandSet JournalError LayerUnavailable NotAValue NotInitialized "
+        "OutcomeUnknown TandemError TwinError WrongLoop"
+    ),
+    "layers.python": "ActionHandle Agent Context offer_agent",
+    "model.commands": "CommandSet CommandStep",
+    "model.levels": "CommandType HardwareAffinity Priority",
+    "model.modes": "ExecutionMode",
+    "model.outcomes": "Outcome RunStatus",
+    "model.policies": "Policy RouteQuestion",
+    "model.refs": "Ref",
+    "orchestrator": "Run TandemOrchestrator",
+    "settings": "Settings",
+    "workflows": "StandardWorkflows",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "ActionFailed",
@@ -77,3 +104,19 @@ __all__ = [
     "WrongLoop",
     "offer_agent",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name at its first use."""
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -53,7 +53,9 @@ class Flag(IntFlag):
 
 FLAGS_KNOWN = 31
 NO_FLAGS = Flag(0)
+"""No flag set."""
 NO_EXTENSION = Extension()
+"""No extension records."""
 
 
 class Status(IntEnum):

@@ -7,7 +7,7 @@ or that another layer exists. It hands on ``Agent``, ``Registry`` and ``PythonLa
 from tandem_orchestrator.layers.python.agents import ActionHandle, Agent
 from tandem_orchestrator.layers.python.context import Context
 from tandem_orchestrator.layers.python.layer import PythonLayer, PythonLimits
-from tandem_orchestrator.layers.python.offered import offer, offered_agents
+from tandem_orchestrator.layers.python.offered import offer_agent, offered_agents
 from tandem_orchestrator.layers.python.registry import Registry
 
 __all__ = [
@@ -17,6 +17,6 @@ __all__ = [
     "PythonLayer",
     "PythonLimits",
     "Registry",
-    "offer",
+    "offer_agent",
     "offered_agents",
 ]

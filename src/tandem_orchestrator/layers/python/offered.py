@@ -7,7 +7,7 @@ from tandem_orchestrator.layers.python.agents import Agent
 _agents: dict[str, Agent] = {}
 
 
-def offer(name: str, capabilities: tuple[str, ...] = ()) -> Agent:
+def offer_agent(name: str, capabilities: tuple[str, ...] = ()) -> Agent:
     """Make an agent, or find the one offered under that name, for orchestrators to pick up."""
     agent = Agent(name, capabilities)
     known = _agents.setdefault(name, agent)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.metadata import entry_points
 
 from tandem_orchestrator.errors import ConfigError
 from tandem_orchestrator.layers.python.agents import ActionHandle, Agent, PythonImplementation
@@ -63,6 +62,9 @@ class Registry:
 
         One that cannot be loaded is listed in ``broken`` and hurts nobody else.
         """
+        # Imported here: it costs as much as ten rooms, and only this needs it.
+        from importlib.metadata import entry_points
+
         for point in sorted(entry_points(group=group), key=lambda point: point.name):
             try:
                 agent = point.load()
