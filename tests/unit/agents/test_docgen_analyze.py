@@ -209,6 +209,18 @@ def test_what_does_not_fit_is_counted(tmp_path, monkeypatch):
     assert len(result["files"]) == 2
 
 
+def test_a_tree_that_is_too_deep_or_too_large_is_cut_and_counted(tmp_path, monkeypatch):
+    plant(tmp_path, {"a.py": "", "b.py": "", "c.txt": "", "/".join(["d"] * 64) + "/e.py": ""})
+    monkeypatch.setattr(analysis_module, "MODULES_MAX", 2)
+    scan = scan_of(tmp_path)
+    scan["files"].append({"path": "f/" * 100_000 + "g.py"})  # deeper than any call stack
+
+    result = analyze(read_analyze_request({"scan": scan}, {}))
+
+    assert result["cut"] == {"modules": 1, "too_deep": 1}
+    assert [f["path"] for f in result["files"]] == ["a.py", "b.py", "c.txt"]
+
+
 def test_the_analysis_is_the_same_each_time(tmp_path):
     plant(tmp_path)
 

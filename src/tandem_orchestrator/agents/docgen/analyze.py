@@ -25,6 +25,9 @@ from tandem_orchestrator.agents.docgen.usage import choose_examples, most_used
 
 MANIFEST_NAME = ".tandem-docs.json"
 """A folder that holds this file holds generated pages, which are not documented again."""
+FOLDERS_DEEP_MAX = 64
+"""Files below more folders are counted and left out."""
+MODULES_MAX = 50_000
 FILES_MAX = 50_000
 PROBLEMS_MAX = 1_000
 CYCLES_MAX = 100
@@ -50,7 +53,7 @@ def analyze(request: AnalyzeRequest, poll: Poll = lambda done, total: None) -> _
     """
     notes: list[str] = []
     cut: Counter[str] = Counter()
-    files = _without_generated(request, notes)
+    files = _chosen(request, notes, cut)
     problems: list[_Value] = []
     facts = list(_read_all(request, files, problems, notes, poll))
     shown_paths = frozenset(path for path, _, _ in files)
@@ -131,30 +134,35 @@ def _ai(asked: bool) -> _Value:
     }
 
 
-def _without_generated(
-    request: AnalyzeRequest, notes: list[str]
+def _chosen(
+    request: AnalyzeRequest, notes: list[str], cut: Counter[str]
 ) -> list[tuple[str, bytes, _Value]]:
-    """Give (shown path, path, entry), less what lies in folders of generated pages."""
-    generated: dict[bytes, bool] = {}
+    """Give (shown path, path, entry) of what is analysed, with notes and counts of the rest."""
+    generated: dict[bytes, bool] = {b"": False}
 
     def is_generated(folder: bytes) -> bool:
-        if folder == b"":
-            return False
         if folder not in generated:
             manifest = b"/".join([request.root, folder, MANIFEST_NAME.encode()])
             above = folder.rpartition(b"/")[0]
             generated[folder] = is_generated(above) or os.path.lexists(manifest)
         return generated[folder]
 
-    kept = [
-        (_shown(path), path, entry)
-        for path, entry in request.files
-        if not is_generated(path.rpartition(b"/")[0])
-    ]
-    left_out = len(request.files) - len(kept)
+    chosen = []
+    left_out = sources = 0
+    for path, entry in request.files:
+        shown = _shown(path)
+        if path.count(b"/") > FOLDERS_DEEP_MAX:
+            cut["too_deep"] += 1
+        elif is_generated(path.rpartition(b"/")[0]):
+            left_out += 1
+        elif _language(shown) is not None and sources >= MODULES_MAX:
+            cut["modules"] += 1
+        else:
+            sources += _language(shown) is not None
+            chosen.append((shown, path, entry))
     if left_out:
         notes.append(f"Left out {left_out} files of documentation that was generated here earlier.")
-    return kept
+    return chosen
 
 
 def _read_all(
