@@ -203,6 +203,8 @@ def test_variables_of_other_programs_are_left_alone(cwd):
         ({"python_layer": {"use_uvloop": 1}}, "python_layer.use_uvloop"),
         ({"redundancy": {"agreement_threshold": float("nan")}}, "redundancy.agreement_threshold"),
         ({"redundancy": {"agreement_threshold": 1.01}}, "redundancy.agreement_threshold"),
+        ({"redundancy": {"agreement_threshold": 10**5000}}, "redundancy.agreement_threshold"),
+        ({"python_layer": {"async_workers": 10**5000}}, "python_layer.async_workers"),
         ({"orchestrator": {"default_mode": "not a mode"}}, "orchestrator.default_mode"),
         ({"orchestrator": {"default_priority": "urgent"}}, "orchestrator.default_priority"),
         ({"hardware": {"cpu_affinity": "0-"}}, "hardware.cpu_affinity"),

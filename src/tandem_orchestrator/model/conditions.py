@@ -29,6 +29,7 @@ from typing import Any
 
 from tandem_orchestrator.errors import Fault
 from tandem_orchestrator.model.catalogue import nearest
+from tandem_orchestrator.model.excerpts import excerpt, word
 from tandem_orchestrator.model.refs import Missing, Ref, as_ref
 from tandem_orchestrator.model.shapes import same
 
@@ -56,7 +57,7 @@ def check_condition(condition: Any, path: str = "when") -> list[Fault]:
         if depth > DEPTH_MAX:
             faults.append(_fault(where, f"a condition nested deeper than {DEPTH_MAX} levels", None))
         elif not isinstance(node, dict):
-            message = f"{node!r:.60}, expected a condition such as {{ref, op, value}}"
+            message = f"{excerpt(node)}, expected a condition such as {{ref, op, value}}"
             faults.append(_fault(where, message, node))
         else:
             faults.extend(_check_node(node, where))
@@ -127,7 +128,9 @@ def _to_ref(given: Any) -> Ref:
     """
     ref = Ref.parse(given) if isinstance(given, str) else as_ref(given)
     if ref is None:
-        raise ValueError(f"reference {given!r:.80}: expected 'step#/path', a Ref or {{'$ref': …}}")
+        raise ValueError(
+            f"reference {excerpt(given)}: expected 'step#/path', a Ref or {{'$ref': …}}"
+        )
     return ref
 
 
@@ -142,8 +145,8 @@ def _try_ref(given: Any, *, strict: bool = False) -> Ref | ValueError:
 def _check_node(node: dict[Any, Any], where: str) -> Iterator[Fault]:
     for key in node:
         if key not in _KEYS:
-            message = f"unknown key {key!r:.60}, expected {', '.join(_KEYS)}"
-            yield _fault(f"{where}.{key}", message, key, nearest(str(key)[:60], _KEYS))
+            message = f"unknown key {excerpt(key)}, expected {', '.join(_KEYS)}"
+            yield _fault(f"{where}.{key}", message, key, nearest(word(key), _KEYS))
     kinds = [key for key in ("ref", *_GROUPS) if key in node]
     if len(kinds) != 1:
         message = f"expected exactly one of ref, all, any, not; got {', '.join(kinds) or 'none'}"
@@ -154,7 +157,7 @@ def _check_node(node: dict[Any, Any], where: str) -> Iterator[Fault]:
             if key in node:
                 yield _fault(f"{where}.{key}", f"{key!r} belongs beside 'ref'", node[key])
         if kinds[0] != "not" and not isinstance(node[kinds[0]], list | tuple):
-            message = f"{node[kinds[0]]!r:.60}, expected a list of conditions"
+            message = f"{excerpt(node[kinds[0]])}, expected a list of conditions"
             yield _fault(f"{where}.{kinds[0]}", message, node[kinds[0]])
         return
     ref = _try_ref(node["ref"])
@@ -162,8 +165,8 @@ def _check_node(node: dict[Any, Any], where: str) -> Iterator[Fault]:
         yield Fault("bad_reference", f"{where}.ref", str(ref), node["ref"])
     operator = node.get("op", "truthy")
     if not isinstance(operator, str) or operator not in OPERATORS:
-        message = f"{operator!r:.60}, expected one of {', '.join(OPERATORS)}"
-        yield _fault(f"{where}.op", message, operator, nearest(str(operator)[:60], OPERATORS))
+        message = f"{excerpt(operator)}, expected one of {', '.join(OPERATORS)}"
+        yield _fault(f"{where}.op", message, operator, nearest(word(operator), OPERATORS))
     elif operator in _UNARY and "value" in node:
         yield _fault(f"{where}.value", f"{operator!r} takes no value", node["value"])
     elif operator not in _UNARY and "value" not in node:
@@ -174,7 +177,7 @@ def _check_node(node: dict[Any, Any], where: str) -> Iterator[Fault]:
         message = "a reference; a condition compares one with a plain value"
         yield Fault("bad_reference", f"{where}.value", message, node["value"])
     elif operator == "in" and not isinstance(node["value"], list | tuple | str):
-        message = f"{node['value']!r:.60}, expected a list or a string to look in"
+        message = f"{excerpt(node['value'])}, expected a list or a string to look in"
         yield _fault(f"{where}.value", message, node["value"])
 
 

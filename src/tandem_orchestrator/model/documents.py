@@ -18,6 +18,7 @@ from tandem_orchestrator.errors import Fault, InvalidCommandSet
 from tandem_orchestrator.model.callables import name_of
 from tandem_orchestrator.model.catalogue import nearest
 from tandem_orchestrator.model.commands import CommandSet, CommandStep
+from tandem_orchestrator.model.excerpts import excerpt, word
 from tandem_orchestrator.model.file_limits import FILE_BYTES_MAX, FILE_STEPS_MAX, refuse
 from tandem_orchestrator.model.levels import Priority
 from tandem_orchestrator.model.refs import Ref
@@ -213,10 +214,11 @@ class _Reader:
             return {}
         given = {}
         for key, value in body.items():
-            at = f"{path}.{key}" if path else str(key)
+            name = key if isinstance(key, str) else excerpt(key)
+            at = f"{path}.{name}" if path else name
             if key not in known:
-                names = nearest(str(key)[:80], known)
-                message = f"unknown key {key!r:.80} in {what}"
+                names = nearest(word(key), known)
+                message = f"unknown key {excerpt(key)} in {what}"
                 self.faults.append(Fault("bad_type", at, message, key, names))
                 continue
             given[key] = self._local(value, at) if key in _CALLABLE_FIELDS else value

@@ -31,6 +31,7 @@ from typing import Any
 
 from tandem_orchestrator.errors import Fault
 from tandem_orchestrator.model.catalogue import nearest
+from tandem_orchestrator.model.excerpts import excerpt, word
 
 DEPTH_MAX = 32
 """Shapes within shapes."""
@@ -74,8 +75,7 @@ def check_shape(shape: Any, path: str = "expected_output") -> list[Fault]:
         elif isinstance(node, str):
             faults.extend(_check_types(node, where))
         elif not isinstance(node, dict):
-            found = node.__name__ if isinstance(node, type) else repr(node)[:60]
-            message = f"{found}, expected a shape: a dict, a type name, or true"
+            message = f"{excerpt(node)}, expected a shape: a dict, a type name, or true"
             faults.append(_fault(where, message, node))
         elif not _is_short(node):
             for key, given in node.items():
@@ -133,8 +133,8 @@ def _check_types(given: Any, path: str) -> Iterator[Fault]:
         yield _fault(path, "an empty list of types fits nothing", given)
     for name in names:
         if not isinstance(name, str) or name not in _ALIASES:
-            message = f"{name!r:.60} is no type, expected {', '.join(TYPE_NAMES)}"
-            yield _fault(path, message, name, nearest(str(name)[:60], _ALIASES))
+            message = f"{excerpt(name)} is no type, expected {', '.join(TYPE_NAMES)}"
+            yield _fault(path, message, name, nearest(word(name), _ALIASES))
 
 
 def _check_keyword(key: Any, given: Any, at: str, where: str) -> Iterator[Fault]:
@@ -145,29 +145,29 @@ def _check_keyword(key: Any, given: Any, at: str, where: str) -> Iterator[Fault]
             f"{key!r} is no keyword; name an object's keys under 'properties', or give only "
             "keys with the names of their types"
         )
-        yield _fault(where, message, key, nearest(str(key)[:60], _KEYWORDS))
+        yield _fault(where, message, key, nearest(word(key), _KEYWORDS))
     elif key == "type":
         yield from _check_types(given, at)
     elif key in _SIZES:
         if isinstance(given, bool) or not isinstance(given, int) or given < 0:
-            yield _fault(at, f"{given!r:.60}, expected a count of 0 or more", given)
+            yield _fault(at, f"{excerpt(given)}, expected a count of 0 or more", given)
     elif key in _LIMITS:
         if not _is_number(given) or math.isnan(given):
-            yield _fault(at, f"{given!r:.60}, expected a number", given)
+            yield _fault(at, f"{excerpt(given)}, expected a number", given)
     elif key == "uniqueItems":
         if not isinstance(given, bool):
-            yield _fault(at, f"{given!r:.60}, expected true or false", given)
+            yield _fault(at, f"{excerpt(given)}, expected true or false", given)
     elif key == "required":
         if not isinstance(given, list | tuple) or not all(isinstance(k, str) for k in given):
-            yield _fault(at, f"{given!r:.60}, expected a list of keys", given)
+            yield _fault(at, f"{excerpt(given)}, expected a list of keys", given)
     elif key == "enum":
         if not isinstance(given, list | tuple) or not given:
-            yield _fault(at, f"{given!r:.60}, expected a list of values", given)
+            yield _fault(at, f"{excerpt(given)}, expected a list of values", given)
     elif key == "properties":
         if not isinstance(given, dict) or not all(isinstance(k, str) for k in given):
-            yield _fault(at, f"{given!r:.60}, expected a dict of shapes", given)
+            yield _fault(at, f"{excerpt(given)}, expected a dict of shapes", given)
     elif key in ("anyOf", "allOf") and not (isinstance(given, list | tuple) and given):
-        yield _fault(at, f"{given!r:.60}, expected a list of shapes", given)
+        yield _fault(at, f"{excerpt(given)}, expected a list of shapes", given)
 
 
 def _below(key: Any, given: Any, at: str) -> Iterator[tuple[Any, str]]:

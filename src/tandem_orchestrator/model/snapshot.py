@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from enum import Enum
-from math import isfinite
 from typing import Any
 
 from tandem_orchestrator.errors import Fault, NotAValue
@@ -19,6 +18,7 @@ from tandem_orchestrator.model.callables import is_callable_name
 from tandem_orchestrator.model.catalogue import nearest
 from tandem_orchestrator.model.commands import CommandSet, CommandStep
 from tandem_orchestrator.model.conditions import check_condition, plain_condition
+from tandem_orchestrator.model.excerpts import excerpt, word
 from tandem_orchestrator.model.levels import CommandType, HardwareAffinity, Priority
 from tandem_orchestrator.model.modes import ExecutionMode
 from tandem_orchestrator.model.refs import as_ref, find_refs
@@ -58,9 +58,9 @@ def snapshot(
     return _Copier(steps_max).copy(command_set)
 
 
-def nearest_word(word: object, among: Iterable[str]) -> tuple[str, ...]:
-    """Give up to three words that look like ``word``, whatever its type."""
-    return nearest(str(word).strip().lower()[:80], among)
+def nearest_word(value: object, among: Iterable[str]) -> tuple[str, ...]:
+    """Give up to three words that look like ``value``, whatever its type."""
+    return nearest(word(value).lower(), among)
 
 
 class _Copier:
@@ -117,8 +117,8 @@ class _Copier:
             return CommandStep()
         step = CommandStep(
             id=self._step_id(given.id, f"{path}.id"),
-            action=self._text(given.action, f"{path}.action"),
-            agent=self._text(given.agent, f"{path}.agent"),
+            action=self._name(given.action, f"{path}.action"),
+            agent=self._name(given.agent, f"{path}.agent"),
             payload=self._payload(given.payload, f"{path}.payload"),
         )
         # Most steps leave the rest at its default; looking once is cheaper than checking each.
@@ -144,7 +144,7 @@ class _Copier:
     # --- fields --------------------------------------------------------------------------------
 
     def _fault(self, path: str, value: Any, expected: str, near: tuple[str, ...] = ()) -> None:
-        message = f"{_show(value)}, expected {expected}"
+        message = f"{excerpt(value)}, expected {expected}"
         self._faults.append(Fault("bad_type", path, message, value, near))
 
     def _text(self, value: Any, path: str) -> str:
@@ -160,6 +160,12 @@ class _Copier:
         text = self._text(value, path)
         if "#" in text or not (text.isprintable()):
             self._fault(path, text, "printable text without '#', which references use")
+        return text
+
+    def _name(self, value: Any, path: str) -> str:
+        text = self._text(value, path)
+        if not text.isprintable():
+            self._fault(path, text, "printable text")
         return text
 
     def _key(self, value: Any, path: str) -> str | None:
@@ -186,8 +192,8 @@ class _Copier:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             self._fault(path, value, "seconds above 0, or nothing")
-        elif not isfinite(value) or not 0 < value <= TIMEOUT_S_MAX:
-            message = f"{value!r} s, expected above 0 and at most {TIMEOUT_S_MAX:.0f}"
+        elif not 0 < value <= TIMEOUT_S_MAX:  # NaN is not either
+            message = f"{excerpt(value)} s, expected above 0 and at most {TIMEOUT_S_MAX:.0f}"
             self._faults.append(Fault("impossible_timeout", path, message, value))
         else:
             return float(value)
@@ -208,7 +214,7 @@ class _Copier:
             return CommandType(value)
         except (ValueError, TypeError):
             words = [level.value for level in CommandType]
-            message = f"{_show(value)}, expected one of {', '.join(words)}"
+            message = f"{excerpt(value)}, expected one of {', '.join(words)}"
             near = nearest_word(value, words)
             self._faults.append(Fault("bad_level", path, message, value, near))
             return CommandType.WORKFLOW
@@ -293,7 +299,7 @@ class _Copier:
         faults_total = len(self._faults)
         for key, item in value.items():
             if key not in _RETRY_KEYS:
-                message = f"unknown key {key!r:.60}, expected {', '.join(_RETRY_KEYS)}"
+                message = f"unknown key {excerpt(key)}, expected {', '.join(_RETRY_KEYS)}"
                 near = nearest(key[:80], _RETRY_KEYS)
                 self._faults.append(Fault("bad_type", f"{path}.{key}", message, item, near))
                 continue
@@ -391,15 +397,6 @@ def _is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _show(value: Any) -> str:
-    """Show a value in at most 60 printable characters; a repr that raises is shown by its type."""
-    if isinstance(value, type):
-        return f"type {value.__name__}"
-    if isinstance(value, str | bytes | int | float | None):
-        return repr(value[:60] if isinstance(value, str | bytes) else value)[:80]
-    return f"{type(value).__name__}"
 
 
 def _located(message: str, path: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from tandem_orchestrator.errors import ConfigError, Fault
+from tandem_orchestrator.settings.keys import shown
 from tandem_orchestrator.settings.sections import SECTIONS
 from tandem_orchestrator.settings.sources import KEYS
 
@@ -63,7 +64,7 @@ class Config(MutableMapping[str, MutableMapping[str, Any]]):
         if section not in SECTIONS:
             raise _unknown(section, section, SECTIONS)
         if not isinstance(values, Mapping):
-            raise ConfigError(f"{section}: {values!r:.80}, expected a dict of settings")
+            raise ConfigError(f"{section}: {shown(values)}, expected a dict of settings")
         self.assign({f"{section}.{name}": value for name, value in dict(values).items()})
 
     def __delitem__(self, section: str) -> None:
@@ -121,5 +122,5 @@ class _UnknownSetting(ConfigError, KeyError):
 
 def _unknown(path: str, name: str, among: Mapping[str, Any]) -> _UnknownSetting:
     near = tuple(get_close_matches(str(name)[:80], among, n=3, cutoff=0.5))
-    fault = Fault("bad_type", path, f"unknown setting {name!r:.80}", name, near)
+    fault = Fault("bad_type", path, f"unknown setting {shown(name)}", name, near)
     return _UnknownSetting(str(fault), faults=(fault,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -110,8 +111,8 @@ class Key:
         elif self.kind == "int":
             fits = isinstance(value, int) and self._in_range(value)
         else:
-            fits = math.isfinite(value) and self._in_range(value)
-            value = float(value)
+            fits = self._in_range(value)  # NaN is in no range
+            value = float(value) if fits else value
         if not fits:
             raise ValueError(f"expected {self.expected}")
         if self.choices:
@@ -127,6 +128,15 @@ class Key:
         low = -math.inf if self.low is None else self.low
         high = math.inf if self.high is None else self.high
         return low <= value <= high
+
+
+def shown(value: object) -> str:
+    """Show a value in at most 80 printable characters, whatever it is."""
+    try:
+        text = reprlib.repr(value)
+    except Exception:  # noqa: BLE001 - a foreign repr; the fault it stands in must be told
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 80 else text[:79] + "…"
 
 
 def _number(value: float) -> str:

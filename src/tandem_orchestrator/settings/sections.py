@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from tandem_orchestrator.errors import ConfigError, Fault
-from tandem_orchestrator.settings.keys import Key, key, keys_of
+from tandem_orchestrator.settings.keys import Key, key, keys_of, shown
 
 _MODE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
 _CPUS = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?){0,255}\Z")
@@ -52,7 +52,7 @@ class Section:
             try:
                 object.__setattr__(self, name, spec.accept(value))
             except ValueError as error:
-                faults.append(Fault("bad_type", spec.path, f"{value!r:.80}, {error}", value))
+                faults.append(Fault("bad_type", spec.path, f"{shown(value)}, {error}", value))
         if not faults:
             faults = [Fault("bad_type", self.title, text) for text in self._disagreements()]
         if faults:

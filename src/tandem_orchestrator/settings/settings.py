@@ -11,6 +11,7 @@ from typing import Any
 
 from tandem_orchestrator.errors import ConfigError
 from tandem_orchestrator.settings.config import Config
+from tandem_orchestrator.settings.keys import shown
 from tandem_orchestrator.settings.sections import (
     SECTIONS,
     CLayer,
@@ -169,7 +170,7 @@ def _sources(
     elif isinstance(config, str | os.PathLike):
         places = [(cwd / expand(os.fspath(config), environ), True)]
     else:
-        raise ConfigError(f"config={config!r:.80}: expected None, a dict, a path or Settings")
+        raise ConfigError(f"config={shown(config)}: expected None, a dict, a path or Settings")
     for path, required in places:
         source = from_file(path, required=required)
         if source is not None:

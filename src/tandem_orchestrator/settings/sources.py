@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tandem_orchestrator.errors import ConfigError, Fault
-from tandem_orchestrator.settings.keys import FALSE_WORDS, TRUE_WORDS, Key
+from tandem_orchestrator.settings.keys import FALSE_WORDS, TRUE_WORDS, Key, shown
 from tandem_orchestrator.settings.sections import SECTIONS
 
 FILE_NAME = "tandem_config.json"
@@ -61,7 +61,7 @@ def from_environment(environ: Mapping[str, str]) -> Source:
         if spec is None:
             near = get_close_matches(name, VARIABLES, n=3, cutoff=0.6 if "__" in name else 0.9)
             if near or "__" in name:
-                message = f"{name}={text!r:.80}: no setting has this variable"
+                message = f"{name}={shown(text)}: no setting has this variable"
                 source.faults.append(Fault("bad_type", name, message, text, tuple(near)))
             continue
         if not spec.from_environment:
@@ -73,7 +73,7 @@ def from_environment(environ: Mapping[str, str]) -> Source:
         try:
             source.values[spec.path] = _read(spec, name, text)
         except ValueError as error:
-            message = f"{name}={text!r:.80}, {error}"
+            message = f"{name}={shown(text)}, {error}"
             source.faults.append(Fault("bad_type", name, message, text))
         source.origins[spec.path] = f"environment {name}"
     return source
@@ -91,24 +91,24 @@ def from_mapping(given: Mapping[Any, Any], name: str) -> Source:
     source = Source(name)
     for section, body in given.items():
         if section not in SECTIONS:
-            message = f"unknown section {section!r:.80}, expected {', '.join(SECTIONS)}"
+            message = f"unknown section {shown(section)}, expected {', '.join(SECTIONS)}"
             source.faults.append(_unknown(str(section), message, section, SECTIONS))
             continue
         if not isinstance(body, Mapping):
-            message = f"{body!r:.80}, expected an object with settings"
+            message = f"{shown(body)}, expected an object with settings"
             source.faults.append(Fault("bad_type", section, message, body))
             continue
         for key, value in body.items():
             spec = SECTIONS[section].keys.get(key)
             path = f"{section}.{key}"
             if spec is None:
-                message = f"unknown setting {key!r:.80}"
+                message = f"unknown setting {shown(key)}"
                 source.faults.append(_unknown(path, message, key, SECTIONS[section].keys))
                 continue
             try:
                 source.values[path] = spec.accept(value)
             except ValueError as error:
-                source.faults.append(Fault("bad_type", path, f"{value!r:.80}, {error}", value))
+                source.faults.append(Fault("bad_type", path, f"{shown(value)}, {error}", value))
     return source
 
 
@@ -118,18 +118,18 @@ def from_texts(given: Mapping[str, str], name: str) -> Source:
     for path, text in given.items():
         spec = KEYS.get(path)
         if spec is None:
-            message = f"unknown setting {path!r:.80}"
+            message = f"unknown setting {shown(path)}"
             source.faults.append(_unknown(path, message, path, KEYS))
             continue
         try:
             source.values[path] = spec.read(text)
         except ValueError as error:
-            source.faults.append(Fault("bad_type", path, f"{text!r:.80}, {error}", text))
+            source.faults.append(Fault("bad_type", path, f"{shown(text)}, {error}", text))
     return source
 
 
 def _unknown(path: str, message: str, value: object, among: Mapping[str, object]) -> Fault:
-    near = get_close_matches(str(value)[:80], among, n=3, cutoff=0.5)
+    near = get_close_matches(shown(value), among, n=3, cutoff=0.5)
     if not near and "." not in str(value):
         near = [k.path for k in KEYS.values() if k.name == value][:3]
     return Fault("bad_type", path, message, value, tuple(near))
@@ -253,7 +253,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         seen: set[str] = set()
         twice = next(k for k, _ in pairs if k in seen or seen.add(k))  # type: ignore[func-returns-value]
-        raise ValueError(f"key {twice!r:.80} is there twice")
+        raise ValueError(f"key {shown(twice)} is there twice")
     return found
 
 

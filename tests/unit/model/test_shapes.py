@@ -59,7 +59,7 @@ SHAPES = st.recursive(
         ({"additionalProperties": "integer"}, {"a": 1}, {"a": ""}),
         ({"required": ["a"]}, {"a": None}, {}),
         ({"enum": [1, "a"]}, 1.0, True),
-        ({"const": math.nan}, math.nan, 0),
+        ({"const": math.nan}, float("nan"), 0),
         ({"minimum": 1}, 1, math.nan),
         ({"exclusiveMinimum": 1}, 1.5, 1),
         ({"exclusiveMaximum": 1}, 0, 1),
@@ -92,6 +92,14 @@ def test_the_answer_names_path_found_and_expected_in_one_printable_line():
     assert answer.endswith("expected integer")
     assert answer.isprintable()
     assert len(answer) < 200
+
+
+def test_a_single_alternative_is_told_as_it_is_and_several_by_the_first():
+    assert mismatch({"anyOf": ["string"]}, 1) == "output: found integer 1, expected string"
+    assert mismatch({"anyOf": ["string", "null"]}, 1) == (
+        "output: found integer 1, expected to fit one of 2 shapes "
+        "(the first: output: found integer 1, expected string)"
+    )
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def test_a_fault_names_value_expectation_and_the_nearest_word():
     assert faults["mode"].nearest[0] == "consensus"
 
 
-@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, -math.inf, 1e10])
+@pytest.mark.parametrize("value", [0, -1, 10**400, math.nan, math.inf, -math.inf, 1e10])
 def test_a_timeout_that_cannot_pass_is_impossible(value):
     assert paths(CommandSet(steps=[step(timeout=value)])) == {
         ("impossible_timeout", "steps[0].timeout")
@@ -300,6 +300,28 @@ def test_a_repr_that_raises_does_not_hide_the_fault():
         ("bad_type", "steps[0].timeout"),
         ("bad_type", "steps[0].can_fail"),
     }
+
+
+RUDE = [
+    10**5000,
+    -(10**400),
+    float("nan"),
+    "\x1b[2J" * 100,
+    b"\xff" * 100,
+    object,
+    {1: 2},
+    [[]],
+    "\ud800",
+]
+
+
+@pytest.mark.parametrize("junk", RUDE, ids=lambda junk: type(junk).__name__)
+@pytest.mark.parametrize("name", sorted(set(BAD_STEP) - {"payload", "for_each", "validation_fn"}))
+def test_no_junk_is_too_odd_to_be_told_in_one_printable_line(name, junk):
+    faults = snapshot(CommandSet(steps=[step(**{name: junk})]))[1]
+
+    assert faults
+    assert all(fault.message.isprintable() and len(fault.message) < 400 for fault in faults)
 
 
 def test_callables_pass_as_they_are():

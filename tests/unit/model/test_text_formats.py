@@ -143,6 +143,7 @@ def test_the_deepest_allowed_document_is_read_and_one_deeper_is_not(parse):
         return "[" * depth + "]" * depth
 
     parse(nested(FILE_DEPTH_MAX))
+    parse("[" + "[]," * 100 + "{}]")
     with pytest.raises(InvalidCommandSet, match="nested deeper"):
         parse(nested(FILE_DEPTH_MAX + 1))
     with pytest.raises(InvalidCommandSet, match="nested deeper"):
