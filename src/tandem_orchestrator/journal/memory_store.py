@@ -130,6 +130,7 @@ class MemoryStore:
             done = columns.get("steps_done", run.row.steps_done)
             columns |= changed_columns(entry.event, steps_done=done)
         run.row = replace(run.row, **columns)
+        self._ended.pop(run_id, None)
         if run.row.finished_at_ns is not None:
             self._ended[run_id] = None
             self._make_room(0)

@@ -46,7 +46,12 @@ def changed_columns(event: Event, *, steps_done: int) -> dict[str, Any]:
     """Give the columns that an event sets, with their new values; empty for most events."""
     match event:
         case RunStarted():
-            return {"status": RunStatus.RUNNING.value, "started_at_ns": event.at_ns}
+            return {
+                "status": RunStatus.RUNNING.value,
+                "started_at_ns": event.at_ns,
+                "finished_at_ns": None,  # a run that is started again has not ended
+                "duration": None,
+            }
         case StepEnded():
             return {"steps_done": steps_done + 1}
         case RunEnded():

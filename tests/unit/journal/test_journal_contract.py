@@ -117,6 +117,14 @@ async def test_the_row_follows_the_events(journal: Journal) -> None:
     assert row.to_value()["created_at"] == "1970-01-01T00:00:00.000001Z"
 
 
+async def test_a_run_that_is_started_again_has_not_ended(journal: Journal) -> None:
+    await write(journal, "r1", accepted("r1"), RunEnded(at_ns=5, status="failed", duration=1.0))
+    await write(journal, "r1", RunStarted(at_ns=6))
+    row = await journal.run("r1")
+    assert (row.status, row.started_at_ns, row.finished_at_ns) == ("running", 6, None)
+    await journal.request(Control(id="w1", run_id="r1", kind="cancel"))
+
+
 async def test_runs_are_listed_newest_first_filtered_and_in_pages(journal: Journal) -> None:
     for n in range(6):
         name = "even" if n % 2 == 0 else "odd"
