@@ -258,3 +258,33 @@ def test_a_billion_laughs_are_one_fault_each_and_no_memory():
 
     assert len(faults) == 30 + 29 * 9
     assert document["a29"] == [None] * 9
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [1, yes, 'no', \"x\", .inf, 0o17, ~]\nb: {c: |\n    text\n  }\n",
+        "a: 1\nb: {c: >-\n    folded\n    text}\n",
+        "- &a x\n- *a\n- !t y\n- ! 12\n- {<<: {}}\n- {1: 2}\n- {k: 1, k: 2}\n",
+        "plain multi\n  line: value # comment\n",
+        "? key\n: value\n",
+        "a: [",
+        "a: 1\n---\nb: 2\n",
+        "%YAML 1.1\n---\na: 1\n",
+        "\ta: 1",
+        "'unfinished",
+        "[" * 40,
+    ],
+)
+def test_with_and_without_libyaml_the_same_is_read_and_refused(text, monkeypatch):
+    def read():
+        try:
+            document, faults = parse_yaml(text)
+        except InvalidCommandSet as error:
+            return "refused", [fault.path for fault in error.faults]
+        return document, [(fault.path, fault.message) for fault in faults]
+
+    with_libyaml = read()
+    monkeypatch.setattr(yaml, "__with_libyaml__", False)
+
+    assert read() == with_libyaml
