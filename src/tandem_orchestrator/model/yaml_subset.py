@@ -219,7 +219,8 @@ class _Reader:
 
     def _scalar(self, event: Any) -> Any:
         if not event.implicit[0]:
-            if not event.style and event.tag is None:  # a plain scalar behind the non-specific tag '!'
+            # A plain scalar that is not implicit stands behind the non-specific tag '!'.
+            if not event.style and event.tag is None:
                 self._fault(event, "tag '!': tags are left out")
             return event.value
         try:
