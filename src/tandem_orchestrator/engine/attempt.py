@@ -7,6 +7,8 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.engine.instructions import Dispatch
 from tandem_orchestrator.engine.state import StepState
@@ -100,6 +102,17 @@ async def perform_handler(
 ) -> Report:
     """Run a ``python_handler`` over its command set."""
     return await caller.call(function, (command_set,), cancel, "python_handler")
+
+
+def bounded(report: Report, output_bytes_max: int) -> Report:
+    """Refuse an output that is larger than one may be (``limits.output_bytes_max``)."""
+    if report.output is None:
+        return report
+    size = len(msgspec.msgpack.encode(report.output))
+    if size <= output_bytes_max:
+        return report
+    text = f"the output takes {size} bytes, at most {output_bytes_max} (limits.output_bytes_max)"
+    return _refused(report, "TooLarge", text)
 
 
 def _validated(report: Report, verdict: Report, name: str) -> Report:

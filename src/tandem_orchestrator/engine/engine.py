@@ -17,13 +17,10 @@ from tandem_orchestrator.engine.request import (
     RunTicket,
 )
 from tandem_orchestrator.engine.run import ActiveRun, Surroundings
-from tandem_orchestrator.errors import Closed, JournalError
+from tandem_orchestrator.errors import Closed, JournalError, TandemError
 from tandem_orchestrator.journal.journal import Journal, Ticket
 from tandem_orchestrator.layers.layer import Layer
 from tandem_orchestrator.model.events import AnyEvent
-
-CLOSE_GRACE_S = 10.0
-"""Runs get this long to end after they were cancelled by ``close``."""
 
 
 class Engine:
@@ -34,6 +31,8 @@ class Engine:
         caller: Runs callables that are no actions.
         places, waiting_max: See ``Admission``.
         attempts_max: Attempts in progress at one time, over all runs.
+        output_bytes_max: Size of one output.
+        close_grace_s: Runs get this long to end after ``close`` cancelled them.
         observe, on_progress: Told everything, on the loop.
     """
 
@@ -48,10 +47,13 @@ class Engine:
         places: int,
         waiting_max: int,
         attempts_max: int,
+        output_bytes_max: int,
+        close_grace_s: float,
         observe: Observer,
         on_progress: ProgressObserver,
     ) -> None:
         self._admission = Admission(places, waiting_max)
+        self._close_grace_s = close_grace_s
         self._around = Surroundings(
             layers,
             caller,
@@ -59,6 +61,7 @@ class Engine:
             clock,
             rng,
             asyncio.Semaphore(attempts_max),
+            output_bytes_max,
             self._spawn,
             observe,
             on_progress,
@@ -100,7 +103,7 @@ class Engine:
         for run in list(self._runs.values()):
             run.cancel(None, "close")
         try:
-            await asyncio.wait_for(self._idle.wait(), CLOSE_GRACE_S)
+            await asyncio.wait_for(self._idle.wait(), self._close_grace_s)
         except TimeoutError:
             # What does not obey is told the hard way: its tasks are cancelled below.
             for ticket in self._tickets.values():
@@ -110,7 +113,7 @@ class Engine:
                     )
         if self._parent is not None:
             self._parent.cancel()
-            await asyncio.wait([self._parent], timeout=CLOSE_GRACE_S)
+            await asyncio.wait([self._parent], timeout=self._close_grace_s)
 
     def submit(self, request: RunRequest) -> RunTicket:
         """Take in a run.
@@ -153,7 +156,7 @@ class Engine:
         self._placed.add(run.run_id)
         run.begin()
 
-    def _ended(self, run: ActiveRun, error: JournalError | None) -> None:
+    def _ended(self, run: ActiveRun, error: TandemError | None) -> None:
         ticket = self._tickets[run.run_id]
         if not ticket.ended.done():
             if error is None:

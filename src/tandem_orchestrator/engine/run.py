@@ -8,6 +8,7 @@ that append is durable (the barrier), and so does the end of the run.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
@@ -18,12 +19,12 @@ import msgspec
 
 from tandem_orchestrator.clock import Clock, Timer
 from tandem_orchestrator.engine.advance import advance
-from tandem_orchestrator.engine.attempt import Caller, make_work, perform, perform_handler
+from tandem_orchestrator.engine.attempt import Caller, bounded, make_work, perform, perform_handler
 from tandem_orchestrator.engine.instructions import Dispatch, Drop, Record, Stop, UnitKey, Wait
 from tandem_orchestrator.engine.request import Observer, ProgressObserver, RunRequest
 from tandem_orchestrator.engine.state import RunState
 from tandem_orchestrator.engine.turn import resolve_payload
-from tandem_orchestrator.errors import Busy, JournalError
+from tandem_orchestrator.errors import Busy, InternalError, JournalError, TandemError
 from tandem_orchestrator.journal.journal import Journal, Ticket
 from tandem_orchestrator.layers.layer import CancelToken, Layer, Report
 from tandem_orchestrator.model.events import (
@@ -37,6 +38,8 @@ from tandem_orchestrator.model.events import (
 from tandem_orchestrator.model.levels import Priority
 from tandem_orchestrator.model.outcomes import Failure, Outcome
 from tandem_orchestrator.model.refs import Missing
+
+_log = logging.getLogger(__name__)
 
 Spawner = Callable[[Coroutine[Any, Any, None], Any], object]
 """Starts a task that has a parent: (coroutine, context)."""
@@ -53,6 +56,8 @@ class Surroundings:
     rng: random.Random
     attempts: asyncio.Semaphore
     """Bounds the attempts in progress, over all runs."""
+    output_bytes_max: int
+    """Size of one output as the journal keeps it."""
     spawn: Spawner
     observe: Observer
     on_progress: ProgressObserver
@@ -65,7 +70,7 @@ class ActiveRun:
         self,
         request: RunRequest,
         around: Surroundings,
-        on_end: Callable[[ActiveRun, JournalError | None], None],
+        on_end: Callable[[ActiveRun, TandemError | None], None],
     ) -> None:
         self.request = request
         self.run_id = request.run_id
@@ -112,9 +117,12 @@ class ActiveRun:
         try:
             while self._inbox:
                 self._fold(self._inbox.popleft())
-        finally:
             self._folding = False
-        self._write()
+            self._write()
+        except Exception as error:  # noqa: BLE001 - our bug: this run stops, the others go on
+            _log.exception("run %s: internal error", self.run_id)
+            text = f"run {self.run_id}: {type(error).__name__}: {error}; please report it"
+            self._give_up(InternalError(text))
 
     def _fold(self, event: AnyEvent) -> None:
         self._note(event)
@@ -230,7 +238,8 @@ class ActiveRun:
         if request.plan.handler is not None:
             assert request.command_set is not None
             function = request.callables[request.plan.handler]
-            return await perform_handler(around.caller, function, request.command_set, token)
+            report = await perform_handler(around.caller, function, request.command_set, token)
+            return bounded(report, around.output_bytes_max)
         step = self._state.steps[unit.step]
         try:
             payload = resolve_payload(self._state, step, unit.item)
@@ -254,7 +263,8 @@ class ActiveRun:
         )
         name = step.plan.validation
         validation = request.callables[name] if name is not None else None
-        return await perform(layer, work, step, around.caller, validation, token)
+        report = await perform(layer, work, step, around.caller, validation, token)
+        return bounded(report, around.output_bytes_max)
 
     def _progress_of(self, unit: UnitKey) -> Callable[[int, int], None]:
         """Give what a handler may call from any thread."""
@@ -273,8 +283,8 @@ class ActiveRun:
             error = caught
         self._finish(error)
 
-    def _give_up(self, error: JournalError) -> None:
-        """The journal does not acknowledge any more: stop, and acknowledge nothing either."""
+    def _give_up(self, error: TandemError) -> None:
+        """Nothing more can be acknowledged: stop what runs, and say why."""
         if self._over:
             return
         self._over = True
@@ -282,7 +292,7 @@ class ActiveRun:
             token.cancel("cancelled")
         self._finish(error)
 
-    def _finish(self, error: JournalError | None) -> None:
+    def _finish(self, error: TandemError | None) -> None:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()

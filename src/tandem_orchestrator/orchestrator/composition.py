@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.journal import Bounds, Journal, MemoryJournal, MemoryStore
-from tandem_orchestrator.layers.native import NativeLayer, NativeLimits, SupervisorLimits
+from tandem_orchestrator.layers.native import (
+    NativeLayer,
+    NativeLimits,
+    RestartLimits,
+    SupervisorLimits,
+)
 from tandem_orchestrator.layers.python import PythonLayer, PythonLimits, Registry
 from tandem_orchestrator.plan import PlanOptions
 from tandem_orchestrator.settings import Settings
@@ -39,6 +45,7 @@ def make_python_layer(settings: Settings, registry: Registry, clock: Clock) -> P
     """Make the Python layer."""
     limits = PythonLimits(
         workers=settings.python_layer.async_workers,
+        processes=settings.python_layer.process_workers or os.cpu_count() or 1,
         cancel_grace_s=settings.orchestrator.cancel_grace_s,
     )
     return PythonLayer(registry, clock, limits)
@@ -57,7 +64,15 @@ def make_native_layer(
     limits = NativeLimits(
         connect_timeout_s=section.start_timeout_s,
         cancel_grace_s=settings.orchestrator.cancel_grace_s,
-        supervisor=SupervisorLimits(),
+        supervisor=SupervisorLimits(
+            restarts=RestartLimits(
+                first_delay_s=section.restart_delay_s,
+                delay_max_s=section.restart_delay_max_s,
+                deaths_max=section.deaths_max,
+                window_s=section.deaths_window_s,
+                cooldown_s=section.cooldown_s,
+            )
+        ),
     )
     return NativeLayer(
         owner,

@@ -134,6 +134,8 @@ class TandemOrchestrator:
             places=settings.orchestrator.max_parallel_workflows,
             waiting_max=settings.orchestrator.max_queued_runs,
             attempts_max=settings.orchestrator.max_parallel_steps,
+            output_bytes_max=settings.limits.output_bytes_max,
+            close_grace_s=settings.orchestrator.close_timeout_s,
             observe=self._observe,
             on_progress=self._progress,
         )

@@ -28,7 +28,9 @@ class PythonLimits:
     """The layer's bounds."""
 
     workers: int = 8
-    """Blocking handlers at work at one time; as many processes for heavy ones."""
+    """Blocking handlers at work at one time."""
+    processes: int = 2
+    """Worker processes for heavy handlers."""
     cancel_grace_s: float = 5.0
     """Seconds a handler gets to obey before it is abandoned, or its process killed."""
     abandoned_max: int = 64
@@ -46,7 +48,7 @@ class PythonLayer:
     def __init__(self, registry: Registry, clock: Clock, limits: PythonLimits) -> None:
         self._registry, self._clock, self._limits = registry, clock, limits
         self._threads = ThreadRunner(limits.workers, limits.abandoned_max)
-        self._processes = ProcessRunner(limits.workers)
+        self._processes = ProcessRunner(limits.processes)
         self._gates: dict[object, asyncio.Semaphore] = {}
         self._hanging: set[asyncio.Task[Any]] = set()
         """Coroutines that swallow their cancellation."""
