@@ -107,6 +107,28 @@ static void a_full_ring_says_so_and_recovers(void)
     CHECK_EQ(push(&ring, 0, body, 100), TD_OK);
 }
 
+/* 64 bytes of the lap are left and 256 at its front are free again: a frame of 320 fits by the
+ * sum, but not behind the PAD. */
+static void the_pad_counts_when_room_is_looked_for(void)
+{
+    static pair ring;
+    pair_init(&ring);
+    uint8_t body[SPAN_MAX] = {0};
+    tdi_frame frame;
+    for (int i = 0; i < 15; i++)
+        CHECK_EQ(push(&ring, 1, body, 256 - 64), TD_OK);
+    CHECK_EQ(push(&ring, 1, body, 192 - 64), TD_OK); /* 64 bytes of the lap are left */
+    tdi_ring_publish(&ring.tx);
+    CHECK_EQ(pop(&ring, &frame, body), TD_OK); /* 256 free at the front, 320 in all */
+    CHECK_EQ(push(&ring, 1, body, 320 - 64), TD_ERR_FULL);
+    CHECK_EQ(push(&ring, 1, body, 256 - 64), TD_OK);
+    CHECK_EQ(push(&ring, 1, body, 0), TD_ERR_FULL);
+    tdi_ring_publish(&ring.tx);
+    for (int i = 0; i < 16; i++)
+        CHECK_EQ(pop(&ring, &frame, body), TD_OK);
+    CHECK_EQ(tdi_ring_peek(&ring.rx, &frame), TD_ERR_AGAIN);
+}
+
 static void a_frame_over_an_eighth_is_refused(void)
 {
     static pair ring;
@@ -123,6 +145,7 @@ static void cursors_that_make_no_sense_are_corrupt(void)
     static const uint64_t tails[] = {CAPACITY + 64, 32, UINT64_MAX - 63, UINT64_C(1) << 63};
     for (size_t i = 0; i < sizeof tails / sizeof *tails; i++) {
         pair_init(&ring);
+        push(&ring, 1, "x", 1); /* a sound frame: the cursor alone must be enough to refuse */
         atomic_store(&ring.tail, tails[i]);
         CHECK_EQ(tdi_ring_peek(&ring.rx, &frame), TD_CORRUPT);
     }
@@ -278,6 +301,7 @@ int main(void)
     RUN(extension_and_parts_arrive_in_order);
     RUN(laps_of_every_size_come_through);
     RUN(a_full_ring_says_so_and_recovers);
+    RUN(the_pad_counts_when_room_is_looked_for);
     RUN(a_frame_over_an_eighth_is_refused);
     RUN(cursors_that_make_no_sense_are_corrupt);
     RUN(every_flipped_bit_is_noticed);
