@@ -11,18 +11,19 @@ import inspect
 import itertools
 import textwrap
 import warnings
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 
 from tandem_orchestrator.agents.docgen.facts import (
     Doc,
     Facts,
-    Import,
     Snippet,
     Symbol,
     bound_members,
     bounded,
     make_doc,
 )
+from tandem_orchestrator.agents.docgen.python_imports import Ref, find_imports, find_refs
 from tandem_orchestrator.agents.docgen.signature import class_signature, function_signature, source
 from tandem_orchestrator.agents.docgen.source_file import Unreadable
 
@@ -56,12 +57,11 @@ def read_python(path: str, text: str, *, snippets: bool = False) -> Facts:
             else:
                 facts.private += 1
     facts.symbols, facts.symbols_cut = bound_members(list(found.values()))
-    facts.imports = list(_imports(tree))
-    names = _bindings(facts.imports, tree)
-    for ref in _refs(tree, names):
-        facts.refs[ref] += 1
+    facts.imports, bindings = find_imports(tree)
+    refs = find_refs(tree, bindings)
+    facts.refs.update(ref for _, ref in refs)
     if snippets:
-        facts.snippets = list(_snippets(tree, text.split("\n"), names))
+        facts.snippets = list(_snippets(tree, text.split("\n"), refs))
     return facts
 
 
@@ -191,93 +191,27 @@ def _doc(node: ast.Module | ast.ClassDef | _Function) -> Doc | None:
     return make_doc(ast.get_docstring(node))
 
 
-def _imports(tree: ast.Module) -> Iterator[Import]:
-    stack: list[tuple[ast.AST, str]] = [(tree, "module")]
-    found: list[Import] = []
-    while stack:
-        node, kind = stack.pop()
-        if isinstance(node, ast.Import):
-            found += [Import(alias.name, kind, 0, node.lineno) for alias in node.names]
-            continue
-        if isinstance(node, ast.ImportFrom):
-            names = tuple(alias.name for alias in node.names)
-            found.append(Import(node.module or "", kind, node.level, node.lineno, names))
-            continue
-        if isinstance(node, ast.expr):
-            continue
-        if isinstance(node, ast.If) and _is_type_checking(node.test):
-            stack += [(inner, "typing") for inner in node.body]
-            stack += [(inner, kind) for inner in node.orelse]
-            continue
-        inside = "lazy" if isinstance(node, _Function) and kind == "module" else kind
-        stack += [(inner, inside) for inner in ast.iter_child_nodes(node)]
-    yield from sorted(found, key=lambda one: (one.line, one.level, one.target))
-
-
-def _is_type_checking(test: ast.expr) -> bool:
-    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
-        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
-    )
-
-
-def _bindings(imports: Iterable[Import], tree: ast.Module) -> dict[str, tuple[int, str]]:
-    """Map each name that an import binds to what it stands for: (leading dots, dotted name)."""
-    names: dict[str, tuple[int, str]] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                whole = alias.name if alias.asname else alias.name.split(".")[0]
-                names[alias.asname or whole] = (0, whole)
-        elif isinstance(node, ast.ImportFrom):
-            base = f"{node.module}." if node.module else ""
-            for alias in node.names:
-                if alias.name != "*":
-                    names[alias.asname or alias.name] = (node.level, base + alias.name)
-    return names
-
-
-def _refs(tree: ast.AST, names: dict[str, tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    """Yield what is used of imported modules: the longest dotted chain from an imported name."""
-    if not names:
-        return
-    stack: list[ast.AST] = [tree]
-    while stack:
-        node = stack.pop()
-        chain: list[str] = []
-        inner = node
-        while isinstance(inner, ast.Attribute):
-            chain.append(inner.attr)
-            inner = inner.value
-        if isinstance(inner, ast.Name):
-            if inner.id in names:
-                level, base = names[inner.id]
-                yield level, ".".join([base, *reversed(chain)])
-        elif chain:
-            stack.append(inner)
-        else:
-            stack += ast.iter_child_nodes(node)
-
-
-def _snippets(
-    tree: ast.Module, lines: list[str], names: dict[str, tuple[int, str]]
-) -> Iterator[Snippet]:
+def _snippets(tree: ast.Module, lines: list[str], refs: list[tuple[int, Ref]]) -> Iterator[Snippet]:
     """Yield the functions, also of test classes; a short file as a whole instead."""
     if lines and lines[-1] == "":
         lines = lines[:-1]
-    pieces: list[tuple[int, int, ast.AST, str]] = []
+    pieces: list[tuple[int, int, str]] = []
     if len(lines) <= SNIPPET_LINES_MAX:
-        pieces.append((1, len(lines), tree, ""))
+        pieces.append((1, len(lines), ""))
     else:
         for node in tree.body:
             for inner in node.body if isinstance(node, ast.ClassDef) else [node]:
                 if isinstance(inner, _Function) and not inner.name.startswith("_"):
                     last = inner.end_lineno or inner.lineno
-                    pieces.append((_first_line(inner), last, inner, inner.name))
-    for first, last, piece, title in pieces:
+                    pieces.append((_first_line(inner), last, inner.name))
+    refs = sorted(refs)
+    at_line = [line for line, _ in refs]
+    for first, last, title in pieces:
         count = last - first + 1
         if SNIPPET_LINES_MIN <= count <= SNIPPET_LINES_MAX:
-            refs = frozenset(_refs(piece, names))
-            if refs:
+            start, end = bisect_left(at_line, first), bisect_right(at_line, last)
+            used = frozenset(ref for _, ref in refs[start:end])
+            if used:
                 text = textwrap.dedent("\n".join(lines[first - 1 : last]))
                 text = text.encode("utf-8", "backslashreplace").decode()
-                yield Snippet(first, bounded(text, SNIPPET_LINES_MAX * 200), count, refs, title)
+                yield Snippet(first, bounded(text, SNIPPET_LINES_MAX * 200), count, used, title)
