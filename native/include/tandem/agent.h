@@ -5,8 +5,10 @@
  *
  * Threads: an action runs on one thread; its td_call belongs to that thread until it returns.
  * Memory:  views stay valid until the action returns; what it writes is copied by the host.
- * Errors:  return TD_OK after writing exactly one MessagePack value, or the result of
- *          td_fail(). A host turns any other combination into TD_FAILED `InternalError`.
+ * Errors:  return TD_OK after writing exactly one MessagePack value; or the result of
+ *          td_fail(); or TD_CANCELLED once td_cancelled() has said so (the host reports a passed
+ *          deadline as TD_TIMED_OUT); or the status of an output that became too large. A host
+ *          turns any other combination into TD_FAILED with the type `InternalError`.
  */
 #ifndef TANDEM_AGENT_H
 #define TANDEM_AGENT_H
