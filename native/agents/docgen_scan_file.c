@@ -127,7 +127,7 @@ static tdi_scan_error read_content(tdi_reading *reading, int fd, uint64_t left,
         if (reading->sha256 && EVP_DigestUpdate(reading->digest, reading->buffer, (size_t)got) != 1)
             return TDI_SCAN_IO_ERROR;
         left -= (uint64_t)got;
-        if (left > 0 && reading->stop(reading->owner))
+        if (reading->stop(reading->owner, (size_t)got))
             return TDI_SCAN_STOPPED;
     }
     facts->lines += last != '\n';
@@ -157,9 +157,22 @@ static tdi_scan_error read_open_file(tdi_reading *reading, int fd, tdi_file_fact
     return TDI_SCAN_FINE;
 }
 
+/* Neither lines nor a digest are asked for: the file need not be opened. */
+static tdi_scan_error stat_file(const tdi_reading *reading, int dir_fd, const char *name,
+                                tdi_file_facts *facts)
+{
+    struct stat found;
+    if (fstatat(dir_fd, name, &found, AT_SYMLINK_NOFOLLOW) != 0)
+        return tdi_scan_error_of(errno);
+    facts->bytes = (uint64_t)found.st_size;
+    return tdi_file_check(found.st_mode, facts->bytes, reading->bytes_max);
+}
+
 tdi_scan_error tdi_file_read(tdi_reading *reading, int dir_fd, const char *name,
                              tdi_file_facts *facts)
 {
+    if (!reading->lines && !reading->sha256)
+        return stat_file(reading, dir_fd, name, facts);
     const int fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
     if (fd < 0)
         return tdi_scan_error_of(errno);

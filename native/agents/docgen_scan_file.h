@@ -45,7 +45,8 @@ typedef struct tdi_file_facts {
 typedef struct tdi_reading {
     bool lines, sha256;
     uint64_t bytes_max;
-    bool (*stop)(void *owner); /* asked after each buffer but the last */
+    /* Told of every buffer read; true ends the reading. */
+    bool (*stop)(void *owner, size_t bytes);
     void *owner;
     uint8_t *buffer;
     void *digest;    /* EVP_MD_CTX */
@@ -57,7 +58,8 @@ typedef struct tdi_reading {
 td_status tdi_reading_init(tdi_reading *reading);
 void tdi_reading_fini(tdi_reading *reading);
 
-/* Read the file `name` of the directory `dir_fd`; `facts` is complete only on TDI_SCAN_FINE. */
+/* Read the file `name` of the directory `dir_fd`, or only stat it where neither lines nor a
+ * digest are wanted; `facts` is complete only on TDI_SCAN_FINE. */
 tdi_scan_error tdi_file_read(tdi_reading *reading, int dir_fd, const char *name,
                              tdi_file_facts *facts);
 

@@ -7,15 +7,17 @@
 
 #include "base/test.h"
 
-static bool go_on(void *owner)
+static bool go_on(void *owner, size_t bytes)
 {
     (void)owner;
+    (void)bytes;
     return false;
 }
 
-static bool stop(void *owner)
+static bool stop(void *owner, size_t bytes)
 {
     (void)owner;
+    (void)bytes;
     return true;
 }
 

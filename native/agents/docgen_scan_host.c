@@ -8,6 +8,8 @@
  *   --at N ACT PATH         at the N-th look at the cancel flag (from 1) do ACT: "remove" PATH,
  *                           "append" one byte to it, put a "fifo" in its place, "move" it up
  *                           beside the folder that holds it, or "cancel" (PATH is ignored)
+ *   --helpers N             threads beside the first one; default: one for each other CPU,
+ *                           but 0 with --at, so that the N-th look is always the same
  *   --repeat N              run N times; each run's nanoseconds go to stderr, a line each
  */
 #define _GNU_SOURCE
@@ -22,6 +24,7 @@
 
 #include "docgen_scan.h"
 #include "docgen_scan_grow.h"
+#include "docgen_scan_team.h"
 
 typedef struct host_call {
     td_call call; /* first: an action sees this */
@@ -199,6 +202,7 @@ int main(int argc, char **argv)
 {
     host_call host = {.call.ops = &host_ops};
     long repeat = 1;
+    int helpers = -1;
     size_t reply_bytes_max = 1u << 30;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--at") == 0 && i + 3 < argc) {
@@ -206,6 +210,8 @@ int main(int argc, char **argv)
             host.act = argv[i + 2];
             host.path = argv[i + 3];
             i += 3;
+        } else if (strcmp(argv[i], "--helpers") == 0 && i + 1 < argc) {
+            helpers = (int)strtol(argv[++i], NULL, 10);
         } else if (strcmp(argv[i], "--repeat") == 0 && i + 1 < argc) {
             repeat = strtol(argv[++i], NULL, 10);
         } else if (strcmp(argv[i], "--reply-bytes-max") == 0 && i + 1 < argc) {
@@ -215,6 +221,7 @@ int main(int argc, char **argv)
             return 2;
         }
     }
+    tdi_team_helpers_wanted = host.act != NULL && helpers < 0 ? 0 : helpers;
     td_heap_writer_init(&host.output, reply_bytes_max);
     td_heap_writer_init(&host.failure, 1u << 16);
     const int code = read_all(&host.payload) ? run(&host, repeat) : 2;

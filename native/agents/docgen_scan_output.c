@@ -64,15 +64,6 @@ static int compare_found(const void *left, const void *right, void *paths)
     return (int)a->error - (int)b->error;
 }
 
-static tdi_found *sorted(const tdi_walk *walk, const tdi_grow *found, size_t *count)
-{
-    tdi_found *const all = (void *)found->data;
-    *count = found->bytes / sizeof *all;
-    if (*count > 1)
-        qsort_r(all, *count, sizeof *all, compare_found, walk->paths.data);
-    return all;
-}
-
 /* The pair "path", and after it "path_raw" if the first loses something. */
 static void write_path(td_writer *out, const uint8_t *path, size_t bytes, bool valid)
 {
@@ -136,21 +127,28 @@ static void write_total(td_writer *out, const char *name, uint64_t value)
 td_status tdi_scan_write(tdi_walk *walk, td_writer *out)
 {
     const tdi_scan_request *const request = walk->request;
-    size_t files_count, errors_count;
-    const tdi_found *const files = sorted(walk, &walk->files, &files_count);
-    const tdi_found *const errors = sorted(walk, &walk->errors, &errors_count);
+    tdi_found *const all = (void *)walk->found.data;
+    const size_t count = walk->found.bytes / sizeof *all;
+    if (count > 1)
+        qsort_r(all, count, sizeof *all, compare_found, walk->paths.data);
+    size_t errors_count = 0;
+    for (size_t i = 0; i < count; i++)
+        errors_count += all[i].error != TDI_SCAN_FINE;
     uint64_t bytes = 0, lines = 0;
     td_write_map(out, request->path_raw.data != NULL ? 5 : 4);
     td_write_text(out, "errors");
     td_write_array(out, errors_count);
-    for (size_t i = 0; i < errors_count && out->status == TD_OK; i++)
-        write_error(walk, &errors[i], out);
+    for (size_t i = 0; i < count && out->status == TD_OK; i++)
+        if (all[i].error != TDI_SCAN_FINE)
+            write_error(walk, &all[i], out);
     td_write_text(out, "files");
-    td_write_array(out, files_count);
-    for (size_t i = 0; i < files_count && out->status == TD_OK; i++) {
-        write_file(walk, &files[i], out);
-        bytes += files[i].facts.bytes;
-        lines += files[i].facts.lines;
+    td_write_array(out, count - errors_count);
+    for (size_t i = 0; i < count && out->status == TD_OK; i++) {
+        if (all[i].error != TDI_SCAN_FINE)
+            continue;
+        write_file(walk, &all[i], out);
+        bytes += all[i].facts.bytes;
+        lines += all[i].facts.lines;
     }
     td_write_text(out, "root");
     td_write_str(out, (const char *)request->path.data, request->path.bytes);
@@ -163,7 +161,7 @@ td_status tdi_scan_write(tdi_walk *walk, td_writer *out)
     write_total(out, "bytes", bytes);
     write_total(out, "directories", walk->directories);
     write_total(out, "errors", errors_count);
-    write_total(out, "files", files_count);
+    write_total(out, "files", count - errors_count);
     write_total(out, "ignored", walk->ignored);
     if (request->lines)
         write_total(out, "lines", lines);

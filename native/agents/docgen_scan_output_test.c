@@ -41,8 +41,7 @@ static void add(tdi_walk *walk, const char *path, tdi_scan_error error)
     const tdi_found found = {
         .path_at = walk->paths.bytes, .path_bytes = strlen(path), .error = error};
     CHECK(tdi_grow_add(&walk->paths, path, strlen(path)));
-    CHECK(
-        tdi_grow_add(error == TDI_SCAN_FINE ? &walk->files : &walk->errors, &found, sizeof found));
+    CHECK(tdi_grow_add(&walk->found, &found, sizeof found));
 }
 
 static void entries_come_sorted_by_their_bytes(void)
@@ -76,8 +75,7 @@ static void entries_come_sorted_by_their_bytes(void)
         CHECK_EQ(td_skip(&files), TD_OK);
     }
     td_heap_writer_fini(&out);
-    tdi_grow_fini(&walk.files);
-    tdi_grow_fini(&walk.errors);
+    tdi_grow_fini(&walk.found);
     tdi_grow_fini(&walk.paths);
 }
 

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "docgen_scan_gather.h"
 #include "docgen_scan_ignore_file.h"
 
 #define LISTING_BYTES (64u * 1024u)
@@ -32,46 +33,6 @@ static size_t depth_of(const tdi_walk *walk)
     return walk->stack.bytes / sizeof(directory);
 }
 
-/* Remember the first thing that ends the walk. */
-static void end_walk(tdi_walk *walk, td_status status)
-{
-    if (walk->status == TD_OK)
-        walk->status = status;
-}
-
-static bool stop_asked(void *owner)
-{
-    tdi_walk *const walk = owner;
-    if (td_cancelled(walk->call))
-        end_walk(walk, TD_CANCELLED);
-    else
-        td_progress(walk->call, walk->entries, 0);
-    return walk->status != TD_OK;
-}
-
-static void note_entry(tdi_walk *walk)
-{
-    if (++walk->entries % TDI_SCAN_POLL_ENTRIES == 0)
-        stop_asked(walk);
-}
-
-/* Keep one found entry: the prefix, cut to `prefix_bytes`, and `name`. */
-static void keep(tdi_walk *walk, size_t prefix_bytes, const char *name, tdi_scan_error error,
-                 const tdi_file_facts *facts)
-{
-    const size_t name_bytes = strlen(name);
-    tdi_found found = {
-        .path_at = walk->paths.bytes, .path_bytes = prefix_bytes + name_bytes, .error = error};
-    if (facts != NULL)
-        found.facts = *facts;
-    if (!tdi_grow_add(&walk->paths, walk->prefix.data, prefix_bytes) ||
-        !tdi_grow_add(&walk->paths, name, name_bytes) ||
-        !tdi_grow_add(error == TDI_SCAN_FINE ? &walk->files : &walk->errors, &found, sizeof found))
-        end_walk(walk, TD_ERR_MEMORY);
-    if ((walk->files.bytes + walk->errors.bytes) / sizeof found > walk->request->max_files)
-        end_walk(walk, TD_TOO_LARGE);
-}
-
 static bool has_extension(const tdi_scan_request *request, const char *name, size_t name_bytes)
 {
     for (size_t i = 0; i < request->extensions_count; i++) {
@@ -83,36 +44,13 @@ static bool has_extension(const tdi_scan_request *request, const char *name, siz
     return request->extensions_count == 0;
 }
 
-/* A regular file, as far as the listing knows; or something odd. */
-static void visit_file(tdi_walk *walk, int fd, const char *name, mode_t kind)
-{
-    const tdi_scan_request *const request = walk->request;
-    tdi_file_facts facts = {0};
-    tdi_scan_error error;
-    if (kind == S_IFREG && (request->hash || request->lines)) {
-        error = tdi_file_read(&walk->reading, fd, name, &facts);
-    } else if (kind != S_IFREG) {
-        error = tdi_file_check(kind, 0, 0);
-    } else {
-        struct stat found;
-        if (fstatat(fd, name, &found, AT_SYMLINK_NOFOLLOW) == 0) {
-            facts.bytes = (uint64_t)found.st_size;
-            error = tdi_file_check(found.st_mode, facts.bytes, request->max_file_bytes);
-        } else {
-            error = tdi_scan_error_of(errno);
-        }
-    }
-    if (error != TDI_SCAN_STOPPED)
-        keep(walk, walk->prefix.bytes, name, error, &facts);
-}
-
 static bool is_ignored(tdi_walk *walk, tdi_rules *rules, const char *name, bool is_dir)
 {
     if (rules == NULL)
         return false;
     const size_t prefix_bytes = walk->prefix.bytes, name_bytes = strlen(name);
     if (!tdi_grow_add(&walk->prefix, name, name_bytes)) {
-        end_walk(walk, TD_ERR_MEMORY);
+        tdi_walk_end(walk, TD_ERR_MEMORY);
         return true;
     }
     const bool ignored =
@@ -127,7 +65,7 @@ static void push_pending(tdi_walk *walk, const char *name)
     const uint16_t bytes = (uint16_t)(strlen(name) + 1); /* d_reclen, 16 bits, covers it */
     if (!tdi_grow_add(&walk->pending, name, bytes) ||
         !tdi_grow_add(&walk->pending, &bytes, sizeof bytes))
-        end_walk(walk, TD_ERR_MEMORY);
+        tdi_walk_end(walk, TD_ERR_MEMORY);
 }
 
 static void visit(tdi_walk *walk, const directory *here, const char *name, unsigned char type)
@@ -136,12 +74,12 @@ static void visit(tdi_walk *walk, const directory *here, const char *name, unsig
     if (dotted && (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, ".git") == 0 ||
                    !walk->request->hidden))
         return;
-    note_entry(walk);
+    tdi_walk_note_entry(walk);
     mode_t kind = DTTOIF(type);
     if (type == DT_UNKNOWN) {
         struct stat found;
         if (fstatat(here->fd, name, &found, AT_SYMLINK_NOFOLLOW) != 0) {
-            keep(walk, walk->prefix.bytes, name, tdi_scan_error_of(errno), NULL);
+            tdi_walk_keep(walk, walk->prefix.bytes, name, tdi_scan_error_of(errno));
             return;
         }
         kind = found.st_mode & S_IFMT;
@@ -155,8 +93,10 @@ static void visit(tdi_walk *walk, const directory *here, const char *name, unsig
         push_pending(walk, name);
     else if (is_link)
         walk->symlinks++;
+    else if (kind == S_IFREG)
+        tdi_walk_gather(walk, here->fd, name);
     else
-        visit_file(walk, here->fd, name, kind);
+        tdi_walk_keep(walk, walk->prefix.bytes, name, tdi_file_check(kind, 0, 0));
 }
 
 /* Add this directory's own rules to those from above. */
@@ -165,9 +105,9 @@ static void read_rules(tdi_walk *walk, directory *here)
     tdi_scan_error error = TDI_SCAN_FINE;
     if (tdi_ignore_file_read(here->fd, walk->prefix.bytes, here->rules, &here->own, &error) !=
         TD_OK)
-        end_walk(walk, TD_ERR_MEMORY);
+        tdi_walk_end(walk, TD_ERR_MEMORY);
     if (error != TDI_SCAN_FINE)
-        keep(walk, walk->prefix.bytes, TDI_IGNORE_NAME, error, NULL);
+        tdi_walk_keep(walk, walk->prefix.bytes, TDI_IGNORE_NAME, error);
     if (here->own != NULL)
         here->rules = here->own;
 }
@@ -181,7 +121,7 @@ static bool list(tdi_walk *walk, directory *here)
     here->device = found.st_dev;
     here->inode = found.st_ino;
     walk->directories++;
-    note_entry(walk);
+    tdi_walk_note_entry(walk);
     if (walk->request->ignore)
         read_rules(walk, here);
     while (walk->status == TD_OK) {
@@ -206,7 +146,7 @@ static void push(tdi_walk *walk, int fd, tdi_rules *rules)
                            .rules = rules};
     if (!tdi_grow_add(&walk->stack, &new, sizeof new)) {
         close(fd);
-        end_walk(walk, TD_ERR_MEMORY);
+        tdi_walk_end(walk, TD_ERR_MEMORY);
         return;
     }
     if (depth_of(walk) - walk->first_open > TDI_SCAN_OPEN_DIRS_MAX) {
@@ -215,12 +155,15 @@ static void push(tdi_walk *walk, int fd, tdi_rules *rules)
             close(shallowest->fd);
         shallowest->fd = -1;
     }
-    if (!list(walk, directory_at(walk, depth_of(walk) - 1))) {
-        const tdi_scan_error error = tdi_scan_error_of(errno);
+    const bool listed = list(walk, directory_at(walk, depth_of(walk) - 1));
+    const int error_number = errno;
+    tdi_walk_submit(walk, fd);
+    if (!listed) {
+        const tdi_scan_error error = tdi_scan_error_of(error_number);
         if (walk->prefix.bytes == 0)
-            keep(walk, 0, ".", error, NULL);
+            tdi_walk_keep(walk, 0, ".", error);
         else
-            keep(walk, walk->prefix.bytes - 1, "", error, NULL);
+            tdi_walk_keep(walk, walk->prefix.bytes - 1, "", error);
     }
 }
 
@@ -270,16 +213,16 @@ static void advance(tdi_walk *walk)
     walk->pending.bytes -= bytes;
     const char *const name = (const char *)walk->pending.data + walk->pending.bytes;
     if (here.fd < 0) { /* it was moved away while we were below it */
-        keep(walk, walk->prefix.bytes, name, TDI_SCAN_CHANGED, NULL);
+        tdi_walk_keep(walk, walk->prefix.bytes, name, TDI_SCAN_CHANGED);
         return;
     }
     const int fd = openat(here.fd, name, DIR_FLAGS);
     if (fd < 0) {
-        keep(walk, walk->prefix.bytes, name, tdi_scan_error_of(errno), NULL);
+        tdi_walk_keep(walk, walk->prefix.bytes, name, tdi_scan_error_of(errno));
     } else if (!tdi_grow_add(&walk->prefix, name, bytes - 1u) ||
                !tdi_grow_add(&walk->prefix, "/", 1)) {
         close(fd);
-        end_walk(walk, TD_ERR_MEMORY);
+        tdi_walk_end(walk, TD_ERR_MEMORY);
     } else {
         push(walk, fd, here.rules);
     }
@@ -292,10 +235,11 @@ td_status tdi_walk_run(tdi_walk *walk, const tdi_scan_request *request, td_call 
     walk->reading = (tdi_reading){.lines = request->lines,
                                   .sha256 = request->hash,
                                   .bytes_max = request->max_file_bytes,
-                                  .stop = stop_asked,
+                                  .stop = tdi_walk_stop_after_bytes,
                                   .owner = walk};
     walk->listing = malloc(LISTING_BYTES);
-    if (tdi_reading_init(&walk->reading) != TD_OK || walk->listing == NULL)
+    if (tdi_reading_init(&walk->reading) != TD_OK || walk->listing == NULL ||
+        tdi_team_create(&walk->reading, &walk->team) != TD_OK)
         return TD_ERR_MEMORY;
     const int fd = open(root, DIR_FLAGS & ~O_NOFOLLOW);
     if (fd < 0)
@@ -303,6 +247,7 @@ td_status tdi_walk_run(tdi_walk *walk, const tdi_scan_request *request, td_call 
     push(walk, fd, NULL);
     while (walk->status == TD_OK && depth_of(walk) > 0)
         advance(walk);
+    tdi_walk_await(walk);
     return walk->status;
 }
 
@@ -313,8 +258,8 @@ void tdi_walk_fini(tdi_walk *walk)
         walk->first_open = 0; /* nothing is opened again on the way out */
         pop(walk);
     }
-    tdi_grow_fini(&walk->files);
-    tdi_grow_fini(&walk->errors);
+    tdi_team_destroy(walk->team);
+    tdi_grow_fini(&walk->found);
     tdi_grow_fini(&walk->paths);
     tdi_grow_fini(&walk->prefix);
     tdi_grow_fini(&walk->stack);

@@ -6,7 +6,7 @@
  * again through "..", whose device and inode must then be the old ones. Symbolic links are
  * counted, never followed. `scan_walk.py` is the twin.
  *
- * Threads: one walk belongs to one thread.
+ * Threads: one walk belongs to one thread; a team of helpers may read the files it finds.
  * Memory:  grows with the entries found, not with the sizes of files.
  * Errors:  of single entries are found entries; see tdi_walk_run() for those of a walk.
  */
@@ -16,6 +16,7 @@
 #include "docgen_scan_file.h"
 #include "docgen_scan_grow.h"
 #include "docgen_scan_request.h"
+#include "docgen_scan_team.h"
 
 #define TDI_SCAN_OPEN_DIRS_MAX 64
 #define TDI_SCAN_POLL_ENTRIES  64
@@ -30,9 +31,8 @@ typedef struct tdi_found {
 typedef struct tdi_walk {
     const tdi_scan_request *request;
     td_call *call;
-    tdi_grow files;  /* tdi_found, in no order */
-    tdi_grow errors; /* tdi_found, in no order */
-    tdi_grow paths;  /* their bytes, below the root */
+    tdi_grow found; /* tdi_found, in no order */
+    tdi_grow paths; /* their bytes, below the root */
     uint64_t directories, symlinks, ignored, entries;
     /* private to the walk */
     tdi_grow prefix;  /* path of the deepest directory, with its '/' */
@@ -40,7 +40,10 @@ typedef struct tdi_walk {
     tdi_grow pending; /* names of directories still to enter, for all of the stack */
     size_t first_open;
     tdi_reading reading;
+    tdi_team *team;
+    tdi_batch *batch; /* files of the deepest directory, still to be submitted; or NULL */
     uint8_t *listing;
+    uint64_t bytes_unpolled; /* read since the last look at the cancel flag */
     td_status status;
 } tdi_walk;
 

@@ -33,7 +33,8 @@ GIT_ENV = {
     "LC_ALL": "C",
 }
 
-Native = Callable[[dict[str, Any]], bytes]
+Native = Callable[..., bytes]
+"""Takes the payload and options of the tool."""
 
 
 @pytest.fixture(scope="session")
@@ -50,9 +51,9 @@ def native() -> Native:
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
 
-    def run(payload: dict[str, Any]) -> bytes:
+    def run(payload: dict[str, Any], *options: str) -> bytes:
         done = subprocess.run(
-            [program],
+            [program, *options],
             input=msgspec.msgpack.encode(payload),
             capture_output=True,
             timeout=50,
@@ -152,6 +153,15 @@ def test_every_option_means_the_same(
     payload = {"path": str(root), **options}
 
     assert_same(python(payload), native(payload))
+
+
+def test_any_number_of_helper_threads_gives_the_same_bytes(native: Native, tmp_path: Path) -> None:
+    payload = {"path": str(plain_tree(tmp_path, 3000))}
+
+    body = python(payload)
+
+    for helpers in ("0", "1", "3"):
+        assert_same(body, native(payload, "--helpers", helpers))
 
 
 def test_names_are_shown_alike_whatever_their_bytes(native: Native, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 READ_BYTES = 1 << 20
-"""Bytes read at a time, and between two looks at the cancel flag."""
+"""Bytes read at a time."""
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -97,7 +97,7 @@ def read_file(
     lines: bool,
     sha256: bool,
     bytes_max: int | None,
-    poll: Callable[[], None],
+    poll: Callable[[int], None],
 ) -> FileFacts:
     """Read one file in constant memory.
 
@@ -107,7 +107,7 @@ def read_file(
         lines: Count lines.
         sha256: Digest the content.
         bytes_max: Refuse to read more than this; None is no limit.
-        poll: Called after each `READ_BYTES`; may raise to stop.
+        poll: Told the bytes of every read; may raise to stop.
 
     Raises: Unscannable if it is not a regular file, too large, not readable, gone, or changed
         while it was read (its size, its time of modification, or fewer bytes than promised).
@@ -125,7 +125,7 @@ def read_file(
 
 
 def _read_open_file(
-    fd: int, *, lines: bool, sha256: bool, bytes_max: int | None, poll: Callable[[], None]
+    fd: int, *, lines: bool, sha256: bool, bytes_max: int | None, poll: Callable[[int], None]
 ) -> FileFacts:
     before = os.fstat(fd)
     check_regular(before, bytes_max)
@@ -141,8 +141,7 @@ def _read_open_file(
         if digest is not None:
             digest.update(chunk)
         left -= len(chunk)
-        if left:
-            poll()
+        poll(len(chunk))
     after = os.fstat(fd)
     if after.st_nlink == 0:
         raise Unscannable("vanished")

@@ -33,7 +33,9 @@ from tandem_orchestrator.agents.docgen.scan_request import ScanRequest
 OPEN_DIRS_MAX = 64
 """Directories open at the same time."""
 POLL_ENTRIES = 64
-"""Entries visited between two looks at the cancel flag."""
+"""Entries visited between two looks at the cancel flag, at most."""
+POLL_BYTES = 1 << 20
+"""Bytes read between two looks, at most (and one read)."""
 
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _IGNORE_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
@@ -74,6 +76,7 @@ class Walk:
     ignored: int = 0
     """Entries left out by ignore rules; a directory counts once."""
     _entries: int = 0
+    _bytes_unpolled: int = 0
     _prefix: bytearray = field(default_factory=bytearray)
     _stack: list[_Directory] = field(default_factory=list)
     _first_open: int = 0
@@ -199,7 +202,7 @@ class Walk:
             lines=request.lines,
             sha256=request.hash,
             bytes_max=request.max_file_bytes,
-            poll=lambda: self.poll(self._entries),
+            poll=self._note_bytes,
         )
 
     def _read_ignore_file(
@@ -234,7 +237,16 @@ class Walk:
     def _note_entry(self) -> None:
         self._entries += 1
         if self._entries % POLL_ENTRIES == 0:
-            self.poll(self._entries)
+            self._look()
+
+    def _note_bytes(self, size_bytes: int) -> None:
+        self._bytes_unpolled += size_bytes
+        if self._bytes_unpolled >= POLL_BYTES:
+            self._look()
+
+    def _look(self) -> None:
+        self._bytes_unpolled = 0
+        self.poll(self._entries)
 
     def _add_file(self, path: bytes, facts: FileFacts) -> None:
         self.files.append((path, facts))
