@@ -298,3 +298,11 @@ async def test_runs_without_durability_stay_in_this_process(tmp_path: Path) -> N
     await journal.close()
     assert [row.run_id for row in await visitor.runs()] == ["kept"]
     await visitor.close()
+
+
+def test_importing_tandem_does_not_load_sqlite() -> None:
+    code = "import sys, tandem_orchestrator, tandem_orchestrator.journal; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert "tandem_orchestrator.journal.journal" in done.stdout.split()
+    assert "apsw" not in done.stdout.split()

@@ -16,8 +16,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from tandem_orchestrator.errors import JournalError
+from tandem_orchestrator.errors import JournalError, NotAValue
 from tandem_orchestrator.model.events import AnyEvent
+
+_sorted = msgspec.msgpack.Encoder(order="sorted")
 
 DURABILITIES = ("sync", "group", "async", "none")
 """What a command set may ask for, strongest first."""
@@ -158,10 +160,17 @@ class Control:
     answer: str | None = None
     """What the owner said when it took the wish up; None until then."""
 
+    def encoded_body(self) -> bytes:
+        """Encode the body as MessagePack, keys sorted. Raises: NotAValue naming the control."""
+        try:
+            return _sorted.encode(dict(self.body))
+        except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
+            raise NotAValue(f"control '{self.id}' cannot be journaled: {error}") from error
+
     def asks_the_same_as(self, other: Control) -> bool:
         """Tell whether both ask for the same thing, whoever asks and whenever."""
-        mine = (self.run_id, self.kind, dict(self.body))
-        return mine == (other.run_id, other.kind, dict(other.body))
+        mine = (self.run_id, self.kind, self.encoded_body())
+        return mine == (other.run_id, other.kind, other.encoded_body())
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,14 +329,11 @@ class Journal(Protocol):
         """Say how it is, from memory: no disk is touched."""
 
 
-_digest_encoder = msgspec.msgpack.Encoder(order="sorted")
-
-
 def request_digest(document: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
     """Digest what was asked for: 64 hex digits, equal for equal requests.
 
     The set's own ``id`` does not count: it is made up anew when a file is read twice.
     """
     asked = {key: value for key, value in document.items() if key != "id"}
-    body = _digest_encoder.encode([asked, dict(inputs)])
+    body = _sorted.encode([asked, dict(inputs)])
     return hashlib.blake2b(body, digest_size=32).hexdigest()

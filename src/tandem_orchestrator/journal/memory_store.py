@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
+
 from tandem_orchestrator.errors import (
     Busy,
     CommandError,
@@ -201,7 +203,8 @@ class MemoryStore:
         return True
 
     def request(self, control: Control) -> None:
-        """Keep a wish. Raises: CommandError, IdempotencyMismatch."""
+        """Keep a wish. Raises: CommandError, IdempotencyMismatch, NotAValue."""
+        control = replace(control, body=msgspec.msgpack.decode(control.encoded_body()))
         if (known := self._controls.get(control.id)) is not None:
             if not known.asks_the_same_as(control):
                 raise IdempotencyMismatch(f"control id '{control.id}' was used for another wish")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -273,10 +274,10 @@ async def test_controls_reach_the_owner_of_the_run_until_they_are_answered(make:
     await a.open("owner-a")
     await write(a, "r1", accepted("r1"))
     await visitor.open(None)
-    wish = Control(id="w1", run_id="r1", kind="cancel", body={"step": "a"}, by="me", at_ns=5)
+    wish = Control(id="w1", run_id="r1", kind="cancel", body={"steps": ["a"]}, by="me", at_ns=5)
 
     await visitor.request(wish)
-    await visitor.request(wish)
+    await visitor.request(replace(wish, body={"steps": ("a",)}, by="another", at_ns=6))
     assert await a.controls(wait_s=5.0) == [wish]
     assert await a.controls() == [wish]
 
@@ -295,6 +296,18 @@ async def test_controls_reach_the_owner_of_the_run_until_they_are_answered(make:
 
     await visitor.close()
     await a.close()
+
+
+async def test_controls_come_in_the_order_they_were_asked_in(journal: Journal) -> None:
+    await write(journal, "r1", accepted("r1"))
+    await write(journal, "r2", accepted("r2"))
+    for name, run_id in (("z", "r1"), ("a", "r2"), ("m", "r1")):
+        await journal.request(Control(id=name, run_id=run_id, kind="pause"))
+    assert [wish.id for wish in await journal.controls()] == ["z", "a", "m"]
+    with pytest.raises(CommandError, match="'w9' is not in this journal"):
+        await journal.answer("w9", "done")
+    with pytest.raises(NotAValue, match="control 'w2'"):
+        await journal.request(Control(id="w2", run_id="r1", kind="x", body={"a": object()}))
 
 
 async def test_waiting_for_controls_ends_when_one_comes(make: Make) -> None:

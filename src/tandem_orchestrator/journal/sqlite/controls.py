@@ -7,7 +7,7 @@ from typing import Any
 import apsw
 import msgspec
 
-from tandem_orchestrator.errors import CommandError, IdempotencyMismatch, NotAValue
+from tandem_orchestrator.errors import CommandError, IdempotencyMismatch
 from tandem_orchestrator.journal.journal import Control
 from tandem_orchestrator.journal.sqlite.connection import select
 
@@ -21,14 +21,6 @@ INSERT INTO controls (id, run, kind, body, by_whom, at_ns)
 SELECT ?2, id, ?3, ?4, ?5, ?6 FROM runs WHERE run_id = ?1 AND finished_at_ns IS NULL
 ON CONFLICT (id) DO NOTHING
 """
-
-
-def encoded_body(control: Control) -> bytes:
-    """Encode what a wish holds. Raises: NotAValue."""
-    try:
-        return msgspec.msgpack.encode(dict(control.body))
-    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
-        raise NotAValue(f"control '{control.id}' cannot be journaled: {error}") from error
 
 
 def insert_control(connection: apsw.Connection, control: Control, body: bytes) -> None:

@@ -52,6 +52,8 @@ _log = logging.getLogger("tandem.journal")
 
 _CLOSE_WAIT_S = 30.0
 _EXIT_WAIT_S = 1.0
+_ANSWER_WAIT_S = 60.0
+"""For one short transaction, beyond the wait for other processes."""
 
 
 class SqliteJournal:
@@ -286,7 +288,15 @@ class SqliteJournal:
             self._on_loop(tell)
 
         self._started_writer().put(Job(work, done))
-        return await answer
+        wait_s = self._bounds.lock_wait_s + _ANSWER_WAIT_S
+        try:
+            async with asyncio.timeout(wait_s):
+                return await answer
+        except TimeoutError as error:
+            raise JournalError(
+                f"journal {self._path}: no answer from the disk for {wait_s:.0f} s; whether it was "
+                "written is not known"
+            ) from error
 
     async def flush(self) -> None:
         """Wait until all that was appended so far is written or refused."""
@@ -324,7 +334,7 @@ class SqliteJournal:
             self._memory.request(control)
             self._changes.tell()
             return
-        body = controls.encoded_body(control)
+        body = control.encoded_body()
         if not self._prepared and not self._path.exists():
             raise JournalError(f"journal {self._path} does not exist")
         await readers.run(self._prepare)
