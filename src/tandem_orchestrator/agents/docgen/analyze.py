@@ -49,11 +49,11 @@ def analyze(request: AnalyzeRequest, poll: Poll = lambda done, total: None) -> _
     """Read every source file of a scan and give the structure of the tree.
 
     Returns: ``root``, ``depth``, ``totals``, ``coverage``, ``modules``, ``files``, ``cycles``,
-        ``most_used``, ``problems``, ``notes``, ``ai``, ``cut``; see ``docs/agents.md``.
+        ``most_used``, ``problems``, ``notes``, ``ai``, ``own_pages``, ``cut``; see ``docs/agents.md``.
     """
     notes: list[str] = []
     cut: Counter[str] = Counter()
-    files = _chosen(request, notes, cut)
+    files, own_pages = _chosen(request, cut)
     problems: list[_Value] = []
     facts = list(_read_all(request, files, problems, notes, poll))
     shown_paths = frozenset(path for path, _, _ in files)
@@ -105,6 +105,8 @@ def analyze(request: AnalyzeRequest, poll: Poll = lambda done, total: None) -> _
         "problems": problems[:PROBLEMS_MAX],
         "notes": notes,
         "ai": _ai(request.use_ai),
+        # Not among the notes: pages must not change because they are there.
+        "own_pages": own_pages,
         "cut": {key: count for key, count in sorted(cut.items()) if count},
     }
 
@@ -135,9 +137,9 @@ def _ai(asked: bool) -> _Value:
 
 
 def _chosen(
-    request: AnalyzeRequest, notes: list[str], cut: Counter[str]
-) -> list[tuple[str, bytes, _Value]]:
-    """Give (shown path, path, entry) of what is analysed, with notes and counts of the rest."""
+    request: AnalyzeRequest, cut: Counter[str]
+) -> tuple[list[tuple[str, bytes, _Value]], int]:
+    """Give (shown path, path, entry) of what is analysed, and how many are pages of our own."""
     generated: dict[bytes, bool] = {b"": False}
 
     def is_generated(folder: bytes) -> bool:
@@ -148,21 +150,19 @@ def _chosen(
         return generated[folder]
 
     chosen = []
-    left_out = sources = 0
+    own_pages = sources = 0
     for path, entry in request.files:
         shown = _shown(path)
         if path.count(b"/") > FOLDERS_DEEP_MAX:
             cut["too_deep"] += 1
         elif is_generated(path.rpartition(b"/")[0]):
-            left_out += 1
+            own_pages += 1
         elif _language(shown) is not None and sources >= MODULES_MAX:
             cut["modules"] += 1
         else:
             sources += _language(shown) is not None
             chosen.append((shown, path, entry))
-    if left_out:
-        notes.append(f"Left out {left_out} files of documentation that was generated here earlier.")
-    return chosen
+    return chosen, own_pages
 
 
 def _read_all(
