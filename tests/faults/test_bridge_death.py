@@ -45,6 +45,13 @@ async def eventually(condition: Callable[[], bool], what: str) -> None:
         await asyncio.sleep(0.002)
 
 
+async def taken(layer: NativeLayer, calls: int) -> None:
+    """Wait until the bridge has taken that many calls."""
+    await eventually(lambda: layer.health().details["in_flight"] == calls, "all were sent")
+    # The ring keeps the order, so an echo that comes back proves that what came before was taken.
+    assert (await run(layer, work("echo", 1))).output == 1
+
+
 def signal_bridge(layer: NativeLayer, number: signal.Signals) -> int:
     """Send a signal to the layer's own bridge; it is our child, so its number is still its own."""
     pid = layer.health().details["pid"]
@@ -86,8 +93,7 @@ async def test_kill_9_ends_what_ran_as_unknown_and_the_next_call_works(
     sleepers = [
         asyncio.ensure_future(run(layer, work("sleep", {"seconds": 60.0}))) for _ in range(8)
     ]
-    # An echo that comes back proves that everything before it was taken.
-    assert (await run(layer, work("echo", 1))).output == 1
+    await taken(layer, 8)
     pid = signal_bridge(layer, signal.SIGKILL)
     for report in await asyncio.gather(*sleepers):
         assert report.outcome is Outcome.UNKNOWN
@@ -104,14 +110,14 @@ async def test_kill_9_ends_what_ran_as_unknown_and_the_next_call_works(
 
 
 async def test_what_a_dead_bridge_never_took_is_not_started(layer: NativeLayer):
-    taken = asyncio.ensure_future(run(layer, work("sleep", {"seconds": 60.0})))
-    assert (await run(layer, work("echo", 1))).output == 1
+    sleeper = asyncio.ensure_future(run(layer, work("sleep", {"seconds": 60.0})))
+    await taken(layer, 1)
     pid = signal_bridge(layer, signal.SIGSTOP)
     await eventually(lambda: is_stopped(pid), "the bridge is stopped")
     waiting = [asyncio.ensure_future(run(layer, work("echo", n))) for n in range(5)]
     await eventually(lambda: layer.health().details["in_flight"] == 6, "all were sent")
     signal_bridge(layer, signal.SIGKILL)
-    assert (await taken).outcome is Outcome.UNKNOWN
+    assert (await sleeper).outcome is Outcome.UNKNOWN
     for report in await asyncio.gather(*waiting):
         assert report.outcome is Outcome.NOT_STARTED
     assert (await run(layer, work("echo", 2))).output == 2
@@ -160,7 +166,7 @@ async def test_death_after_death_opens_the_breaker_and_says_so(
 async def test_a_cancel_that_nobody_hears_ends_as_abandoned(layer: NativeLayer):
     cancel = CancelToken()
     attempt = asyncio.ensure_future(run(layer, work("sleep", {"seconds": 60.0}), cancel))
-    assert (await run(layer, work("echo", 1))).output == 1
+    await taken(layer, 1)
     pid = signal_bridge(layer, signal.SIGSTOP)
     try:
         cancel.cancel("enough")
@@ -200,6 +206,7 @@ PROGRAM = """
         for n in range(3):
             work = Work("r", f"s{n}", "system", "sleep", "c", {"seconds": 60.0})
             asyncio.ensure_future(layer.run(work, CancelToken()))
+        await asyncio.sleep(0)  # so that they are sent before the echo
         await layer.run(Work("r", "e", "system", "echo", "c", 1), CancelToken())
         print(layer.health().details["pid"], flush=True)
         END

@@ -52,7 +52,6 @@ class BridgeSupervisor:
         limits: How long to wait for what.
 
     Attributes:
-        session: The open session, or None during an outage.
         offered: The actions of the open session, or of the last one.
         reason: Why there is no session; empty while there is one.
     """
@@ -74,9 +73,15 @@ class BridgeSupervisor:
         self._keeper: asyncio.Task[None] | None = None
         self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._starts_total = 0
-        self.session: Session | None = None
+        self._session: Session | None = None
         self.offered: Mapping[tuple[str, str], NativeAction] = {}
         self.reason = "not started"
+
+    @property
+    def session(self) -> Session | None:
+        """The open session; None during an outage, from the very moment a session ends."""
+        session = self._session
+        return None if session is None or session.ended.done() else session
 
     @property
     def away(self) -> str:
@@ -98,12 +103,12 @@ class BridgeSupervisor:
         Raises: LayerUnavailable when there is none by then, or will not be.
         """
         deadline_ns = self._clock.monotonic_ns() + int(limit_s * 1e9)
-        while self.session is None:
+        while (session := self.session) is None:
             left_s = (deadline_ns - self._clock.monotonic_ns()) / 1e9
             if self.away or left_s <= 0:
                 raise LayerUnavailable(f"C layer: {self.reason}")
             await settled_within(self._changed, left_s, self._clock)
-        return self.session
+        return session
 
     async def close(self) -> None:
         """End session and process, within the grace; leaves nothing behind. May be repeated."""
@@ -129,12 +134,12 @@ class BridgeSupervisor:
 
     async def _open(self) -> None:
         self._process, client = await self._open_bridge()
-        self.session = Session(client)
-        self.offered = self.session.actions
+        self._session = session = Session(client)
+        self.offered = session.actions
         self.reason = ""
         self._starts_total += 1
         again = "restarted" if self._starts_total > 1 else "started"
-        self._tell(again, f"bridge {self.session.bridge_pid}")
+        self._tell(again, f"bridge {session.bridge_pid}")
 
     async def _keep(self) -> None:
         try:
@@ -148,8 +153,8 @@ class BridgeSupervisor:
 
     async def _keep_open(self) -> None:
         while True:
-            if self.session is not None:
-                await self._watch(self.session)
+            if self._session is not None:
+                await self._watch(self._session)
                 await self._let_go(await self._reason_of_death())
                 self._tell("died", self.reason)
             decision = self._policy.note_death(self._clock.monotonic_ns() / 1e9)
@@ -169,7 +174,7 @@ class BridgeSupervisor:
             await session.ended
 
     async def _reason_of_death(self) -> str:
-        session, process = self.session, self._process
+        session, process = self._session, self._process
         why = session.ended.result() if session is not None else self.reason
         if process is None:
             return why
@@ -183,7 +188,7 @@ class BridgeSupervisor:
 
     async def _let_go(self, reason: str) -> None:
         self.reason = reason
-        session, self.session = self.session, None
+        session, self._session = self._session, None
         if session is not None:
             session.close()
         if self._process is not None:
