@@ -175,6 +175,20 @@ static void a_spawned_bridge_lingers_after_its_last_session(void)
     fixture_clear(&bridge);
 }
 
+static void it_can_gain_no_privileges_and_leads_its_session(void)
+{
+    fixture bridge;
+    char path[64], text[4096] = "";
+    REQUIRE(fixture_start(&bridge, NULL));
+    snprintf(path, sizeof path, "/proc/%d/status", (int)bridge.pid);
+    const int fd = open(path, O_RDONLY);
+    const ssize_t got = read(fd, text, sizeof text - 1);
+    close(fd);
+    CHECK(got > 0 && strstr(text, "NoNewPrivs:\t1") != NULL);
+    CHECK_EQ(getsid(bridge.pid), bridge.pid);
+    CHECK_EQ(fixture_stop(&bridge), 0);
+}
+
 /* ---- who may come in ---- */
 
 static td_status connect_as(const fixture *bridge, const char *build_id, const char *name)
@@ -501,6 +515,7 @@ int main(int argc, char **argv)
     RUN(a_very_long_path_is_fine);
     RUN(a_spawned_bridge_leaves_with_its_spawner);
     RUN(a_spawned_bridge_lingers_after_its_last_session);
+    RUN(it_can_gain_no_privileges_and_leads_its_session);
     RUN(another_build_is_refused_with_a_clear_line);
     RUN(malformed_and_future_hellos_are_refused);
     RUN(another_uid_is_cut_off);

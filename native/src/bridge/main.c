@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "bridge/bridge.h"
+#include "bridge/confine.h"
 #include "wire/channel.h"
 
 enum { EXIT_USAGE = 2, EXIT_HELD = 3 };
@@ -184,6 +185,8 @@ static td_status set_up(tdi_bridge *bridge, tdi_error *error)
     bridge->scratch = malloc(bridge->scratch_bytes);
     if (bridge->scratch == NULL)
         return tdi_fail(error, TD_ERR_MEMORY, "no memory for a frame");
+    if (tdi_confine(error) != TD_OK)
+        fprintf(stderr, "agent_bridge: %s\n", error->text);
     td_status status = tdi_registry_add_built_in(&bridge->registry, error);
     if (status == TD_OK)
         status =
