@@ -144,10 +144,43 @@ def test_a_docstring_keeps_its_layout_where_it_has_one():
 
     assert markdown.docstring(raw) == (
         "First line goes on.\n\n"
-        "```text\nArgs:\n    x: one\n\n    y: two\n```\n\n"
+        "**Args:**\n\n- `x`: one\n\n"
+        "```text\n    y: two\n```\n\n"
         "```pycon\n>>> f(1)\n2\n```\n\n"
         "Last."
     )
+
+
+@pytest.mark.parametrize(
+    ("raw", "markdown_text"),
+    [
+        (
+            "Args:\n    a_b: one\n        more *x*.\n    *rest: two, as ``c``.",
+            "**Args:**\n\n- `a_b`: one more \\*x\\*.\n- `*rest`: two, as `c`.",
+        ),
+        ("Raises:\n    A, B: never.", "**Raises:**\n\n- `A, B`: never."),
+        # Not entries, not indented, no section: as it is laid out.
+        ("Args:\n    just words", "```text\nArgs:\n    just words\n```"),
+        ("Notes:\n    a: b", "```text\nNotes:\n    a: b\n```"),
+        ("Args:\na: b", "```text\nArgs:\na: b\n```"),
+    ],
+)
+def test_sections_of_a_docstring_are_lists(raw, markdown_text):
+    assert markdown.docstring(raw) == markdown_text
+
+
+SECTIONS = st.lists(st.tuples(RAW, RAW), min_size=1, max_size=3).map(
+    lambda entries: "Args:\n" + "\n".join(f"    {name}: {text}" for name, text in entries)
+)
+
+
+@given(SECTIONS)
+def test_a_section_is_a_list_of_code_and_text_only(raw):
+    kinds = {t.type for t in tokens_of(markdown.docstring(raw))}
+
+    allowed = {"paragraph_open", "inline", "paragraph_close", "code_inline", "fence", *TEXT_TOKENS}
+    lists = {"bullet_list_open", "bullet_list_close", "list_item_open", "list_item_close"}
+    assert kinds <= allowed | lists | {"strong_open", "strong_close"}
 
 
 def test_headings_of_the_same_text_get_anchors_of_their_own():

@@ -170,6 +170,29 @@ def test_a_dumb_terminal_has_no_screen(monkeypatch):
     assert "TERM" in make_interface({}).reason
 
 
+@pytest.mark.parametrize(
+    ("page", "on_screen", "reason"),
+    [
+        (None, (), "the folder of pages is empty"),
+        ("index.md", ("/other",), "another run is on the screen"),
+    ],
+)
+async def test_where_a_screen_has_nothing_to_show_or_is_taken_it_is_text(
+    tmp_path, monkeypatch, capsys, page, on_screen, reason
+):
+    pytest.importorskip("textual")
+    monkeypatch.setattr(interface, "why_no_screen", lambda: None)
+    monkeypatch.setattr(actions, "_on_screen", set(on_screen))
+    if page:
+        (tmp_path / page).write_text("# x\n")
+    documentation = {**DOCUMENTATION, "directory": str(tmp_path)}
+
+    result = await actions.display_results({"interactive": True}, context(g=documentation))
+
+    assert (result["shown"], result["reason"]) == ("text", reason)
+    assert actions._on_screen == set(on_screen)
+
+
 async def test_without_textual_it_is_text_and_the_way_to_get_it_is_told_once(monkeypatch, capsys):
     reason = f"textual is not installed: {interface.EXTRA_HINT}"
     monkeypatch.setattr(interface, "why_no_screen", lambda: reason)

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -72,6 +73,12 @@ def test_of_a_long_page_only_the_beginning_is_read(folder):
 
     assert text.startswith("x" * PAGE_BYTES_MAX)
     assert text.endswith("*The rest is in the file long.md.*\n")
+
+
+def test_control_characters_of_an_edited_page_do_not_reach_the_screen(folder):
+    (folder / "names.md").write_text("\x1b]0;title\x07\ttext\u202e\n")
+
+    assert find_pages(folder).read("names.md") == "\\u001b]0;title\\u0007\ttext\\u202e\n"
 
 
 async def test_the_index_is_shown_beside_the_list_and_q_quits(folder):
@@ -164,11 +171,11 @@ async def test_a_page_that_vanished_says_so(folder):
 
 
 PROGRAM = """
-import asyncio, json, sys, termios
+import asyncio, json, signal, sys, termios
 from types import SimpleNamespace
 from tandem_orchestrator.agents.tui import actions
 
-folder, result, cancel_after_s = sys.argv[1], sys.argv[2], float(sys.argv[3])
+folder, result = sys.argv[1:]
 documentation = {"directory": folder, "index": folder + "/index.md", "pages": 4}
 ctx = SimpleNamespace(run_id="r", inputs={"generate": documentation})
 
@@ -177,8 +184,7 @@ async def main():
     task = asyncio.ensure_future(
         actions.display_results({"interactive": True, "allow_editing": True}, ctx)
     )
-    if cancel_after_s:
-        asyncio.get_running_loop().call_later(cancel_after_s, task.cancel)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, task.cancel)
     try:
         return [made, await task]
     except asyncio.CancelledError:
@@ -191,11 +197,14 @@ with open(result, "w") as file:
 """
 
 
-def run_in_terminal(folder, result, keys, cancel_after_s=0.0, editor="/bin/true"):
-    """Run PROGRAM in a pseudo-terminal; press keys once ``Footer`` was drawn; give its result."""
+CANCEL = b""
+
+
+def run_in_terminal(folder, result, keys, editor="/bin/true"):
+    """Run PROGRAM in a pseudo-terminal; press keys once the footer is there; give its result."""
     parent, child = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(folder), str(result), str(cancel_after_s)],
+        [sys.executable, "-c", PROGRAM, str(folder), str(result)],
         stdin=child, stdout=child, stderr=child, start_new_session=True,
         env={**os.environ, "TERM": "xterm-256color", "EDITOR": editor, "COLUMNS": "100", "LINES": "30"},
     )  # fmt: skip
@@ -210,7 +219,11 @@ def run_in_terminal(folder, result, keys, cancel_after_s=0.0, editor="/bin/true"
                 except OSError:  # the other end is closed: the program has ended
                     break
             elif pending and b"Quit" in output:
-                os.write(parent, pending.pop(0))
+                key = pending.pop(0)
+                if key is CANCEL:
+                    process.send_signal(signal.SIGUSR1)
+                else:
+                    os.write(parent, key)
             if process.poll() is not None and not ready:
                 break
         process.wait(timeout=10)
@@ -240,7 +253,7 @@ def test_in_a_terminal_a_screen_is_shown_until_q_and_an_editor_can_be_opened(fol
 
 
 def test_a_cancelled_screen_is_cancelled_and_gives_the_terminal_back(folder, tmp_path):
-    (_, shown, restored), output = run_in_terminal(folder, tmp_path / "result", [], 3.0)
+    (_, shown, restored), output = run_in_terminal(folder, tmp_path / "result", [CANCEL])
 
     assert shown == "cancelled"
     assert restored

@@ -36,7 +36,7 @@ TEXT_CHARS_MAX = 16 * 1024 * 1024
 
 LANGUAGES = {".py": "python", ".pyi": "python", ".c": "c", ".h": "c"}
 """Ending of a file's name to the language it is analysed as."""
-_TEST_FOLDERS = frozenset({"test", "tests", "testing_data"})
+_TEST_FOLDERS = frozenset({"test", "tests"})
 _EXAMPLE_FOLDERS = frozenset({"example", "examples"})
 
 Poll = Callable[[int, int], None]

@@ -15,6 +15,8 @@ from urllib.parse import quote
 from tandem_orchestrator.agents.visible import visible
 
 _SPECIAL = re.compile(r"[\\`*_{}\[\]<>#|~&$!^@]")
+_SECTION = re.compile(r"(?:Args|Arguments|Attributes|Raises|Returns|Yields|Keyword Args|Warns):")
+_ENTRY = re.compile(r"([\w*][\w*., |\[\]()]{0,80}?): (.+)")
 _LINE_START = re.compile(r"^([-+=:]|\d{1,9}[.)])")
 _CODE_SPAN = re.compile(r"(?<!`)(`{1,2})(?!`)([^`\n]{1,400})(?<!`)\1(?!`)")
 
@@ -76,19 +78,47 @@ def fence(raw: str, language: str = "text") -> str:
 
 
 def docstring(raw: str) -> str:
-    """Write a docstring: plain paragraphs as prose, doctests and all that is laid out as blocks."""
+    """Write a docstring: paragraphs as prose, sections as lists, what else is laid out as blocks.
+
+    Sections are those of Google's style: ``Args:``, ``Raises:`` and the like, with one indented
+    ``name: text`` for each entry.
+    """
     blocks: list[tuple[str, str]] = []
     for block in re.split(r"\n[ \t]*\n", raw.strip("\n")):
         if not block.strip():
             continue
-        kind = _kind_of(block)
-        if kind != "prose" and blocks and blocks[-1][0] == kind:
+        section = _section(block)
+        kind = "section" if section else _kind_of(block)
+        if section:
+            blocks.append((kind, section))
+        elif kind != "prose" and blocks and blocks[-1][0] == kind:
             blocks[-1] = (kind, f"{blocks[-1][1]}\n\n{block}")
         else:
             blocks.append((kind, block))
     return "\n\n".join(
-        prose(block) if kind == "prose" else fence(block, kind) for kind, block in blocks
+        block if kind == "section" else prose(block) if kind == "prose" else fence(block, kind)
+        for kind, block in blocks
     )
+
+
+def _section(block: str) -> str | None:
+    """Write a section of Google's style as a list; None if the block is not one."""
+    head, *lines = block.split("\n")
+    if not _SECTION.fullmatch(head) or not lines:
+        return None
+    indent = len(lines[0]) - len(lines[0].lstrip(" "))
+    entries: list[tuple[str, str]] = []
+    for line in lines:
+        inner = len(line) - len(line.lstrip(" "))
+        entry = _ENTRY.fullmatch(line.strip()) if inner == indent else None
+        if entry:
+            entries.append((entry[1], entry[2]))
+        elif entries and inner > indent:
+            entries[-1] = (entries[-1][0], f"{entries[-1][1]} {line.strip()}")
+        else:
+            return None
+    items = [f"- {code(name)}: {prose(meaning)}" for name, meaning in entries]
+    return "\n".join([f"**{text(head)}**", "", *items]) if indent else None
 
 
 def _kind_of(block: str) -> str:

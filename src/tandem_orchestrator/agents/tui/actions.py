@@ -8,7 +8,12 @@ from typing import Any
 
 from tandem_orchestrator import Agent
 from tandem_orchestrator.agents.payload import read_bool, read_dict, read_payload, read_str
-from tandem_orchestrator.agents.tui.interface import EXTRA_HINT, Interfaces, make_interface
+from tandem_orchestrator.agents.tui.interface import (
+    EXTRA_HINT,
+    Interface,
+    Interfaces,
+    make_interface,
+)
 from tandem_orchestrator.agents.tui.plain import (
     is_documentation,
     message_lines,
@@ -21,6 +26,10 @@ agent = Agent("tui")
 
 _interfaces = Interfaces()
 _hinted: set[str] = set()
+
+
+_on_screen: set[Path] = set()
+"""The folder whose pages are on the screen, of which a process has one; touched on the loop only."""
 
 
 # Any, throughout: payload, context and output are the runner's to type; they are checked inside.
@@ -81,17 +90,30 @@ async def display_results(payload: Any, ctx: Any) -> dict[str, Any]:
     else:
         reason = interface.reason
     if documentation is not None and reason is None:
-        from tandem_orchestrator.agents.tui.pages import find_pages
-        from tandem_orchestrator.agents.tui.screen import PagesScreen, show_pages
-
-        pages = await asyncio.to_thread(find_pages, Path(documentation["directory"]))
-        if pages.names:
-            editing = fields.get("allow_editing", False)
-            screen = PagesScreen(pages, interface, title="Documentation", allow_editing=editing)
-            return {"shown": "screen", "pages": await show_pages(screen)}
-        reason = "the folder of pages is empty"
+        folder, editing = Path(documentation["directory"]), fields.get("allow_editing", False)
+        opened, reason = await _show_screen(folder, interface, editing)
+        if reason is None:
+            return {"shown": "screen", "pages": opened}
     lines = result_lines(results)
     if reason is not None and EXTRA_HINT in reason and not _hinted:
         _hinted.add(reason)  # once is help, every time is noise
         lines.append(f"A screen instead of this text: {EXTRA_HINT}")
     return {**await asyncio.to_thread(write_lines, lines), "reason": reason}
+
+
+async def _show_screen(folder: Path, interface: Interface, editing: bool) -> tuple[int, str | None]:
+    """Show the pages of a folder; give how many were opened, or why none could be shown."""
+    from tandem_orchestrator.agents.tui.pages import find_pages
+    from tandem_orchestrator.agents.tui.screen import PagesScreen, show_pages
+
+    pages = await asyncio.to_thread(find_pages, folder)
+    if not pages.names:
+        return 0, "the folder of pages is empty"
+    if _on_screen:
+        return 0, "another run is on the screen"
+    _on_screen.add(folder)
+    try:
+        screen = PagesScreen(pages, interface, title="Documentation", allow_editing=editing)
+        return await show_pages(screen), None
+    finally:
+        _on_screen.discard(folder)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from tandem_orchestrator.agents.visible import visible
+
 PAGES_MAX = 50_000
 PAGE_BYTES_MAX = 256 * 1024
 """More of a page than that is not shown: laying it out would take longer than reading it."""
@@ -28,7 +30,8 @@ class Pages:
         """
         with (self.folder / name).open("rb") as file:
             data = file.read(PAGE_BYTES_MAX + 1)
-        text = data[:PAGE_BYTES_MAX].decode("utf-8", "replace")
+        # Whoever edited a page may have put more into it than text.
+        text = visible(data[:PAGE_BYTES_MAX].decode("utf-8", "replace"), keep="\n\t")
         if len(data) > PAGE_BYTES_MAX:
             text += f"\n\n*The rest is in the file {name}.*\n"
         return text
