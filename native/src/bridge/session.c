@@ -1,6 +1,7 @@
 /* session.c - a session's memory, doorbells and end. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -143,6 +144,9 @@ void tdi_sessions_reap(tdi_bridge *bridge)
         tdi_session *session = bridge->sessions[i];
         if (session == NULL || !session->ended || session->running > 0)
             continue;
+        if (session->counters.rescues > 0)
+            fprintf(stderr, "agent_bridge: session %u: %llu wake-ups came only by the timed look\n",
+                    session->id, (unsigned long long)session->counters.rescues);
         bridge->sessions[i] = NULL;
         bridge->sessions_total--;
         if (bridge->sessions_total == 0)

@@ -135,6 +135,29 @@ static void long_bodies_travel_in_fragments(void)
     CHECK_EQ(fixture_stop(&bridge), 0);
 }
 
+static void long_bodies_pass_through_the_smallest_rings(void)
+{
+    fixture bridge;
+    const char *const options[] = {"--buffer-size", "2097152", NULL};
+    REQUIRE(fixture_start(&bridge, options));
+    tdi_client *first = fixture_connect(&bridge), *client = fixture_connect(&bridge);
+    REQUIRE(first != NULL && client != NULL);
+    CHECK_EQ(client->tx.capacity, 16384);
+    for (size_t bytes = 65541; bytes < 4000000; bytes = bytes * 3 + 1) {
+        uint8_t *body = long_body(bytes);
+        answer reply;
+        CHECK_EQ(ask(client, "echo", body, bytes, &reply), TD_OK);
+        CHECK_EQ(reply.status, TD_OK);
+        CHECK(reply.bytes == bytes && memcmp(reply.body, body, bytes) == 0);
+        answer_free(&reply);
+        free(body);
+    }
+    CHECK_EQ(client->stats.rescues, 0);
+    tdi_client_close(first);
+    tdi_client_close(client);
+    CHECK_EQ(fixture_stop(&bridge), 0);
+}
+
 static void a_reply_over_its_maximum_is_too_large(void)
 {
     fixture bridge;
@@ -155,6 +178,44 @@ static void a_reply_over_its_maximum_is_too_large(void)
     CHECK_EQ(reply.status, TD_OK);
     answer_free(&reply);
     free(body);
+    tdi_client_close(client);
+    CHECK_EQ(fixture_stop(&bridge), 0);
+}
+
+typedef struct chain {
+    tdi_client *client;
+    uint32_t left, seen;
+    td_status nested;
+} chain;
+
+static void call_again(void *context, const tdi_completion *completion)
+{
+    chain *all = context;
+    uint64_t call_id;
+    int more;
+    all->seen += completion->status == TD_OK;
+    if (all->left > 0 && tell(all->client, "echo", &nil, 1, &call_id) == TD_OK)
+        all->left--;
+    all->nested = tdi_client_drain(all->client, 1, call_again, context, &more);
+}
+
+static void a_completion_may_call_again_but_not_drain(void)
+{
+    fixture bridge;
+    REQUIRE(fixture_start(&bridge, NULL));
+    tdi_client *client = fixture_connect(&bridge);
+    REQUIRE(client != NULL);
+    chain all = {.client = client, .left = 50};
+    uint64_t call_id;
+    CHECK_EQ(tell(client, "echo", &nil, 1, &call_id), TD_OK);
+    for (int i = 0; i < 2000 && all.seen < 51; i++) {
+        int more;
+        CHECK_EQ(tdi_client_drain(client, 10, call_again, &all, &more), TD_OK);
+        if (!more && all.seen < 51)
+            tdi_client_wait(client, TDI_NS_PER_S);
+    }
+    CHECK_EQ(all.seen, 51);
+    CHECK_EQ(all.nested, TD_ERR_ARGUMENT);
     tdi_client_close(client);
     CHECK_EQ(fixture_stop(&bridge), 0);
 }
@@ -381,6 +442,56 @@ static void the_fd_alone_is_enough_to_wait_for(void)
     CHECK_EQ(fixture_stop(&bridge), 0);
 }
 
+/* One client of the crowd: echoes of many sizes, sleeps, and wishes to stop them. */
+static int one_of_a_crowd(const fixture *bridge, uint32_t seed)
+{
+    tdi_client *client = fixture_connect(bridge);
+    if (client == NULL)
+        return 2;
+    for (uint32_t i = 0; i < 300; i++) {
+        seed = seed * 1664525 + 1013904223;
+        const size_t bytes = 65541 + seed % 100000;
+        answer reply = {0};
+        uint64_t call_id;
+        const uint8_t sixty = 60;
+        if (i % 10 == 0) {
+            uint8_t *body = long_body(bytes);
+            if (ask(client, "echo", body, bytes, &reply) != TD_OK || reply.status != TD_OK ||
+                reply.bytes != bytes || memcmp(reply.body, body, bytes) != 0)
+                return 3;
+            free(body);
+        } else if (i % 10 == 1) {
+            if (tell(client, "sleep", &sixty, 1, &call_id) != TD_OK ||
+                tdi_client_cancel(client, call_id) != TD_OK || hear(client, &reply) != TD_OK ||
+                reply.status != TD_CANCELLED)
+                return 4;
+        } else if (ask(client, "echo", &sixty, 1, &reply) != TD_OK || reply.bytes != 1) {
+            return 5;
+        }
+        answer_free(&reply);
+    }
+    tdi_client_stats stats;
+    tdi_client_stats_read(client, &stats);
+    tdi_client_close(client);
+    return stats.rescues == 0 && stats.in_flight == 0 ? 0 : 6;
+}
+
+static void a_crowd_is_served_without_a_mistake(void)
+{
+    fixture bridge;
+    pid_t children[8];
+    REQUIRE(fixture_start(&bridge, NULL));
+    for (uint32_t i = 0; i < 8; i++)
+        if ((children[i] = fork()) == 0)
+            _exit(one_of_a_crowd(&bridge, i));
+    for (int i = 0; i < 8; i++) {
+        int status = -1;
+        waitpid(children[i], &status, 0);
+        CHECK_EQ(status, 0);
+    }
+    CHECK_EQ(fixture_stop(&bridge), 0);
+}
+
 /* ---- the bridge's death ---- */
 
 static void a_death_tells_popped_from_never_popped(void)
@@ -472,6 +583,8 @@ int main(int argc, char **argv)
     RUN(what_cannot_be_done_has_a_status);
     RUN(inputs_travel_beside_the_payload);
     RUN(long_bodies_travel_in_fragments);
+    RUN(long_bodies_pass_through_the_smallest_rings);
+    RUN(a_completion_may_call_again_but_not_drain);
     RUN(a_reply_over_its_maximum_is_too_large);
     RUN(slots_run_out_as_busy_and_come_back);
     RUN(replies_nobody_reads_wait_and_none_is_lost);
@@ -481,6 +594,7 @@ int main(int argc, char **argv)
     RUN(sleepers_never_stop_an_echo);
     RUN(a_wait_ends_in_time);
     RUN(the_fd_alone_is_enough_to_wait_for);
+    RUN(a_crowd_is_served_without_a_mistake);
     RUN(a_death_tells_popped_from_never_popped);
     RUN(a_long_body_cut_off_by_death_never_started);
     RUN(a_death_wakes_a_waiter);
