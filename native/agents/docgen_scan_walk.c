@@ -75,7 +75,7 @@ static void visit(tdi_walk *walk, const directory *here, const char *name, unsig
                    !walk->request->hidden))
         return;
     tdi_walk_note_entry(walk);
-    mode_t kind = DTTOIF(type);
+    mode_t kind = (mode_t)DTTOIF(type);
     if (type == DT_UNKNOWN) {
         struct stat found;
         if (fstatat(here->fd, name, &found, AT_SYMLINK_NOFOLLOW) != 0) {

@@ -322,6 +322,29 @@ def test_both_layers_keep_what_git_keeps(
     )
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["a/**/a1", "*/**/a1", "[ab]/**/b/*1", "**/b/a1", "a/**", "a/**/", "/**/a1", "a**/b1", "a/*", "a/*/a1", "*/b/*1",
+     "a/b/", "/a1", "a1/", "b/", "*.b", "x.*", "a[[:digit:]]", "[!a]1", "[a-b]1", "[]a]1", "[", "[[]",
+     "a\\[b\\]", "\\*", "\\\\", "\\!", "\\#", "a\\ ", "a  ", "a1\r", "\ufeffa1", "?1", "**1", "***/a1",
+     "a1\n!a/a1", "*\n!a\n!*.b", "*\n!*/\n!x.b", "a/\n!a/b/", "[[:upper:]a-c]1", "[a-\\c]1", "a/**b/a1"],
+)  # fmt: skip
+def test_a_telling_line_means_what_it_means_to_git(
+    native: Native, repository: Path, line: str
+) -> None:
+    for folder in ("a", "a/b"):
+        (repository / folder / ".gitignore").write_bytes(b"")
+    (repository / ".gitignore").write_bytes(line.encode() + b"\n")
+    payload = {"path": str(repository), "hash": False, "lines": False}
+
+    body = native(payload)
+
+    assert_same(python(payload), body)
+    assert [file["path"] for file in msgspec.msgpack.decode(body)["files"]] == kept_by_git(
+        repository
+    )
+
+
 def off_by_one_line(read_file: Callable[..., scan_file.FileFacts]) -> Callable[..., object]:
     """Plant the classic: a last line without a newline is not counted."""
 
