@@ -15,6 +15,7 @@ from tandem_orchestrator.engine.state import StepState
 from tandem_orchestrator.layers.layer import CancelToken, Layer, Report, Work
 from tandem_orchestrator.model.outcomes import Failure, Outcome
 from tandem_orchestrator.model.shapes import mismatch
+from tandem_orchestrator.model.values import from_value
 
 if TYPE_CHECKING:
     from tandem_orchestrator.model.commands import CommandSet
@@ -87,7 +88,7 @@ async def perform(
         if validation is None:
             return report
         verdict = await caller.call(
-            validation, (report.output,), cancel, f"step {step.plan.id!r} validation_fn"
+            validation, (from_value(report.output),), cancel, f"step {step.plan.id!r} validation_fn"
         )
         return _validated(report, verdict, step.plan.validation or "validation_fn")
     except asyncio.CancelledError:

@@ -161,9 +161,12 @@ class PythonLayer:
                 return Report(Outcome.ABANDONED, stopped=False, seconds=self._since(began_ns))
             value = to_value(output, where=where)
             return Report(Outcome.SUCCEEDED, value, seconds=self._since(began_ns))
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise  # The loop's own end, not the handler's.
             if not cancel.requested:
-                raise
+                failure = describe_error(error, handle.errors if handle else None)
+                return Report(Outcome.FAILED, failure=failure, seconds=self._since(began_ns))
             return Report(Outcome.CANCELLED, failure=_CANCELLED, seconds=self._since(began_ns))
         except LayerUnavailable as error:
             failure = Failure("LayerUnavailable", str(error))
