@@ -210,7 +210,7 @@ def test_no_path_and_no_docstring_can_break_a_page(paths, doc):
             "uses": [], "outside": [name],
             "symbols": [
                 {"kind": kind, "name": name, "line": 1, "signature": f"{name}(x)", "decorators": [doc],
-                 "doc": {"summary": doc, "text": doc, "cut": False} if doc else None, "members": []}
+                 **({"doc": {"summary": doc, "text": doc, "cut": True}} if doc else {}), "members": []}
                 for kind in ("class", "function", "constant")
             ],
             "symbols_cut": 0,

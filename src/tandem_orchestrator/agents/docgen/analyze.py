@@ -298,8 +298,9 @@ def _symbol(symbol: Symbol) -> _Value:
         "name": symbol.name,
         "line": symbol.line,
         "signature": make_safe(symbol.signature),
-        "doc": _doc(symbol.doc) if symbol.doc else None,
     }
+    if symbol.doc is not None:
+        value["doc"] = _doc(symbol.doc)
     if symbol.decorators:
         value["decorators"] = [make_safe(decorator) for decorator in symbol.decorators]
     if symbol.members:
@@ -310,7 +311,13 @@ def _symbol(symbol: Symbol) -> _Value:
 
 
 def _doc(doc: Doc) -> _Value:
-    return {"summary": doc.summary, "text": doc.text, "cut": doc.cut}
+    """Give a docstring without what goes without saying: outputs are journaled."""
+    value: _Value = {"summary": doc.summary}
+    if doc.text != doc.summary:
+        value["text"] = doc.text
+    if doc.cut:
+        value["cut"] = True
+    return value
 
 
 def make_safe(text: str) -> str:

@@ -112,7 +112,7 @@ class ModulePage:
                 if symbol["kind"] in kinds:
                     anchor = self._site.anchors[self._path, symbol["name"]]
                     shown = self._site.to(self._page, self._page, code(symbol["name"]), anchor)
-                    doc = symbol["doc"]
+                    doc = symbol.get("doc")
                     yield f"- {shown}" + (f": {prose(doc['summary'])}" if doc else "")
 
     def _sections(self, symbols: Sequence[_Value]) -> Iterator[str]:
@@ -159,7 +159,7 @@ class ModulePage:
             signature = keyword + signature
         lines.append(wrapped(signature))
         yield fence("\n".join(lines), language)
-        if symbol["doc"]:
+        if symbol.get("doc"):
             yield _doc(symbol["doc"])
         line = symbol["line"]
         yield self._site.to_source(self._page, self._path, f"Line {line}", line)
@@ -174,17 +174,16 @@ class ModulePage:
 
 
 def _doc(doc: _Value) -> str:
-    return docstring(doc["text"]) + ("\n\n*The rest is in the source.*" if doc["cut"] else "")
+    rest = "\n\n*The rest is in the source.*" if doc.get("cut") else ""
+    return docstring(doc.get("text", doc["summary"])) + rest
 
 
 def _attributes(head: str, symbols: Sequence[_Value]) -> str:
-    rows = [
-        [
-            code(one["signature"], cell=True),
-            prose(one["doc"]["text"], cell=True) if one["doc"] else "",
-        ]
-        for one in symbols
-    ]
+    rows = []
+    for one in symbols:
+        doc = one.get("doc")
+        meaning = prose(doc.get("text", doc["summary"]), cell=True) if doc else ""
+        rows.append([code(one["signature"], cell=True), meaning])
     return table([head, "Meaning"], rows)
 
 
