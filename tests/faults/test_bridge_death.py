@@ -147,6 +147,24 @@ async def test_attempts_during_a_restart_wait_for_it(layer: NativeLayer):
     assert [report.output for report in reports] == list(range(20))
 
 
+async def test_a_cancel_ends_the_wait_for_a_restart_at_once():
+    slow = SupervisorLimits(restarts=RestartLimits(first_delay_s=60.0, delay_max_s=60.0))
+    limits = NativeLimits(restart_wait_s=60.0, supervisor=slow)
+    layer = NativeLayer(Ids().make(), required=True, limits=limits)
+    await layer.start()
+    try:
+        signal_bridge(layer, signal.SIGKILL)
+        await eventually(lambda: not layer.health(), "the death is seen")
+        cancel = CancelToken()
+        attempt = asyncio.ensure_future(run(layer, work("echo", 1), cancel))
+        await asyncio.sleep(0)
+        assert not attempt.done()
+        cancel.cancel("enough")
+        assert (await attempt).outcome is Outcome.CANCELLED
+    finally:
+        await layer.close()
+
+
 async def test_death_after_death_opens_the_breaker_and_says_so(
     layer: NativeLayer, events: list[tuple[str, str]]
 ):

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tandem_orchestrator.clock import Clock, SystemClock, Timer
+from tandem_orchestrator.clock import Clock, SystemClock
 from tandem_orchestrator.errors import Busy, CommandError, Forked, LayerUnavailable
 from tandem_orchestrator.layers.layer import CancelToken, LayerHealth, Report, Work
 from tandem_orchestrator.layers.native import reports
@@ -35,6 +35,7 @@ from tandem_orchestrator.layers.native.session import (
     Session,
     connect_client,
 )
+from tandem_orchestrator.layers.native.stop_request import StopRequest
 from tandem_orchestrator.layers.native.supervisor import (
     BridgeSupervisor,
     OnEvent,
@@ -68,42 +69,6 @@ class NativeLimits:
 
 def _ignore_event(kind: str, detail: str) -> None:
     """Nobody listens."""
-
-
-class _Stop:
-    """Ask one call to stop, and end the wait for it when its grace is over."""
-
-    __slots__ = ("_call_id", "_clock", "_future", "_grace_s", "_session", "_timer")
-
-    def __init__(
-        self,
-        session: Session,
-        call_id: int,
-        future: asyncio.Future[Completion],
-        grace_s: float,
-        clock: Clock,
-    ) -> None:
-        self._session = session
-        self._call_id = call_id
-        self._future = future
-        self._grace_s = grace_s
-        self._clock = clock
-        self._timer: Timer | None = None
-
-    def ask(self) -> None:
-        """Ask now; harmless once the call has ended."""
-        if not self._future.done():
-            self._session.cancel(self._call_id)
-            self._timer = self._clock.call_later(self._grace_s, self._abandon)
-
-    def done(self) -> None:
-        """The wait is over."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _abandon(self) -> None:
-        if not self._future.done():
-            self._future.set_result(Completion(reports.ABANDONED, 0, 0, b""))
 
 
 class NativeLayer:
@@ -174,13 +139,14 @@ class NativeLayer:
         except LayerUnavailable as error:
             self._away = str(error)
         else:
-            self._supervisor = BridgeSupervisor(
+            supervisor = BridgeSupervisor(
                 open_bridge,
                 clock=self._clock,
                 on_event=self._on_event,
                 limits=self._limits.supervisor,
             )
-            await self._supervisor.start()
+            await supervisor.start()
+            self._supervisor = supervisor
         if self._required and self.away:
             reason = self.away
             await self.close()
@@ -212,7 +178,7 @@ class NativeLayer:
             body = encode_body(work.payload)
             inputs = encode_body(dict(work.inputs)) if work.inputs else None
         except CodecError as error:
-            return reports.refused(work, error)
+            return reports.refused(work, "NotAValue", error)
         give_up_ns = self._clock.monotonic_ns() + int(self._limits.busy_wait_s * 1e9)
         pause_s = self._limits.busy_pause_s
         while True:
@@ -223,11 +189,12 @@ class NativeLayer:
             except Busy as error:
                 report = reports.not_started(work, error)
             except LayerUnavailable as error:
+                if cancel.requested:
+                    continue  # nothing was sent, so it counts as cancelled
                 return reports.not_started(work, error)
             except CommandError as error:
-                return reports.refused(work, error)
-            full = report.failure is not None and report.failure.type == "Busy"
-            if not full or self._clock.monotonic_ns() >= give_up_ns:
+                return reports.refused(work, "TooLarge", error)
+            if not reports.is_full(report) or self._clock.monotonic_ns() >= give_up_ns:
                 return report
             await pause(pause_s, self._clock)
             pause_s = min(pause_s * 2, 0.05)
@@ -244,7 +211,7 @@ class NativeLayer:
     async def _attempt(
         self, work: Work, cancel: CancelToken, body: bytes, inputs: bytes | None
     ) -> Report:
-        session = await self._session(work.deadline_ns)
+        session = await self._session(work.deadline_ns, cancel)
         offered = session.actions.get((work.agent, work.action))
         if offered is None:
             return reports.report_of(work, Completion(reports.NO_AGENT, 0, 0, b""))
@@ -257,7 +224,7 @@ class NativeLayer:
             deadline_ns=work.deadline_ns,
             idempotency_key=work.idempotency_key.encode() or None,
         )
-        stop = _Stop(session, call_id, future, self._limits.cancel_grace_s, self._clock)
+        stop = StopRequest(session, call_id, future, self._limits.cancel_grace_s, self._clock)
         cancel.on_cancel(stop.ask)
         self._progress.add(session, call_id, work.on_progress)
         try:
@@ -269,7 +236,7 @@ class NativeLayer:
             stop.done()
             self._progress.remove(session, call_id)
 
-    async def _session(self, deadline_ns: int) -> Session:
+    async def _session(self, deadline_ns: int, cancel: CancelToken) -> Session:
         supervisor = self._supervisor
         if supervisor is None:
             raise LayerUnavailable(f"C layer: {self._away}")
@@ -278,7 +245,7 @@ class NativeLayer:
         limit_s = self._limits.restart_wait_s
         if deadline_ns:
             limit_s = min(limit_s, (deadline_ns - self._clock.monotonic_ns()) / 1e9)
-        return await supervisor.session_within(limit_s)
+        return await supervisor.session_within(limit_s, cancel)
 
     def _way_to_a_bridge(self) -> Open:
         """Decide, once, how to get a session: over a named socket, or by a bridge of our own."""

@@ -63,9 +63,18 @@ def not_started(work: Work, error: Exception) -> Report:
     return _failed(work, Outcome.NOT_STARTED, type(error).__name__, str(error))
 
 
-def refused(work: Work, error: Exception) -> Report:
+def refused(work: Work, kind: str, error: Exception) -> Report:
     """Report a payload that cannot travel: repeating it cannot help."""
-    return _failed(work, Outcome.FAILED, type(error).__name__, str(error))
+    return _failed(work, Outcome.FAILED, kind, str(error))
+
+
+def is_full(report: Report) -> bool:
+    """Whether nothing ran only because there was no room; an action's own failure never counts."""
+    return (
+        report.outcome is Outcome.NOT_STARTED
+        and report.failure is not None
+        and report.failure.type == "Busy"
+    )
 
 
 def cancelled_before(work: Work, reason: str) -> Report:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.errors import LayerUnavailable
+from tandem_orchestrator.layers.layer import CancelToken
 from tandem_orchestrator.layers.native.process import BridgeProcess
 from tandem_orchestrator.layers.native.restarts import RestartLimits, RestartPolicy
 from tandem_orchestrator.layers.native.session import NativeAction, Session
@@ -97,15 +98,17 @@ class BridgeSupervisor:
             self.reason = str(error)
         self._keeper = asyncio.create_task(self._keep(), name="tandem-bridge-supervisor")
 
-    async def session_within(self, limit_s: float) -> Session:
+    async def session_within(self, limit_s: float, cancel: CancelToken) -> Session:
         """Give the open session, waiting through a restart for at most ``limit_s`` seconds.
 
-        Raises: LayerUnavailable when there is none by then, or will not be.
+        Raises: LayerUnavailable when there is none by then, or will not be, or at the cancel.
         """
+        if self.session is None:
+            cancel.on_cancel(self._wake)
         deadline_ns = self._clock.monotonic_ns() + int(limit_s * 1e9)
         while (session := self.session) is None:
             left_s = (deadline_ns - self._clock.monotonic_ns()) / 1e9
-            if self.away or left_s <= 0:
+            if self.away or left_s <= 0 or cancel.requested:
                 raise LayerUnavailable(f"C layer: {self.reason}")
             await settled_within(self._changed, left_s, self._clock)
         return session
@@ -196,10 +199,14 @@ class BridgeSupervisor:
             await self._process.stop(self._limits.stop_grace_s, self._clock)
             self._process = None
 
-    def _tell(self, kind: str, detail: str) -> None:
+    def _wake(self) -> None:
+        """Let whoever waits for a session look again."""
         changed, self._changed = self._changed, asyncio.get_running_loop().create_future()
         if not changed.done():
             changed.set_result(None)
+
+    def _tell(self, kind: str, detail: str) -> None:
+        self._wake()
         _log.info("bridge %s: %s", kind, detail)
         try:
             self._on_event(kind, detail)

@@ -79,3 +79,10 @@ def test_every_other_status_has_its_outcome_and_names_the_action(
     assert report.failure.type == kind
     assert report.failure.message.startswith("docgen.scan: ")
     assert report.stopped is (outcome is not Outcome.ABANDONED)
+
+
+def test_only_a_lack_of_room_counts_as_full():
+    assert reports.is_full(reports.report_of(WORK, ended(reports.BUSY)))
+    own = msgspec.msgpack.encode({"type": "Busy", "message": "the printer is"})
+    assert not reports.is_full(reports.report_of(WORK, ended(reports.FAILED, own)))
+    assert not reports.is_full(reports.report_of(WORK, ended(reports.NOT_STARTED)))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tandem_orchestrator.errors import LayerUnavailable
+from tandem_orchestrator.layers import CancelToken
 from tandem_orchestrator.layers.native.restarts import RestartLimits
 from tandem_orchestrator.layers.native.supervisor import BridgeSupervisor, SupervisorLimits
 
@@ -108,7 +109,7 @@ async def test_it_tries_again_after_a_doubling_wait_and_then_opens_the_breaker(c
 async def test_asking_for_a_session_while_away_fails_at_once(clock: HandClock):
     supervisor = await supervised(clock, NoBridge())
     with pytest.raises(LayerUnavailable, match="try 1 failed"):
-        await asyncio.wait_for(supervisor.session_within(1000.0), 1.0)
+        await asyncio.wait_for(supervisor.session_within(1000.0, CancelToken()), 1.0)
     await supervisor.close()
 
 
