@@ -189,9 +189,7 @@ class NativeLayer:
             except Busy as error:
                 report = reports.not_started(work, error)
             except LayerUnavailable as error:
-                if cancel.requested:
-                    continue  # nothing was sent, so it counts as cancelled
-                return reports.not_started(work, error)
+                return _never_sent(work, cancel, error)
             except CommandError as error:
                 return reports.refused(work, "TooLarge", error)
             if not reports.is_full(report) or self._clock.monotonic_ns() >= give_up_ns:
@@ -282,6 +280,13 @@ class NativeLayer:
     def _refuse_in_child(self) -> None:
         if os.getpid() != self._pid:
             raise Forked("the C layer belongs to the parent process; make a new orchestrator")
+
+
+def _never_sent(work: Work, cancel: CancelToken, error: LayerUnavailable) -> Report:
+    """Report an attempt for which no session was there, or not until its cancel."""
+    if cancel.requested:
+        return reports.cancelled_before(work, cancel.reason)
+    return reports.not_started(work, error)
 
 
 def _catalogue_entries(offered: Mapping[tuple[str, str], NativeAction]) -> tuple[Action, ...]:
