@@ -10,6 +10,7 @@
 
 #define RESCUE_MS      1000
 #define SWEEP_MS       10
+#define RINGING_MS     50
 #define LOG_WINDOW_NS  TDI_NS_PER_S
 #define WORKERS_END_NS TDI_NS_PER_S
 /* A busy bridge looks at sockets and signals once in so many rounds. */
@@ -93,16 +94,6 @@ static void disarm_all(tdi_bridge *bridge)
     }
 }
 
-/* Nobody rang, yet a frame is there: that is the bug which the timed look exists for. */
-static void count_rescues(tdi_bridge *bridge)
-{
-    for (uint32_t i = 0; i < TDI_SESSIONS_MAX; i++) {
-        tdi_session *session = bridge->sessions[i];
-        if (session != NULL && !session->ended && session->waiting_first == NULL)
-            session->counters.rescues += (uint64_t)tdi_ring_waiting(&session->rx);
-    }
-}
-
 static void parent_speaks(tdi_bridge *bridge)
 {
     char bytes[64];
@@ -164,6 +155,28 @@ static int look(tdi_bridge *bridge, int timeout_ms)
     for (int i = 0; i < total; i++)
         handle_event(bridge, events[i].data.ptr);
     return total;
+}
+
+static uint32_t sessions_with_frames(tdi_bridge *bridge, uint64_t count)
+{
+    uint32_t total = 0;
+    for (uint32_t i = 0; i < TDI_SESSIONS_MAX; i++) {
+        tdi_session *session = bridge->sessions[i];
+        if (session == NULL || session->ended || session->waiting_first != NULL ||
+            !tdi_ring_waiting(&session->rx))
+            continue;
+        session->counters.rescues += count;
+        total++;
+    }
+    return total;
+}
+
+/* The timed look, which exists for one bug: a frame is there, yet nobody rang. A peer that has
+ * published and is about to ring is no such bug, so it is given time. */
+static void rescue(tdi_bridge *bridge)
+{
+    if (sessions_with_frames(bridge, 0) > 0 && look(bridge, RINGING_MS) == 0)
+        sessions_with_frames(bridge, 1);
 }
 
 static int guests_total(const tdi_bridge *bridge)
@@ -255,7 +268,7 @@ int tdi_bridge_serve(tdi_bridge *bridge)
             break;
         const int work = arm_all(bridge);
         if (look(bridge, work ? 0 : sleep_ms(bridge, now_ns)) == 0 && !work)
-            count_rescues(bridge);
+            rescue(bridge);
         disarm_all(bridge);
         housekeeping(bridge, tdi_now_ns());
         idle_since_ns = 0;

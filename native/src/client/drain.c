@@ -12,6 +12,7 @@
 
 /* A wait looks again after this long, even if nobody rang. It must never find anything. */
 #define RESCUE_NS    (TDI_NS_PER_S / 2)
+#define RINGING_MS   50
 #define POLLS_A_LOOK 64
 
 static td_status broke(tdi_client *client, const char *what)
@@ -264,7 +265,9 @@ static td_status sleep_once(tdi_client *client, uint64_t until_ns)
     if (wanted[0].revents != 0)
         client->stats.doorbells_taken += (uint64_t)tdi_bell_drain(client->bell_in_fd);
     if (tdi_ring_waiting(&client->rx)) {
-        client->stats.rescues += ready == 0;
+        /* Nobody rang, or the bridge has published and is just about to: give it time. */
+        if (ready == 0 && poll(wanted, 1, RINGING_MS) == 0)
+            client->stats.rescues++;
         return TD_OK;
     }
     if (wanted[1].revents != 0 && tdi_client_ended(client) && !tdi_ring_waiting(&client->rx)) {
