@@ -85,7 +85,9 @@ def open_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="tandem-hostile-"))
     folder.chmod(0o755)
     yield folder
-    subprocess.run(["rm", "-rf", folder], check=True, timeout=50)  # as deep as it gets
+    # Not shutil.rmtree: it recurses, and the tree may be deep and shut.
+    subprocess.run(["chmod", "-R", "u+rwX", folder], check=True, timeout=50)
+    subprocess.run(["rm", "-rf", folder], check=True, timeout=50)
 
 
 @pytest.fixture
