@@ -95,7 +95,7 @@ class TandemOrchestrator:
         self._engine: Engine | None = None
         self._catalogue: tuple[object, Catalogue] | None = None
         self.python_orchestrator = PythonOrchestrator(lambda: self._python)
-        self.binary_bridge = BinaryBridge(lambda: self.settings.c_layer.socket or "")
+        self.binary_bridge = BinaryBridge(self._bridge_socket)
 
     @property
     def settings(self) -> Settings:
@@ -379,6 +379,12 @@ class TandemOrchestrator:
             enabled = self.settings.c_layer.enabled
             return {"c": "not started yet" if enabled else "switched off (c_layer.enabled)"}
         return {"c": self._native.away} if self._native.away else {}
+
+    def _bridge_socket(self) -> str:
+        """Where a bridge listens that is known to this orchestrator; empty if none does."""
+        if self._native is not None and not self._native.away:
+            return self._native.socket_path
+        return self.settings.c_layer.socket or ""
 
     def _take_in(self, command_set: CommandSet, inputs: Mapping[str, Any] | None) -> Intake:
         settings = self.settings
