@@ -142,9 +142,7 @@ def _lost(turn: Turn, step: StepState, unit: UnitState) -> bool:
         return False
     unit.losses += 1
     if unit.losses > LOSSES_MAX:
-        cause = unit.failure.line() if unit.failure else "its process died"
-        text = f"its process was lost {unit.losses} times while running it; last: {cause}"
-        unit.outcome, unit.failure = Outcome.FAILED, Failure("Quarantined", text)
+        unit.outcome, unit.failure = Outcome.FAILED, _given_up(unit, never_ran=never_ran)
         return False
     away = unit.failure is not None and unit.failure.type == "LayerUnavailable"
     if away and not _fall_back(turn, step, unit):
@@ -152,6 +150,16 @@ def _lost(turn: Turn, step: StepState, unit: UnitState) -> bool:
         return False
     start(turn, step, unit)
     return True
+
+
+def _given_up(unit: UnitState, *, never_ran: bool) -> Failure:
+    """Say why a unit is not given out once more; only what ran can be what kills."""
+    cause = unit.failure.line() if unit.failure else "its process died"
+    if never_ran:
+        kind = unit.failure.type if unit.failure else "NotStarted"
+        return Failure(kind, f"given out {unit.losses} times without a start; last: {cause}")
+    text = f"its process was lost {unit.losses} times while running it; last: {cause}"
+    return Failure("Quarantined", text)
 
 
 def _fall_back(turn: Turn, step: StepState, unit: UnitState) -> bool:

@@ -250,6 +250,15 @@ def test_an_input_that_kills_its_process_again_and_again_is_quarantined():
     assert len(driver.log) == 6
 
 
+def test_what_never_started_is_no_poison_and_fails_with_its_own_reason():
+    driver = Driver(plan(step("a", assignment=NATIVE)))
+    driver.start()
+    while driver.running:
+        driver.end("a", "not_started", implementation="c", failure="Busy")
+    assert driver.ended["a"].failure["type"] == "Busy"
+    assert "given out 6 times without a start" in driver.ended["a"].failure["message"]
+
+
 def test_a_layer_that_is_away_leads_to_the_planned_fallback():
     driver = Driver(plan(step("a", assignment=NATIVE)))
     driver.start()

@@ -213,15 +213,19 @@ class NativeLayer:
         offered = session.actions.get((work.agent, work.action))
         if offered is None:
             return reports.report_of(work, Completion(reports.NO_AGENT, 0, 0, b""))
-        call_id, future = session.call(
-            offered.action_id,
-            body,
-            inputs=inputs,
-            attempt=min(work.attempt, 0xFFFF),
-            lane=work.lane,
-            deadline_ns=work.deadline_ns,
-            idempotency_key=work.idempotency_key.encode() or None,
-        )
+        try:
+            call_id, future = session.call(
+                offered.action_id,
+                body,
+                inputs=inputs,
+                attempt=min(work.attempt, 0xFFFF),
+                lane=work.lane,
+                deadline_ns=work.deadline_ns,
+                idempotency_key=work.idempotency_key.encode() or None,
+            )
+        except LayerUnavailable:
+            # The session has just ended; the next attempt waits for the restart, as any other.
+            return reports.report_of(work, Completion(reports.NOT_STARTED, 0, 0, b""))
         stop = StopRequest(session, call_id, future, self._limits.cancel_grace_s, self._clock)
         cancel.on_cancel(stop.ask)
         self._progress.add(session, call_id, work.on_progress)

@@ -33,7 +33,8 @@ _PLAIN: dict[int, tuple[Outcome, str, str]] = {
     TIMED_OUT: (Outcome.TIMED_OUT, "TimeoutError", "the deadline passed in the C layer"),
     CANCELLED: (Outcome.CANCELLED, "Cancelled", "asked to stop, and did"),
     UNKNOWN: (Outcome.UNKNOWN, "OutcomeUnknown", "the bridge died after taking it"),
-    NOT_STARTED: (Outcome.NOT_STARTED, "LayerUnavailable", "the bridge died before taking it"),
+    # No LayerUnavailable: that would mean that no bridge can be had, and a new one is on its way.
+    NOT_STARTED: (Outcome.NOT_STARTED, "NotStarted", "the bridge died before taking it"),
     NO_AGENT: (Outcome.FAILED, "LayerUnavailable", "the bridge does not offer it"),
     BUSY: (Outcome.NOT_STARTED, "Busy", "no slot, credit or quota was left"),
     TOO_LARGE: (Outcome.FAILED, "TooLarge", "its payload or output is over the limit"),

@@ -61,7 +61,7 @@ def test_a_failure_that_cannot_be_read_is_still_a_failure(body: bytes):
         (reports.TIMED_OUT, Outcome.TIMED_OUT, "TimeoutError"),
         (reports.CANCELLED, Outcome.CANCELLED, "Cancelled"),
         (reports.UNKNOWN, Outcome.UNKNOWN, "OutcomeUnknown"),
-        (reports.NOT_STARTED, Outcome.NOT_STARTED, "LayerUnavailable"),
+        (reports.NOT_STARTED, Outcome.NOT_STARTED, "NotStarted"),
         (reports.NO_AGENT, Outcome.FAILED, "LayerUnavailable"),
         (reports.BUSY, Outcome.NOT_STARTED, "Busy"),
         (reports.TOO_LARGE, Outcome.FAILED, "TooLarge"),
