@@ -2,6 +2,7 @@
  * argv[1] is agent_bridge. */
 #include <dirent.h>
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/un.h>
 
 #include "base/test.h"
@@ -157,6 +158,37 @@ static void a_spawned_bridge_leaves_with_its_spawner(void)
     CHECK(tdi_now_ns() - before_ns < TDI_NS_PER_S);
     CHECK(!exists(bridge.socket_path));
     fixture_clear(&bridge);
+}
+
+/* As a user's program dies: kill -9, with a call running and nobody left to close anything. */
+static void a_killed_program_leaves_neither_process_nor_file(void)
+{
+    fixture bridge;
+    int told[2];
+    prctl(PR_SET_CHILD_SUBREAPER, 1); /* so that we, and not init, reap the orphan */
+    fixture_directory(&bridge);
+    REQUIRE(pipe(told) == 0);
+    const pid_t program = fork();
+    if (program == 0) {
+        if (!fixture_spawn(&bridge, NULL, 1))
+            _exit(1);
+        tdi_client *client = fixture_connect(&bridge);
+        const uint8_t sixty = 60;
+        uint64_t call_id;
+        if (client == NULL || tell(client, "sleep", &sixty, 1, &call_id) != TD_OK ||
+            write(told[1], &bridge.pid, sizeof bridge.pid) < 0)
+            _exit(2);
+        pause();
+    }
+    REQUIRE(read(told[0], &bridge.pid, sizeof bridge.pid) == sizeof bridge.pid);
+    const uint64_t before_ns = tdi_now_ns();
+    kill(program, SIGKILL);
+    waitpid(program, NULL, 0);
+    CHECK_EQ(fixture_wait(&bridge), 0);
+    CHECK(tdi_now_ns() - before_ns < 3 * TDI_NS_PER_S);
+    CHECK_EQ(rmdir(bridge.directory), 0);
+    close(told[0]);
+    close(told[1]);
 }
 
 static void a_spawned_bridge_lingers_after_its_last_session(void)
@@ -514,6 +546,7 @@ int main(int argc, char **argv)
     RUN(an_open_directory_or_a_file_in_the_way_is_refused);
     RUN(a_very_long_path_is_fine);
     RUN(a_spawned_bridge_leaves_with_its_spawner);
+    RUN(a_killed_program_leaves_neither_process_nor_file);
     RUN(a_spawned_bridge_lingers_after_its_last_session);
     RUN(it_can_gain_no_privileges_and_leads_its_session);
     RUN(another_build_is_refused_with_a_clear_line);

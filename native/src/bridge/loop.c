@@ -227,6 +227,9 @@ static void housekeeping(tdi_bridge *bridge, uint64_t now_ns)
 
 static int stop(tdi_bridge *bridge)
 {
+    tdi_close_all(&bridge->listener_fd, 1); /* nobody new */
+    for (int i = 0; i < TDI_GUESTS_MAX; i++)
+        tdi_close_all(&bridge->guests[i].fd, 1);
     for (uint32_t i = 0; i < TDI_SESSIONS_MAX; i++)
         if (bridge->sessions[i] != NULL)
             tdi_session_end(bridge->sessions[i], "the bridge was told to stop");

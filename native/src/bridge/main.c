@@ -181,7 +181,9 @@ static td_status set_up(tdi_bridge *bridge, tdi_error *error)
     for (int i = 0; i < TDI_GUESTS_MAX; i++)
         bridge->guests[i].fd = -1;
     /* The longest frame of the largest ring. */
-    bridge->scratch_bytes = tdi_ring_span_max(bridge->budget.ring_bytes[TDI_SHARE_FIRST]);
+    for (int kind = 0; kind < 3; kind++)
+        if (bridge->scratch_bytes < tdi_ring_span_max(bridge->budget.ring_bytes[kind]))
+            bridge->scratch_bytes = tdi_ring_span_max(bridge->budget.ring_bytes[kind]);
     bridge->scratch = malloc(bridge->scratch_bytes);
     if (bridge->scratch == NULL)
         return tdi_fail(error, TD_ERR_MEMORY, "no memory for a frame");

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "client/client.h"
 
 static const char *agent_bridge_path;
@@ -120,7 +121,7 @@ static inline tdi_client *fixture_connect(const fixture *bridge)
     const td_status status = tdi_client_connect(&options, &client);
     if (status == TD_OK)
         return client;
-    fprintf(stderr, "connect: %d, %s\n", status, tdi_client_error(NULL));
+    fprintf(stderr, "connect: %s, %s\n", tdi_status_name(status), tdi_client_error(NULL));
     return NULL;
 }
 

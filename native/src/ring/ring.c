@@ -31,18 +31,6 @@ static td_status look_at_head(tdi_ring_tx *ring)
     return TD_OK;
 }
 
-td_status tdi_ring_free_bytes(tdi_ring_tx *ring, uint64_t *bytes)
-{
-    const td_status status = look_at_head(ring);
-    if (status != TD_OK)
-        return status;
-    const uint64_t left = ring->capacity - (ring->at - ring->head_seen);
-    /* The worst case loses one PAD just short of the largest frame. */
-    const uint64_t lost = tdi_ring_span_max(ring->capacity);
-    *bytes = left > lost ? left - lost : 0;
-    return TD_OK;
-}
-
 static void write_pad(tdi_ring_tx *ring, uint64_t rest)
 {
     tdi_frame pad = {.kind = TDI_KIND_PAD, .body_bytes = (uint32_t)(rest - TDI_FRAME_BYTES)};

@@ -60,9 +60,6 @@ td_status tdi_ring_push(tdi_ring_tx *ring, tdi_frame *frame, const uint8_t *ext,
 /* Show the consumer everything pushed so far. Returns 1 if there was something new. */
 int tdi_ring_publish(tdi_ring_tx *ring);
 
-/* Frames of any size up to span_max that certainly fit now, after a fresh look at the head. */
-td_status tdi_ring_free_bytes(tdi_ring_tx *ring, uint64_t *bytes);
-
 /* Copy and check the next header. PADs are passed over. TD_ERR_AGAIN: empty. TD_CORRUPT. */
 td_status tdi_ring_peek(tdi_ring_rx *ring, tdi_frame *frame);
 

@@ -149,14 +149,14 @@ static void cursors_that_make_no_sense_are_corrupt(void)
         atomic_store(&ring.tail, tails[i]);
         CHECK_EQ(tdi_ring_peek(&ring.rx, &frame), TD_CORRUPT);
     }
-    static const uint64_t heads[] = {64 * 30, 32, UINT64_MAX - 63, UINT64_C(1) << 63};
-    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
-        uint64_t bytes;
+    for (int i = 0; i < 4; i++) {
         pair_init(&ring);
-        push(&ring, 1, "x", 1);
+        while (push(&ring, 1, "x", 1) == TD_OK)
+            ; /* full, so that the next push has to look at the head */
         tdi_ring_publish(&ring.tx);
-        atomic_store(&ring.head, heads[i]); /* ahead of our tail */
-        CHECK_EQ(tdi_ring_free_bytes(&ring.tx, &bytes), TD_CORRUPT);
+        const uint64_t heads[] = {ring.tx.at + 64, 32, UINT64_MAX - 63, UINT64_C(1) << 63};
+        atomic_store(&ring.head, heads[i]);
+        CHECK_EQ(push(&ring, 1, "x", 1), TD_CORRUPT);
     }
     /* A tail that goes back. */
     pair_init(&ring);
