@@ -150,7 +150,7 @@ def run_app(arguments: list[str]) -> int:
     """Run the command line; gives the exit code and never raises for a user's mistake."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     try:
-        _app(arguments)
+        _app(arguments, prog_name="tandem")
     except SystemExit as wish:
         return wish.code if isinstance(wish.code, int) else int(Exit.USAGE)
     except (TandemError, UsageError) as error:

@@ -44,7 +44,7 @@ def doctor(settings: Settings, *, as_json: bool) -> Exit:
         print_json({"status": status, "findings": [asdict(finding) for finding in findings]})
     else:
         rows = [(f.what, f.state, f.detail + (f" -> {f.mend}" if f.mend else "")) for f in findings]
-        print_table("", ("what", "state", "detail"), rows)
+        print_table(("what", "state", "detail"), rows)
         print_text(f"tandem is {status} on this machine")
     return Exit.REFUSED if broken else Exit.DONE
 

@@ -14,7 +14,7 @@ from tandem_orchestrator import (
     LayerUnavailable,
     TandemError,
 )
-from tandem_orchestrator.cli.output import print_json
+from tandem_orchestrator.cli.output import print_json, visible
 
 
 class Exit(IntEnum):
@@ -74,9 +74,10 @@ def tell_error(error: Exception, *, as_json: bool) -> Exit:
         print_json(shown)
     elif faults:
         count = f"{len(faults)} fault{'s' if len(faults) != 1 else ''}"
-        print(f"tandem: {count}, nothing was run:", file=sys.stderr)
+        where = "".join(f"{note}: " for note in getattr(error, "__notes__", ()))
+        print(f"tandem: {visible(where)}{count}, nothing was run:", file=sys.stderr)
         for fault in faults:
-            print(f"  {fault}", file=sys.stderr)
+            print(f"  {visible(str(fault))}", file=sys.stderr)
     else:
-        print(f"tandem: {error}", file=sys.stderr)
+        print(f"tandem: {visible(str(error))}", file=sys.stderr)
     return code

@@ -57,18 +57,69 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False, width=width)
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table on stdout; the last column takes what room there is."""
+FOLDED_CHARS_MIN = 28
+"""A column that folds gets at least so many characters, or a column that may go goes."""
+GAP_CHARS = 3
+"""Between two columns of a table."""
+
+
+def table_width() -> int:
+    """Give the characters of a line on stdout."""
+    return console().width
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    folds: Sequence[str] = (),
+    may_go: Sequence[str] = (),
+) -> None:
+    """Print a table on stdout that fits the line; nothing in it is cut off.
+
+    Args:
+        columns: Their headings.
+        rows: As many cells in each.
+        folds: Columns whose cells may take several lines; by default the last.
+        may_go: Columns to leave out on a narrow terminal, the first one first.
+    """
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in columns[:-1]:
-        table.add_column(name, no_wrap=True)
-    table.add_column(columns[-1], overflow="fold")
-    for row in rows:
-        table.add_row(*(visible(str(cell)) for cell in row))
-    console().print(table)
+    folds = folds or columns[-1:]
+    shown = [[visible(str(cell)) for cell in row] for row in rows]
+    widths = {
+        name: max([len(name), *(len(row[i]) for row in shown)]) for i, name in enumerate(columns)
+    }
+    left = _columns_that_fit(columns, widths, folds, may_go)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in left:
+        if name in folds:
+            table.add_column(name, overflow="fold")
+        else:
+            table.add_column(name, no_wrap=True, min_width=widths[name])
+    places = [columns.index(name) for name in left]
+    for row in shown:
+        table.add_row(*(row[place] for place in places))
+    screen = console()
+    with screen.capture() as captured:
+        screen.print(table)
+    print_text("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def _columns_that_fit(
+    columns: Sequence[str], widths: dict[str, int], folds: Sequence[str], may_go: Sequence[str]
+) -> list[str]:
+    """Leave out what may go, one by one, until the rest fits."""
+    left, width = list(columns), table_width()
+    for candidate in may_go:
+        needed = (len(left) - 1) * GAP_CHARS + sum(
+            min(widths[name], FOLDED_CHARS_MIN) if name in folds else widths[name] for name in left
+        )
+        if needed <= width:
+            break
+        left.remove(candidate)
+    return left
 
 
 def show_seconds(seconds: float | None) -> str:

@@ -34,6 +34,8 @@ class ProgressView:
         self._tasks: dict[str, TaskID] = {}
         self._agents: dict[str, str] = {}
         self._overall: TaskID | None = None
+        self.run_id = ""
+        """Of the run that was seen; empty before it was accepted."""
         self.last_steps: frozenset[str] = frozenset()
         """Of the run that was seen: the steps that no other depends on."""
 
@@ -46,14 +48,20 @@ class ProgressView:
                 TextColumn,
                 TimeElapsedColumn,
             )
+            from rich.table import Column
 
+            screen = console(stderr=True)
+            bar_width = 24 if screen.width >= 100 else 12
+            name = Column(
+                no_wrap=True, overflow="ellipsis", max_width=screen.width - bar_width - 24
+            )
             self._bars = Progress(
                 SpinnerColumn(),
-                TextColumn("{task.description}", markup=False),
-                BarColumn(bar_width=24),
-                TextColumn("{task.fields[note]}", markup=False),
-                TimeElapsedColumn(),
-                console=console(stderr=True),
+                TextColumn("{task.description}", markup=False, table_column=name),
+                BarColumn(bar_width, table_column=Column(min_width=bar_width)),
+                TextColumn("{task.fields[note]}", markup=False, table_column=Column(no_wrap=True)),
+                TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
+                console=screen,
                 transient=True,
             )
             self._bars.start()
@@ -72,6 +80,7 @@ class ProgressView:
         """Take in an event of the run."""
         match event:
             case RunAccepted():
+                self.run_id = run_id
                 plan = plan_from_value(event.plan)
                 self._agents = {step.id: step.agent for step in plan.steps}
                 self.last_steps = last_steps(plan.steps)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from tandem_orchestrator import Settings, TandemOrchestrator
+from tandem_orchestrator import InvalidCommandSet, Settings, TandemOrchestrator
 from tandem_orchestrator.cli.exits import Exit, exit_of_status
 from tandem_orchestrator.cli.output import print_json, print_table, print_text
 from tandem_orchestrator.cli.progress import ProgressView
@@ -36,11 +38,22 @@ class RunWish:
 
 
 def run(wish: RunWish) -> Exit:
-    """Run a target to its end."""
-    return asyncio.run(_run(wish))
+    """Run a target to its end.
+
+    Raises: KeyboardInterrupt when the user gave up; the run has been cancelled then.
+    """
+    view = ProgressView(quiet=wish.as_json)
+    try:
+        return asyncio.run(_run(wish, view))
+    except InvalidCommandSet as error:
+        raise _named(error, wish.target) from error.__cause__
+    except KeyboardInterrupt:
+        if view.run_id:
+            print(f"tandem: interrupted, run {view.run_id} was cancelled", file=sys.stderr)
+        raise
 
 
-async def _run(wish: RunWish) -> Exit:
+async def _run(wish: RunWish, view: ProgressView) -> Exit:
     inputs = read_inputs(wish.inputs)
     settings = read_settings(wish.settings, wish.journal)
     agents = import_agents(wish.modules)
@@ -54,7 +67,7 @@ async def _run(wish: RunWish) -> Exit:
     async with TandemOrchestrator(settings) as tandem:
         for agent in agents:
             tandem.add_agent(agent)
-        with ProgressView(quiet=wish.as_json) as view:
+        with view:
             async with tandem.listening(view.on_event, view.on_progress):
                 result = await tandem.execute_command_set(command_set, inputs=run_inputs)
     if wish.as_json:
@@ -66,7 +79,17 @@ async def _run(wish: RunWish) -> Exit:
 
 def validate(wish: RunWish) -> Exit:
     """Check a target and show its plan; nothing runs."""
-    return asyncio.run(_validate(wish))
+    try:
+        return asyncio.run(_validate(wish))
+    except InvalidCommandSet as error:
+        raise _named(error, wish.target) from error.__cause__
+
+
+def _named(error: InvalidCommandSet, target: str) -> InvalidCommandSet:
+    """Note in which file the faults are; paths inside of it are all that they tell."""
+    if Path(target).is_file():
+        error.add_note(target)
+    return error
 
 
 async def _validate(wish: RunWish) -> Exit:
@@ -105,7 +128,8 @@ async def _validate(wish: RunWish) -> Exit:
         )
         for step in plan.steps[:200]
     ]
-    print_table("", ("step", "action", "runs as", "after", "reason"), rows)
+    columns = ("step", "action", "runs as", "after", "reason")
+    print_table(columns, rows, folds=("step", "after", "reason"), may_go=("reason",))
     cut = f" (the first {len(rows)} are shown)" if len(plan.steps) > len(rows) else ""
     print_text(f"valid: {len(plan.steps)} steps{cut}, mode {plan.mode}, priority {plan.priority}")
     return Exit.DONE
@@ -129,7 +153,8 @@ def agents(modules: list[str], *, limit: int, as_json: bool) -> Exit:
         )
         for action in shown
     ]
-    print_table("", ("agent", "action", "implementations", "effects", "version", "what"), rows)
+    columns = ("agent", "action", "implementations", "effects", "version", "what")
+    print_table(columns, rows, may_go=("version", "effects"))
     if len(shown) < len(actions):
         print_text(f"{len(actions) - len(shown)} more; --limit shows them")
     return Exit.DONE

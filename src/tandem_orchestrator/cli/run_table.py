@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from textwrap import fill
 from typing import Any
 
-from tandem_orchestrator.cli.output import print_table, print_text, show_seconds, to_json, visible
+from tandem_orchestrator.cli.output import (
+    print_table,
+    print_text,
+    show_seconds,
+    table_width,
+    to_json,
+    visible,
+)
 from tandem_orchestrator.model.plans import PlannedStep
 
 OUTPUTS_MAX = 5
 """Outputs that are shown; ``--json`` shows all."""
 RESULT_LINES_MAX = 40
 """Lines of one step's output that are shown; ``--json`` shows all."""
+
+
+WIDE_CHARS = 100
+"""On a line shorter than this, reasons stand below the table and a number in it."""
 
 
 # Any: the result as API pins it.
@@ -28,18 +40,9 @@ def print_result(result: dict[str, Any], last: Collection[str]) -> None:
             lines = [*lines[:RESULT_LINES_MAX], f"… {cut} more lines; --json shows all"]
         print_text(f"{visible(step_id)} gave:")
         print_text("\n".join(f"  {line}" for line in lines))
-    rows = [
-        (
-            step_id,
-            step["outcome"],
-            step["layer"] or "",
-            show_seconds(step["seconds"]) if step["attempts"] else "",
-            step["attempts"],
-            _remark(step),
-        )
-        for step_id, step in result["steps"].items()
-    ]
-    print_table("", ("step", "outcome", "layer", "time", "attempts", "reason"), rows)
+    print_text("")
+    _print_steps(result["steps"])
+    print_text("")
     for note in result["notes"]:
         print_text(f"note: {visible(note)}")
     if "consensus_achieved" in result:
@@ -49,6 +52,33 @@ def print_result(result: dict[str, Any], last: Collection[str]) -> None:
     error = f": {visible(result['error'])}" if result["error"] else ""
     print_text(f"{visible(result['name'] or 'run')} {result['status']}{took}{error}")
     print_text(f"run {result['run_id']}, durability {result['durability']}")
+
+
+def _print_steps(steps: dict[str, dict[str, Any]]) -> None:
+    """Print the table; on a narrow line each reason once below it."""
+    remarks = {step_id: _remark(step) for step_id, step in steps.items()}
+    numbers: dict[str, int] = {}
+    if table_width() < WIDE_CHARS:
+        for remark in filter(None, remarks.values()):
+            numbers.setdefault(remark, len(numbers) + 1)
+    rows = [
+        (
+            step_id,
+            step["outcome"],
+            step["layer"] or "",
+            show_seconds(step["seconds"]) if step["attempts"] else "",
+            step["attempts"],
+            numbers.get(remarks[step_id], remarks[step_id]),
+        )
+        for step_id, step in steps.items()
+    ]
+    columns = ("step", "outcome", "layer", "time", "attempts", "reason")
+    print_table(columns, rows, folds=("step", "reason"))
+    for remark, number in numbers.items():
+        lead = f"  reason {number}: "
+        print_text(
+            fill(visible(remark), table_width() - 1, initial_indent=lead, subsequent_indent="    ")
+        )
 
 
 def last_steps(steps: Iterable[PlannedStep]) -> frozenset[str]:

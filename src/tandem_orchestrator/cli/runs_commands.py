@@ -6,9 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from tandem_orchestrator import CommandError, Settings
-from tandem_orchestrator.cli.exits import Exit
-from tandem_orchestrator.cli.output import print_json, print_table, print_text, show_seconds
+from tandem_orchestrator import CommandError, RunStatus, Settings
+from tandem_orchestrator.cli.exits import Exit, UsageError
+from tandem_orchestrator.cli.output import (
+    print_json,
+    print_table,
+    print_text,
+    show_seconds,
+    visible,
+)
 from tandem_orchestrator.cli.run_table import last_steps, print_result
 from tandem_orchestrator.journal import Journal, RunRow
 from tandem_orchestrator.observe import RunView
@@ -18,7 +24,13 @@ _T = TypeVar("_T")
 
 
 def list_runs(settings: Settings, *, status: str | None, limit: int, as_json: bool) -> Exit:
-    """List runs, newest first."""
+    """List runs, newest first.
+
+    Raises: UsageError if there is no such status.
+    """
+    words = [word.value for word in RunStatus]
+    if status is not None and status not in words:
+        raise UsageError(f"--status {status!r}: expected one of {', '.join(words)}")
     rows = _with_journal(settings, lambda journal: journal.runs(status=status, limit=limit))
     if as_json:
         print_json([row.to_value() for row in rows])
@@ -31,14 +43,17 @@ def list_runs(settings: Settings, *, status: str | None, limit: int, as_json: bo
             row.mode,
             f"{row.steps_done}/{row.steps_total}",
             show_seconds(row.duration),
-            str(row.to_value()["created_at"])[:19].replace("T", " "),
+            str(row.to_value()["created_at"])[:16].replace("T", " "),
         )
         for row in rows
     ]
     columns = ("run", "name", "status", "mode", "steps", "time", "created (UTC)")
-    print_table("", columns, shown)
-    if not rows:
-        print_text("no runs in this journal yet; 'tandem run' makes one")
+    if rows:
+        print_table(columns, shown, folds=("name",), may_go=("mode", "time", "steps"))
+    elif status is not None:
+        print_text(f"no runs with status {status} in {settings.journal.path}")
+    else:
+        print_text(f"no runs in {settings.journal.path} yet; 'tandem run' makes one")
     return Exit.DONE
 
 
@@ -69,7 +84,7 @@ def explain(settings: Settings, run_id: str, step_id: str | None, *, as_json: bo
         print_json(shown if step_id is None else shown[0])
         return Exit.DONE
     for entry in shown:
-        print_text(f"{entry['step']}: {entry['outcome'] or 'not ended'}")
+        print_text(visible(f"{entry['step']}: {entry['outcome'] or 'not ended'}"))
         for key in (
             "action",
             "planned",
@@ -80,7 +95,7 @@ def explain(settings: Settings, run_id: str, step_id: str | None, *, as_json: bo
             "fallback",
         ):
             if entry[key] not in (None, "", []):
-                print_text(f"  {key.replace('_', ' ')}: {entry[key]}")
+                print_text(visible(f"  {key.replace('_', ' ')}: {entry[key]}"))
     return Exit.DONE
 
 
