@@ -134,8 +134,8 @@ void tdi_answer_run(tdi_run *run)
     if (owned)
         run->output.start = run->output.at = run->output.end = NULL;
     send_answer(session, &answer, owned);
-    free(run->body);
-    run->body = NULL;
+    free(run->owned_body);
+    run->owned_body = NULL;
     if (!short_run) {
         free(run->output.start);
         free(run);

@@ -132,7 +132,9 @@ typedef struct tdi_run {
     bool failed; /* td_fail was called */
     td_status status;
     td_view payload, inputs, key;
-    uint8_t *body; /* owned: what payload and inputs point into, or NULL */
+    td_view body;        /* what payload and inputs point into, once it is opened */
+    uint8_t *owned_body; /* the body, when the run has to free it */
+    bool is_pair;        /* [payload, inputs] */
     uint8_t key_bytes[TDI_KEY_BYTES_MAX];
     td_writer output;
     uint32_t failure_bytes;

@@ -6,23 +6,33 @@
 #include "bridge/bridge.h"
 #include "strict/strict.h"
 
-static void in_the_pool(tdi_job *job)
+/* Is the body what its frame says: one strict value, or a pair? */
+static td_status open_body(tdi_run *run)
 {
-    tdi_run *run = (tdi_run *)((uint8_t *)job - offsetof(tdi_run, job));
-    run->status = tdi_run_wish(run); /* on leaving the lane */
+    const td_view body = run->body;
+    if (!run->is_pair) {
+        run->payload = body;
+        return td_strict_check(body.data, body.bytes) == TD_OK ? TD_OK : TD_CORRUPT;
+    }
+    if (td_strict_check_pair(body.data, body.bytes) != TD_OK)
+        return TD_CORRUPT;
+    return tdi_body_split(body, &run->payload, &run->inputs);
+}
+
+/* From the lane to its status, on whichever thread. The check of a long body takes its time, so
+ * a blocking action's is made in the pool as well. */
+static void go(tdi_run *run)
+{
+    run->status = tdi_run_wish(run);
+    if (run->status == TD_OK)
+        run->status = open_body(run);
     if (run->status == TD_OK)
         tdi_run_perform(run);
 }
 
-/* Is the body what its frame says: one strict value, or a pair? */
-static td_status open_body(tdi_run *run, td_view body, const tdi_extension *ext)
+static void in_the_pool(tdi_job *job)
 {
-    if (!(ext->present & 1u << TDI_EXT_INPUTS)) {
-        run->payload = body;
-        return td_strict_check(body.data, body.bytes);
-    }
-    const td_status status = td_strict_check_pair(body.data, body.bytes);
-    return status != TD_OK ? status : tdi_body_split(body, &run->payload, &run->inputs);
+    go((tdi_run *)((uint8_t *)job - offsetof(tdi_run, job)));
 }
 
 static void start_short(tdi_session *session, const td_action *action, const tdi_frame *frame,
@@ -30,12 +40,9 @@ static void start_short(tdi_session *session, const td_action *action, const tdi
 {
     tdi_run *run = &session->bridge->short_run;
     tdi_run_init(run, session, action, frame, ext);
+    run->body = body;
     run->charged = charged;
-    run->status = tdi_run_wish(run);
-    if (run->status == TD_OK && open_body(run, body, ext) != TD_OK)
-        run->status = TD_CORRUPT;
-    if (run->status == TD_OK)
-        tdi_run_perform(run);
+    go(run);
     tdi_answer_run(run);
 }
 
@@ -54,14 +61,13 @@ static void start_blocking(tdi_session *session, const td_action *action, const 
     if (!owned)
         memcpy(copy, body.data, body.bytes);
     tdi_run_init(run, session, action, frame, ext);
-    run->body = copy;
+    run->body = (td_view){copy, body.bytes};
+    run->owned_body = copy;
     run->charged = charged;
     run->job.perform = in_the_pool;
-    td_status status = TD_CORRUPT;
-    if (open_body(run, (td_view){copy, body.bytes}, ext) == TD_OK)
-        status = tdi_pool_submit(session->bridge->pool, &run->job);
+    const td_status status = tdi_pool_submit(session->bridge->pool, &run->job);
     if (status == TD_OK) {
-        session->running++; /* from here the run is the worker's: its status, too */
+        session->running++; /* the run is the pool's now, and may have ended already */
         return;
     }
     run->status = status;

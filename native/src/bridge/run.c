@@ -198,7 +198,9 @@ void tdi_run_init(tdi_run *run, tdi_session *session, const td_action *action,
         memcpy(run->key_bytes, ext->key.data, ext->key.bytes);
         run->key = (td_view){run->key_bytes, ext->key.bytes};
     }
-    run->body = NULL;
+    run->body = (td_view){NULL, 0};
+    run->owned_body = NULL;
+    run->is_pair = (ext->present & 1u << TDI_EXT_INPUTS) != 0;
     run->job.lane = frame->lane;
     run->job.next = NULL;
     run->failure_bytes = 0;
