@@ -34,7 +34,8 @@ class _Draft:
     mode: ExecutionMode
     priority: Priority
     faults: list[Fault] = field(default_factory=list)
-    away: Away | None = None
+    away: tuple[ExecutionMode, Away] | None = None
+    """The first step's mode that needs a layer that is away."""
     assignments: dict[str, Assignment] = field(default_factory=dict)
     by_id: dict[str, FlatStep] = field(default_factory=dict)
 
@@ -78,9 +79,9 @@ def make_plan(
     if draft.faults:
         raise InvalidCommandSet(faults=(*faults, *_news(draft.faults[len(faults) :], faults)))
     if draft.away is not None:
+        mode, away = draft.away
         raise LayerUnavailable(
-            f"mode {draft.mode.name} needs the {draft.away.layer} layer, which is away: "
-            f"{draft.away.reason}"
+            f"mode {mode.name} needs the {away.layer} layer, which is away: {away.reason}"
         )
     return _finish(draft, names or {})
 
@@ -149,7 +150,7 @@ def _assign(draft: _Draft) -> None:
         if isinstance(result, Fault):
             draft.faults.append(result)
         elif isinstance(result, Away):
-            draft.away = draft.away or result
+            draft.away = draft.away or (mode, result)
         else:
             draft.assignments[flat.id] = result
             comparing += policy.verdict != "none"
