@@ -116,7 +116,6 @@ static void a_very_long_path_is_fine(void)
     char inner[256], socket_path[512];
     fixture_directory(&bridge);
     snprintf(inner, sizeof inner, "%s/%0150d", bridge.directory, 7);
-    REQUIRE(mkdir(inner, 0700) == 0);
     snprintf(socket_path, sizeof socket_path, "%s/bridge.sock", inner);
     const pid_t pid = fork();
     if (pid == 0) {
@@ -134,7 +133,7 @@ static void a_very_long_path_is_fine(void)
     bridge.pid = pid;
     kill(pid, SIGTERM);
     CHECK_EQ(fixture_wait(&bridge), 0);
-    CHECK_EQ(rmdir(inner), 0);
+    CHECK(!exists(inner)); /* the bridge made it, so it removes it */
     CHECK_EQ(rmdir(bridge.directory), 0);
 }
 

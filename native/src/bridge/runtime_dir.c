@@ -25,10 +25,14 @@ static td_status directory_of(const char *socket_path, char *directory, size_t b
     return TD_OK;
 }
 
+/* Whether this process made the directory: what it made it removes. A process is one bridge. */
+static int made_directory;
+
 static td_status check_directory(const char *directory, tdi_error *error)
 {
     struct stat about;
-    if (mkdir(directory, 0700) != 0 && errno != EEXIST)
+    made_directory = mkdir(directory, 0700) == 0;
+    if (!made_directory && errno != EEXIST)
         return tdi_fail(error, TD_ERR_SYSTEM, "cannot make '%s': %s", directory, strerror(errno));
     if (lstat(directory, &about) != 0)
         return tdi_fail(error, TD_ERR_SYSTEM, "'%s': %s", directory, strerror(errno));
@@ -110,9 +114,13 @@ td_status tdi_runtime_dir_take(const char *socket_path, int *lock_fd, tdi_error 
 
 void tdi_runtime_dir_leave(const char *socket_path, int lock_fd)
 {
-    char path[4096];
+    char directory[3072], path[4096];
     unlink(socket_path);
     if (lock_path(socket_path, path, sizeof path, NULL) == TD_OK)
         unlink(path);
+    /* Nobody else may do it: the program that spawned us may have been killed. Not if it holds
+     * anything, as the lock of a bridge that has just come. */
+    if (made_directory && directory_of(socket_path, directory, sizeof directory, NULL) == TD_OK)
+        rmdir(directory);
     close(lock_fd);
 }
