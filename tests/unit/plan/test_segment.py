@@ -124,6 +124,55 @@ def cell(
     return Cell(step, parent, needs, native, looks)
 
 
+@st.composite
+def nested_plans(draw: st.DrawFn) -> list[Cell]:
+    """Up to five outer steps, some of them groups with up to four steps of their own."""
+    cells: list[Cell] = []
+
+    def add(parent: str, names: list[str], depth: int) -> None:
+        for i, name in enumerate(names):
+            needs = draw(st.lists(st.sampled_from(names[:i]), max_size=2)) if i else []
+            group = depth < 2 and draw(st.integers(0, 2)) == 0
+            native = not group and draw(st.booleans())
+            cells.append(Cell(name, parent, tuple(dict.fromkeys(needs)), native, False))
+            if group:
+                inner = [f"{name}/{k}" for k in range(draw(st.integers(1, 4)))]
+                add(name, inner, depth + 1)
+
+    add("", [f"n{i}" for i in range(draw(st.integers(2, 5)))], 0)
+    return cells
+
+
+@given(nested_plans(), st.booleans())
+def test_no_path_through_a_group_leaves_a_segment_and_returns(
+    cells: list[Cell], whole: bool
+) -> None:
+    """A group begins before all that it holds and ends after it: two nodes, with edges between."""
+    after: dict[str, set[str]] = {}
+    for one in cells:
+        after.setdefault(f"{one.id} begins", set()).add(f"{one.id} ends")
+        after.setdefault(f"{one.id} ends", set())
+        for other in one.needs:
+            after[f"{other} ends"].add(f"{one.id} begins")
+        if one.parent:
+            after[f"{one.parent} begins"].add(f"{one.id} begins")
+            after[f"{one.id} ends"].add(f"{one.parent} ends")
+
+    def below(node: str) -> set[str]:
+        seen: set[str] = set()
+        todo = [node]
+        while todo:
+            fresh = after[todo.pop()] - seen
+            seen |= fresh
+            todo += fresh
+        return seen
+
+    for segment in cut_segments(cells, whole=whole):
+        inside = {f"{step} begins" for step in segment} | {f"{step} ends" for step in segment}
+        outside = {node for step in segment for node in below(f"{step} ends")} - inside
+        assert not [node for node in outside if below(node) & inside], segment
+
+
 def test_a_diamond_with_python_on_one_side_is_cut_behind_it() -> None:
     cells = [cell("a"), cell("py", "a", native=False), cell("c", "a"), cell("d", "py", "c")]
 
