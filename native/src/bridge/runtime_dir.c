@@ -51,7 +51,8 @@ static td_status lock(const char *path, int *fd, tdi_error *error)
     for (int try = 0; try < 16; try++) {
         const int made = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (made < 0)
-            return tdi_fail(error, TD_ERR_SYSTEM, "'%s': %s", path, strerror(errno));
+            return tdi_fail(error, errno == ENOENT ? TD_ERR_AGAIN : TD_ERR_SYSTEM, "'%s': %s", path,
+                            strerror(errno));
         if (flock(made, LOCK_EX | LOCK_NB) != 0) {
             const int reason = errno;
             close(made);
@@ -99,11 +100,17 @@ td_status tdi_runtime_dir_take(const char *socket_path, int *lock_fd, tdi_error 
     char directory[3072], path[4096];
     td_status status = directory_of(socket_path, directory, sizeof directory, error);
     if (status == TD_OK)
-        status = check_directory(directory, error);
-    if (status == TD_OK)
         status = lock_path(socket_path, path, sizeof path, error);
-    if (status == TD_OK)
-        status = lock(path, lock_fd, error);
+    if (status != TD_OK)
+        return status;
+    /* A bridge that leaves may remove the directory between our look and our lock. */
+    for (int try = 0; try < 16; try++) {
+        status = check_directory(directory, error);
+        if (status == TD_OK)
+            status = lock(path, lock_fd, error);
+        if (status != TD_ERR_AGAIN)
+            break;
+    }
     if (status != TD_OK)
         return status;
     status = make_room(socket_path, error);
