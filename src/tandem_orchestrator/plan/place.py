@@ -97,7 +97,7 @@ def _unwished(topology: Topology, settings: Hardware, load: float) -> Placement:
     first = _wished(HardwareAffinity.AUTO, topology)
     if first.widened or load <= settings.e_core_threshold:
         return first
-    # LP-E-cores stay out: they are slower by half and share no cache with the others.
+    # LP-E-cores stay out: they clock lowest and share no cache with the others.
     more = topology.of_kind(CoreClass.E_CORE) & topology.allowed
     told = f"the P-cores' load of {load:.2f} is above {settings.e_core_threshold:g}"
     if not more:

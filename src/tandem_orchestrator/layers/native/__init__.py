@@ -3,7 +3,7 @@
 This room knows processes, sockets, sessions and what a native status means, and alone imports
 ``_native``. It never knows plans, retries or modes, and never decides what to do about lost work.
 It hands on ``NativeLayer`` (an implementation of ``layers.Layer``), ``probe_bridge`` for
-health checks, and ``find_native_files`` for ``tandem doctor``.
+health checks, ``find_native_files`` for ``tandem doctor``, and ``read_topology`` for placement.
 """
 
 from tandem_orchestrator.layers.native.binary import NativeFiles, find_native_files
@@ -11,6 +11,7 @@ from tandem_orchestrator.layers.native.bridge_probe import BridgeProbe, probe_br
 from tandem_orchestrator.layers.native.layer import NativeLayer, NativeLimits
 from tandem_orchestrator.layers.native.restarts import RestartLimits
 from tandem_orchestrator.layers.native.supervisor import SupervisorLimits
+from tandem_orchestrator.layers.native.topology import TopologySources, read_topology
 
 __all__ = [
     "BridgeProbe",
@@ -19,6 +20,8 @@ __all__ = [
     "NativeLimits",
     "RestartLimits",
     "SupervisorLimits",
+    "TopologySources",
     "find_native_files",
     "probe_bridge",
+    "read_topology",
 ]
