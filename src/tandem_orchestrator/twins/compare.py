@@ -30,7 +30,9 @@ class Difference:
 
 
 ABSENT = "<absent>"
-"""Stands for a key or item that only the other side has."""
+"""Stands, where differences are shown, for a key or item that only the other side has."""
+_ABSENT = object()
+"""Stands for it while comparing, since a side may hold the very text ``<absent>``."""
 
 
 def differences(left: Any, right: Any) -> list[Difference]:
@@ -45,18 +47,22 @@ def differences(left: Any, right: Any) -> list[Difference]:
         if type(a) is dict and type(b) is dict:
             keys = [*a, *(key for key in b if key not in a)]
             stack.extend(
-                (f"{path}/{_escape(key)}", a.get(key, ABSENT), b.get(key, ABSENT))
+                (f"{path}/{_escape(key)}", a.get(key, _ABSENT), b.get(key, _ABSENT))
                 for key in reversed(keys)
             )
         elif type(a) is list and type(b) is list:
             longest = max(len(a), len(b))
             stack.extend(
-                (f"{path}/{i}", a[i] if i < len(a) else ABSENT, b[i] if i < len(b) else ABSENT)
+                (f"{path}/{i}", a[i] if i < len(a) else _ABSENT, b[i] if i < len(b) else _ABSENT)
                 for i in reversed(range(longest))
             )
         elif not _same_atom(a, b):
-            found.append(Difference(path, a, b))
+            found.append(Difference(path, _shown(a), _shown(b)))
     return found
+
+
+def _shown(value: Any) -> Any:
+    return ABSENT if value is _ABSENT else value
 
 
 def _same_atom(a: Any, b: Any) -> bool:
