@@ -236,6 +236,7 @@ async def test_the_same_key_with_the_same_body_gives_the_same_run(
 
     assert again == first
     assert {run.id for run in inputs} == {first["run_id"]}
+    assert tandem.get_metrics()["execution_stats"]["intelligent"]["runs"] == 1
     assert len(await tandem.runs()) == 1
 
 

@@ -66,8 +66,12 @@ class Metrics:
                 self._conflicts += verdict == "conflict"
 
     def forget(self, run_id: str) -> None:
-        """Drop a run that will never end here, as when its acceptance was refused."""
-        self._mode_of.pop(run_id, None)
+        """Take back a run that will never end here, as when its acceptance was refused."""
+        mode = self._mode_of.pop(run_id, None)
+        if mode is not None:
+            self._modes[mode].runs -= 1
+            if not self._modes[mode].runs:
+                del self._modes[mode]
 
     # Any: numbers, and a table of them.
     def read(self) -> dict[str, Any]:
