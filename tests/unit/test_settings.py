@@ -1,7 +1,9 @@
 """Settings: precedence, refusals, guarded keys, and the view that users assign to."""
 
+import ast
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -209,7 +211,6 @@ def test_variables_of_other_programs_are_left_alone(cwd):
         ({"orchestrator": {"default_priority": "urgent"}}, "orchestrator.default_priority"),
         ({"hardware": {"cpu_affinity": "0-"}}, "hardware.cpu_affinity"),
         ({"journal": {"path": ""}}, "journal.path"),
-        ({"c_layer": {"calls_in_flight_max": 1000}}, "c_layer"),
         ({"c_layer": {"restart_delay_s": 9, "restart_delay_max_s": 1}}, "c_layer"),
     ],
 )
@@ -385,3 +386,84 @@ def test_the_page_has_the_table_that_the_code_makes():
     page = Path(__file__).parents[2] / "docs" / "settings.md"
 
     assert settings_table() in page.read_text(encoding="utf-8")
+
+
+# --- nothing pretends ----------------------------------------------------------------------------
+
+SRC = Path(__file__).parents[2] / "src" / "tandem_orchestrator"
+
+
+def read_in(source: str) -> Iterator[str]:
+    """Yield ``section.key`` for every setting that a source file reads.
+
+    Read means ``….section.key``, or ``name.key`` where the file has said ``name = ….section``.
+    """
+    tree = ast.parse(source)
+    aliases = {
+        target.id: node.value.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            owner = node.value
+            if isinstance(owner, ast.Attribute):
+                yield f"{owner.attr}.{node.attr}"
+            elif isinstance(owner, ast.Name) and owner.id in aliases:
+                yield f"{aliases[owner.id]}.{node.attr}"
+
+
+def unread_keys() -> set[str]:
+    found = set()
+    for path in SRC.rglob("*.py"):
+        if "settings" not in path.relative_to(SRC).parts:
+            found.update(read_in(path.read_text(encoding="utf-8")))
+    return set(KEYS) - found
+
+
+def test_each_key_is_read_by_a_room_or_says_what_it_waits_for():
+    assert unread_keys() == {path for path, spec in KEYS.items() if spec.pending}
+
+
+def test_the_search_for_readers_sees_direct_ones_and_aliases_and_nothing_else():
+    source = """
+section = settings.c_layer
+use(section.socket, settings.journal.path, journal.keep_days)
+"the text journal.keep_bytes is no reader"
+"""
+    assert set(read_in(source)) & set(KEYS) == {"c_layer.socket", "journal.path"}
+
+
+COUNT_FROM_THE_NEXT_RUN = {
+    "orchestrator.default_mode", "orchestrator.default_priority", "limits.steps_max",
+    "redundancy.conflict_resolution", "redundancy.consensus_retries",
+    "redundancy.agreement_threshold",
+}  # fmt: skip
+"""Those that a run reads for itself; all others go into parts that ``initialize`` makes."""
+
+
+def test_only_what_each_run_reads_claims_to_count_from_the_next_run():
+    claimed = {path for path, spec in KEYS.items() if spec.counts == "run" and not spec.pending}
+    assert claimed == COUNT_FROM_THE_NEXT_RUN
+
+
+def test_a_setting_without_effect_is_named_with_its_value_its_origin_and_what_is_missing(cwd):
+    settings = load(cwd, {"journal": {"keep_days": 7}}, {"TANDEM_CACHE_SIZE": "5"})
+
+    assert settings.without_effect() == [
+        "python_layer.cache_size=5 (environment TANDEM_CACHE_SIZE) has no effect yet: it waits "
+        "for the cache of outputs, which this version does not have",
+        "journal.keep_days=7.0 (argument) has no effect yet: it waits for the retention of runs, "
+        "which this version does not have",
+    ]
+    assert load(cwd, json.loads(SPEC_FILE)).without_effect() == []
+
+
+def test_the_page_says_of_each_pending_key_that_it_has_no_effect_yet():
+    rows = {line.split("`")[1]: line for line in settings_table().splitlines()[2:]}
+
+    assert {path for path, row in rows.items() if "**No effect yet**" in row} == {
+        path for path, spec in KEYS.items() if spec.pending
+    }

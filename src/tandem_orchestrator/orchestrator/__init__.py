@@ -1,11 +1,12 @@
 """The composition root: settings, layers, journal and engine put together for one user.
 
 This room knows every other room by name and how they are wired. It never knows how any of them
-works inside, and no decision about a step is made here. It hands on ``TandemOrchestrator`` and
-``Run``.
+works inside, and no decision about a step is made here. It hands on ``TandemOrchestrator``,
+``Run`` and ``new_event_loop``.
 """
 
+from tandem_orchestrator.orchestrator.loops import new_event_loop
 from tandem_orchestrator.orchestrator.orchestrator import TandemOrchestrator
 from tandem_orchestrator.orchestrator.run import Run
 
-__all__ = ["Run", "TandemOrchestrator"]
+__all__ = ["Run", "TandemOrchestrator", "new_event_loop"]

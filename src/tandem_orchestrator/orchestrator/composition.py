@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +18,24 @@ from tandem_orchestrator.layers.native import (
 )
 from tandem_orchestrator.layers.python import PythonLayer, PythonLimits, Registry
 from tandem_orchestrator.plan import PlanOptions
-from tandem_orchestrator.settings import Settings
+from tandem_orchestrator.settings import KEYS, Settings
+
+_log = logging.getLogger("tandem_orchestrator.settings")
 
 MEMORY = ":memory:"
 """The ``journal.path`` that means no file."""
+
+
+def announce(settings: Settings) -> None:
+    """Set the logger's level where one was asked for, and warn of settings that do nothing yet.
+
+    A level that nobody asked for is left to the program's own configuration of logging.
+    """
+    level, path = settings.orchestrator.log_level, "orchestrator.log_level"
+    if settings.origin(path) != "default" or level != KEYS[path].default:
+        logging.getLogger("tandem_orchestrator").setLevel(level)
+    for line in settings.without_effect():
+        _log.warning("%s", line)
 
 
 def make_journal(settings: Settings) -> Journal:
@@ -47,6 +62,9 @@ def make_python_layer(settings: Settings, registry: Registry, clock: Clock) -> P
         workers=settings.python_layer.async_workers,
         processes=settings.python_layer.process_workers or os.cpu_count() or 1,
         cancel_grace_s=settings.orchestrator.cancel_grace_s,
+        abandoned_max=settings.python_layer.abandoned_max,
+        process_start_timeout_s=settings.python_layer.process_start_timeout_s,
+        traceback_chars_max=settings.limits.traceback_chars_max,
     )
     return PythonLayer(registry, clock, limits)
 

@@ -8,6 +8,7 @@ import os
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -36,6 +37,7 @@ from tandem_orchestrator.model.plans import Plan, plan_to_value
 from tandem_orchestrator.model.policies import Policy, built_in_policies
 from tandem_orchestrator.observe import Metrics, RunView
 from tandem_orchestrator.orchestrator.composition import (
+    announce,
     make_journal,
     make_native_layer,
     make_python_layer,
@@ -44,6 +46,7 @@ from tandem_orchestrator.orchestrator.composition import (
 from tandem_orchestrator.orchestrator.intake import Intake, take_in
 from tandem_orchestrator.orchestrator.probes import BinaryBridge, PythonOrchestrator
 from tandem_orchestrator.orchestrator.run import Run
+from tandem_orchestrator.orchestrator.wishes import Wishes
 from tandem_orchestrator.settings import Settings
 
 EventListener = Callable[[str, AnyEvent], None]
@@ -93,8 +96,12 @@ class TandemOrchestrator:
         self._python: PythonLayer | None = None
         self._native: NativeLayer | None = None
         self._engine: Engine | None = None
+        self._wishes: Wishes | None = None
         self._catalogue: tuple[object, Catalogue] | None = None
-        self.python_orchestrator = PythonOrchestrator(lambda: self._python)
+        self._make_run = partial(
+            Run, check=self._here, make_id=self._ids.make, wall_ns=self._clock.wall_ns
+        )
+        self.python_orchestrator = PythonOrchestrator(self._python_here)
         self.binary_bridge = BinaryBridge(self._bridge_socket)
 
     @property
@@ -109,12 +116,14 @@ class TandemOrchestrator:
 
         Raises: JournalError if the journal cannot be opened. Closed after ``close``.
         """
+        self._here()
         if self._state == "open":
             self._usable()
             return
         if self._state == "closed":
             raise Closed("this orchestrator was closed; make a new one")
         settings, owner = self.settings, self._ids.make()
+        announce(settings)
         self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
         for agent in offered_agents():
             self._registry.add(agent)
@@ -145,6 +154,8 @@ class TandemOrchestrator:
                 for layer in layers.values():
                     starting.create_task(layer.start())
             await self._engine.start()
+            self._wishes = Wishes(self._journal, self._engine.tickets)
+            self._wishes.start()
         except BaseExceptionGroup as group:
             await self._close_parts()
             raise group.exceptions[0] from None
@@ -152,12 +163,17 @@ class TandemOrchestrator:
             await self._close_parts()
             raise
         self._state = "open"
+        self.config.session_open = True
 
     async def close(self) -> None:
-        """Cancel what runs, flush the journal, end every process. Repeating it does nothing."""
+        """Cancel what runs, flush the journal, end every process. Repeating it does nothing.
+
+        Raises: Forked, WrongLoop.
+        """
+        self._here()
         if self._state == "open":
             self._usable()
-            self._state = "closed"
+            self._state, self.config.session_open = "closed", False
             await self._close_parts()
         self._state = "closed"
 
@@ -189,10 +205,12 @@ class TandemOrchestrator:
 
         Raises: CommandError if a name cannot be used.
         """
+        self._here()
         return self._registry.register(name, capabilities, max_concurrency)
 
     def add_agent(self, agent: Agent) -> Agent:
         """Register an agent that was built elsewhere."""
+        self._here()
         return self._registry.add(agent)
 
     def register_mode(self, mode: ExecutionMode | str, policy: Policy) -> ExecutionMode:
@@ -200,6 +218,7 @@ class TandemOrchestrator:
 
         Raises: CommandError if the mode has one already, or ``policy`` is none.
         """
+        self._here()
         if not isinstance(policy, Policy):
             raise CommandError(f"mode {mode!r}: expected a Policy, got {type(policy).__name__}")
         key = ExecutionMode(mode)
@@ -217,10 +236,12 @@ class TandemOrchestrator:
         steps: list[CommandStep] | None = None,
     ) -> CommandSet:
         """Make a command set; nothing is checked before it is used."""
+        self._here()
         return CommandSet(name=name, type=type, mode=mode, steps=list(steps or ()))
 
     def catalogue(self) -> Catalogue:
         """Give every action that can be asked for at this moment."""
+        self._here()
         native = self._native.actions() if self._native is not None else ()
         away = self._away()
         stamp = (self._registry.version, id(native), tuple(away.items()))
@@ -269,7 +290,7 @@ class TandemOrchestrator:
             if request.run_id not in engine.active:
                 self._forget(request.run_id)
             raise
-        return Run(request.run_id, journal, ticket, view)
+        return self._make_run(request.run_id, journal, ticket, view)
 
     async def execute_command_set(
         self, command_set: CommandSet, *, inputs: Mapping[str, Any] | None = None
@@ -294,7 +315,7 @@ class TandemOrchestrator:
         """Give a handle for a run of this journal, in progress or ended, of any process."""
         engine, journal = self._usable()
         active = engine.tickets.get(run_id)
-        return Run(run_id, journal, active, self._views.get(run_id))
+        return self._make_run(run_id, journal, active, self._views.get(run_id))
 
     async def runs(
         self, *, status: str | None = None, name: str | None = None, limit: int = 100
@@ -319,10 +340,12 @@ class TandemOrchestrator:
     # Any: SPEC's table of numbers.
     def get_metrics(self) -> dict[str, Any]:
         """Give the counters of this orchestrator; latencies in seconds, 0.0 before the first."""
+        self._here()
         return self._metrics.read()
 
     def layer_health(self) -> dict[str, LayerHealth]:
         """Describe each layer, without waiting."""
+        self._here()
         health = {layer.name: layer.health() for layer in self._layers()}
         if "c" not in health:
             health["c"] = LayerHealth("c", False, self._away().get("c", "not initialised"))
@@ -341,6 +364,7 @@ class TandemOrchestrator:
 
         ``on_event`` gets (run id, event), ``on_progress`` (run id, step id, item, done, total).
         """
+        self._here()
         if on_event is not None:
             self._event_listeners.append(on_event)
         if on_progress is not None:
@@ -357,8 +381,7 @@ class TandemOrchestrator:
 
     def _usable(self) -> tuple[Engine, Journal]:
         """Refuse every call from the wrong place or at the wrong time."""
-        if os.getpid() != self._pid and self._state != "new":
-            raise Forked("this orchestrator belongs to the parent process; make one in the child")
+        self._here()
         if self._state == "new" or self._engine is None or self._journal is None:
             raise NotInitialized("await initialize() first, or use 'async with'")
         if self._state == "closed":
@@ -370,6 +393,15 @@ class TandemOrchestrator:
         if loop is not None and loop is not self._loop:
             raise WrongLoop("this orchestrator belongs to the event loop that initialised it")
         return self._engine, self._journal
+
+    def _here(self) -> None:
+        """Refuse every call from a forked child, which has neither our threads nor our locks."""
+        if self._state != "new" and os.getpid() != self._pid:
+            raise Forked("this orchestrator belongs to the parent process; make one in the child")
+
+    def _python_here(self) -> PythonLayer | None:
+        self._here()
+        return self._python
 
     def _layers(self) -> list[PythonLayer | NativeLayer]:
         return [layer for layer in (self._python, self._native) if layer is not None]
@@ -450,7 +482,7 @@ class TandemOrchestrator:
     async def _close_parts(self) -> None:
         """End everything in the order in which parts use each other, whatever one of them says."""
         errors: list[Exception] = []
-        parts = [self._engine, *self._layers(), self._journal]
+        parts = [self._wishes, self._engine, *self._layers(), self._journal]
         for part in parts:
             if part is None:
                 continue

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
 
 from tandem_orchestrator.engine import RunTicket
 from tandem_orchestrator.errors import CommandError
-from tandem_orchestrator.journal import Journal
+from tandem_orchestrator.journal import Control, Journal
 from tandem_orchestrator.model.events import AnyEvent, RunEnded
 from tandem_orchestrator.observe import RunView
 
@@ -24,10 +25,19 @@ class Run:
     """
 
     def __init__(
-        self, run_id: str, journal: Journal, ticket: RunTicket | None, view: RunView | None
+        self,
+        run_id: str,
+        journal: Journal,
+        ticket: RunTicket | None,
+        view: RunView | None,
+        *,
+        check: Callable[[], object],
+        make_id: Callable[[], str],
+        wall_ns: Callable[[], int],
     ) -> None:
         self.id = run_id
         self._journal, self._ticket, self._view = journal, ticket, view
+        self._check, self._make_id, self._wall_ns = check, make_id, wall_ns
 
     def __repr__(self) -> str:
         return f"<Run {self.id}>"
@@ -37,10 +47,12 @@ class Run:
         """Wait for the end and give the result, in the shape that ``execute_command_set`` gives.
 
         Raises: JournalError if its end could not be made durable. CommandError if no such run
-            is in the journal.
+            is in the journal. Forked in a forked child.
         """
+        self._check()
         if self._ticket is not None and self._view is not None:
-            await self._ticket.ended
+            # Shielded: who stops waiting must not end the wait of the others.
+            await asyncio.shield(self._ticket.ended)
             return self._view.result()
         view = RunView()
         async for event in self._events():
@@ -53,19 +65,27 @@ class Run:
         Each is a dict with ``kind``, ``at_ns`` (nanoseconds since the epoch) and its own fields.
         Several iterators at one time are fine.
         """
+        self._check()
         async for event in self._events():
             yield msgspec.to_builtins(event, builtin_types=(bytes,))
 
     async def cancel(self, step: str | None = None, *, by: str = "") -> None:
         """Ask the run, or one step of it, to stop; the result tells what really stopped.
 
-        Raises: CommandError if the run is not one that this orchestrator has in progress.
+        A run of another process is asked through the journal: the wish is durable on return, and
+        its owner obeys it within a second. Where the owner is dead, whoever adopts the run will.
+
+        Raises: CommandError if there is no such run in the journal, or it has ended.
         """
-        if self._ticket is None:
-            raise CommandError(
-                f"run {self.id}: not in progress here, so it cannot be cancelled here"
-            )
-        self._ticket.cancel(step, by)
+        self._check()
+        if self._ticket is not None:
+            self._ticket.cancel(step, by)
+            return
+        wish = Control(self._make_id(), self.id, "cancel", {"step": step}, by, self._wall_ns())
+        try:
+            await self._journal.request(wish)
+        except CommandError as error:
+            raise CommandError(f"run {self.id}: not in progress here, and {error}") from error
 
     async def _events(self) -> AsyncIterator[AnyEvent]:
         if await self._journal.run(self.id) is None:

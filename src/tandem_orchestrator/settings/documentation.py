@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tandem_orchestrator.settings.keys import Key
 from tandem_orchestrator.settings.sections import SECTIONS
 
 
@@ -18,7 +19,7 @@ def settings_table() -> str:
             named = spec.env or spec.variable
             cells = (
                 f"`{spec.path}`",
-                spec.meaning,
+                _meaning(spec),
                 f"`{_show(spec.default)}`",
                 spec.expected if spec.check is None else "see meaning",
                 f"`{named}`" if spec.from_environment else "none",
@@ -27,6 +28,12 @@ def settings_table() -> str:
             )
             lines.append("| " + " | ".join(c.replace("|", r"\|") for c in cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _meaning(spec: Key) -> str:
+    if not spec.pending:
+        return spec.meaning
+    return f"{spec.meaning} **No effect yet**: waits for {spec.pending}."
 
 
 def _show(value: Any) -> str:

@@ -41,6 +41,8 @@ class Key:
     """Decides about trust: refused from a file that others may write."""
     from_environment: bool = True
     """False: refused from the environment too, which may tune but never weaken."""
+    pending: str = ""
+    """The part that this version lacks and that will read the key; empty where one reads it."""
 
     @property
     def path(self) -> str:

@@ -85,36 +85,43 @@ class Orchestrator(Section, title="orchestrator"):
         "Top-level runs with a step in progress; the rest wait in the queue.",
         low=1,
         high=10_000,
+        counts="session",
     )
     max_queued_runs: int = key(
-        1000, "Runs that wait for a slot; one more is refused as Busy.", low=0, high=1_000_000
+        1000,
+        "Runs that wait for a slot; one more is refused as Busy.",
+        low=0,
+        high=1_000_000,
+        counts="session",
     )
     max_parallel_steps: int = key(
-        256, "Attempts in progress at one time, over all runs.", low=1, high=100_000
+        256,
+        "Attempts in progress at one time, over all runs.",
+        low=1,
+        high=100_000,
+        counts="session",
     )
     sync_interval_ms: float = key(
         1.0,
         "Longest wait, in ms, to gather events for one commit while under load.",
         low=0,
         high=1000,
+        counts="session",
     )
     cancel_grace_s: float = key(
         2.0,
         "Seconds between asking an attempt to stop and killing or abandoning it.",
         low=0,
         high=3600,
+        counts="session",
     )
     close_timeout_s: float = key(
-        10.0, "Seconds that close() may take before it stops waiting.", low=0.1, high=3600
+        10.0,
+        "Seconds that close() may take before it stops waiting.",
+        low=0.1,
+        high=3600,
+        counts="session",
     )
-    hook_timeout_s: float = key(5.0, "Seconds that one plugin hook may take.", low=0.01, high=3600)
-    router_explore: float = key(
-        0.02,
-        "Share of routed steps that try another implementation to learn its cost.",
-        low=0,
-        high=1,
-    )
-    router_frozen: bool = key(False, "Stop learning and exploring; route by what is known.")
     entry_points: bool = key(
         True,
         "Load agents and plugins that installed packages offer.",
@@ -123,9 +130,12 @@ class Orchestrator(Section, title="orchestrator"):
         from_environment=False,
     )
     log_level: str = key(
-        "WARNING", "Level of Tandem's own logger; TANDEM_DEBUG=true means DEBUG.",
-        choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), env="TANDEM_DEBUG",
-    )  # fmt: skip
+        "WARNING",
+        "Level of the logger tandem_orchestrator; TANDEM_DEBUG=true means DEBUG.",
+        choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+        env="TANDEM_DEBUG",
+        counts="session",
+    )
 
 
 @dataclass(frozen=True)
@@ -138,8 +148,8 @@ class PythonLayer(Section, title="python_layer"):
         low=0,
         high=10_000_000,
         env="TANDEM_CACHE_SIZE",
+        pending="the cache of outputs",
     )
-    cache_bytes: int = key(64 * 2**20, "Bytes of outputs kept.", low=0, high=2**40)
     async_workers: int = key(
         8,
         "Threads for blocking handlers.",
@@ -152,7 +162,7 @@ class PythonLayer(Section, title="python_layer"):
         0, 'Processes for cpu="process" handlers; 0: one a CPU.', low=0, high=1024, counts="session"
     )
     process_start_timeout_s: float = key(
-        30.0, "Seconds for a worker process to start and import its handler.", low=0.1, high=3600
+        30.0, "Seconds for a worker process to start.", low=0.1, high=3600, counts="session"
     )
     use_uvloop: bool = key(
         True,
@@ -160,16 +170,13 @@ class PythonLayer(Section, title="python_layer"):
         env="TANDEM_ASYNC_IO",
         counts="session",
     )
-    queue_max: int = key(
-        10_000,
-        "Attempts and messages that wait for a worker; one more is Busy.",
-        low=1,
-        high=1_000_000,
-    )
     abandoned_max: int = key(
-        64, "Threads that did not stop when asked; at the bound new blocking work is Busy.",
-        low=0, high=10_000,
-    )  # fmt: skip
+        64,
+        "Threads and coroutines that did not stop when asked; at the bound no more of them start.",
+        low=1,
+        high=10_000,
+        counts="session",
+    )
 
 
 @dataclass(frozen=True)
@@ -205,27 +212,13 @@ class CLayer(Section, title="c_layer"):
         "Ask for huge pages for rings of 2 MiB and more.",
         env="TANDEM_C_USE_HUGE_PAGES",
         counts="session",
+        pending="huge pages for rings",
     )
-    realtime_scheduling: bool = key(False, "Ask for real-time scheduling.", counts="session")
+    realtime_scheduling: bool = key(
+        False, "Ask for real-time scheduling.", counts="session", pending="real-time scheduling"
+    )
     blocking_workers: int = key(
         4, "Threads in the bridge for actions that block.", low=1, high=64, counts="session"
-    )
-    calls_in_flight_max: int = key(
-        4096,
-        "Calls given to the bridge and not yet answered; a power of two.",
-        low=64,
-        high=65_536,
-        counts="session",
-    )
-    sync_sessions_max: int = key(
-        8, "Sessions that blocking calls share.", low=1, high=64, counts="session"
-    )
-    spin_us: float = key(
-        2.0,
-        "Microseconds to look for an answer before sleeping.",
-        low=0,
-        high=10_000,
-        counts="session",
     )
     start_timeout_s: float = key(
         5.0, "Seconds for a bridge to start and say welcome.", low=0.1, high=300, counts="session"
@@ -262,8 +255,6 @@ class CLayer(Section, title="c_layer"):
                 f"restart_delay_s={self.restart_delay_s}, expected at most restart_delay_max_s"
                 f"={self.restart_delay_max_s}"
             )
-        if self.calls_in_flight_max & (self.calls_in_flight_max - 1):
-            found.append(f"calls_in_flight_max={self.calls_in_flight_max}, expected a power of two")
         return found
 
 
@@ -290,9 +281,15 @@ class Metrics(Section, title="metrics"):
         True,
         "Serve metrics over HTTP under `tandem serve`; never in library use.",
         counts="session",
+        pending="`tandem serve`",
     )
     prometheus_port: int = key(
-        9090, "Port of the metrics; 0: any free one.", low=0, high=65_535, counts="session"
+        9090,
+        "Port of the metrics; 0: any free one.",
+        low=0,
+        high=65_535,
+        counts="session",
+        pending="`tandem serve`",
     )
     prometheus_host: str = key(
         "127.0.0.1",
@@ -301,10 +298,15 @@ class Metrics(Section, title="metrics"):
         counts="session",
         guarded=True,
         from_environment=False,
+        pending="`tandem serve`",
     )
     history_size: int = key(
-        1000, "Samples kept for each metric (not runs: see journal.keep_days).", low=1, high=1_000_000
-    )  # fmt: skip
+        1000,
+        "Samples kept for each metric (not runs: see journal.keep_days).",
+        low=1,
+        high=1_000_000,
+        pending="the history of metrics",
+    )
 
 
 @dataclass(frozen=True)
@@ -317,12 +319,14 @@ class Hardware(Section, title="hardware"):
         check=_check_cpus,
         env="TANDEM_CPU_AFFINITY",
         counts="session",
+        pending="placement on cores",
     )
     prefer_p_cores: bool = key(
         True,
         "Give sets without a wish the performance cores first.",
         env="TANDEM_PREFER_P_CORES",
         counts="session",
+        pending="placement on cores",
     )
     e_core_threshold: float = key(
         0.7,
@@ -331,8 +335,14 @@ class Hardware(Section, title="hardware"):
         high=1,
         env="TANDEM_E_CORE_THRESHOLD",
         counts="session",
+        pending="placement on cores",
     )
-    numa_aware: bool = key(False, "Keep a session's memory on its workers' node.", counts="session")  # fmt: skip
+    numa_aware: bool = key(
+        False,
+        "Keep a session's memory on its workers' node.",
+        counts="session",
+        pending="placement on cores",
+    )
 
 
 @dataclass(frozen=True)
@@ -348,29 +358,43 @@ class Journal(Section, title="journal"):
         guarded=True,
     )
     keep_days: float | None = key(
-        None, "Days that finished runs are kept; null: for ever.", low=0, high=36_500
+        None,
+        "Days that finished runs are kept; null: for ever.",
+        low=0,
+        high=36_500,
+        pending="the retention of runs",
     )
     keep_bytes: int | None = key(
         None,
         "Bytes above which the oldest finished runs go; null: no bound.",
         low=2**20,
         high=2**50,
+        pending="the retention of runs",
     )
     group_events_max: int = key(
-        256, "Events gathered into one commit under load.", low=1, high=65_536
+        256, "Events gathered into one commit under load.", low=1, high=65_536, counts="session"
     )
     backlog_events_max: int = key(
         10_000,
         "Events not yet written under async durability; beyond it, writing is waited for.",
         low=1,
         high=1_000_000,
+        counts="session",
     )
     busy_timeout_s: float = key(
-        10.0, "Seconds to wait for another process that is writing.", low=0.1, high=300
+        10.0,
+        "Seconds to wait for another process that is writing.",
+        low=0.1,
+        high=300,
+        counts="session",
     )
     control_interval_s: float = key(
-        0.5, "Seconds between looks for control requests from other processes.", low=0.05, high=1.0
-    )  # fmt: skip
+        0.5,
+        "Seconds between looks for control requests from other processes.",
+        low=0.05,
+        high=1.0,
+        counts="session",
+    )
 
 
 @dataclass(frozen=True)
@@ -380,49 +404,16 @@ class Limits(Section, title="limits"):
     steps_max: int = key(
         1_000_000, "Steps in one command set made in Python.", low=1, high=10_000_000
     )
-    items_max: int = key(1_000_000, "Items of one for_each.", low=1, high=10_000_000)
-    payload_bytes_max: int = key(
-        64 * 2**20, "Bytes of one payload as it travels.", low=1024, high=64 * 2**20
-    )
     output_bytes_max: int = key(
         64 * 2**20,
         "Bytes of one output; a larger one fails its attempt.",
         low=1024,
         high=64 * 2**20,
+        counts="session",
     )
-    log_bytes_max: int = key(
-        65_536,
-        "Bytes of log kept for each attempt; more is dropped and counted.",
-        low=0,
-        high=2**26,
-    )
-    error_chars_max: int = key(500, "Characters of a result's error line.", low=80, high=10_000)
     traceback_chars_max: int = key(
-        16_384, "Characters of a failure's traceback.", low=0, high=2**20
+        16_384, "Characters of a failure's traceback.", low=0, high=65_536, counts="session"
     )
-    retries_per_run_max: int = key(
-        10_000,
-        "Retries of all steps of one run; beyond it failures are final.",
-        low=0,
-        high=1_000_000,
-    )
-    retries_per_agent_per_minute: int = key(
-        1000,
-        "Retries of one agent's actions in a minute; beyond it failures are final.",
-        low=0,
-        high=1_000_000,
-    )
-    conflicts_per_run_max: int = key(
-        1000, "Conflicts of one run that are kept whole; the rest are counted.", low=1, high=100_000
-    )
-    followers_max: int = key(64, "Live streams at one time.", low=0, high=10_000)
-    follower_events_max: int = key(
-        1000, "Events that one live stream may lag behind before it is cut.", low=10, high=1_000_000
-    )
-    finished_runs_max: int = key(
-        1000, "Finished runs whose results stay in memory; older ones come from the journal.",
-        low=1, high=1_000_000,
-    )  # fmt: skip
 
 
 SECTIONS: dict[str, type[Section]] = {

@@ -144,6 +144,15 @@ class Settings:
         """Say where a value came from, as ``environment TANDEM_CACHE_SIZE`` or ``default``."""
         return self.origins.get(path, "default")
 
+    def without_effect(self) -> list[str]:
+        """Say which settings were changed though nothing reads them yet, one line each."""
+        return [
+            f"{path}={shown(value)} ({self.origin(path)}) has no effect yet: it waits for "
+            f"{spec.pending}, which this version does not have"
+            for path, spec in KEYS.items()
+            if spec.pending and (value := self.get(path)) != spec.default
+        ]
+
     def as_dict(self) -> dict[str, dict[str, Any]]:
         """Give every value in the shape of SPEC's configuration file."""
         return {

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from types import SimpleNamespace
+from typing import Any, Literal, get_type_hints
 
 from tandem_orchestrator.errors import CommandError, TwinError
 from tandem_orchestrator.model.catalogue import Action, Implementation
@@ -31,15 +32,16 @@ class PythonImplementation:
 
     @property
     def source(self) -> str:
-        """Give ``module:qualname``."""
-        return f"{self.handler.__module__}:{self.handler.__qualname__}"
+        """Give ``module:qualname``; of an object that can be called, its class's."""
+        named = self.handler if hasattr(self.handler, "__qualname__") else type(self.handler)
+        return f"{named.__module__}:{named.__qualname__}"
 
 
 class ActionHandle:
     """An action and its implementations; calling it calls the first handler."""
 
     def __init__(self, agent: Agent, entry: Action, errors: Mapping[Any, str] | None) -> None:
-        self._agent = agent
+        self._agents = [agent]
         self.entry = entry
         self.errors = dict(errors or {})
         """Exception class (or its name) to the failure type that twins share."""
@@ -79,13 +81,26 @@ class ActionHandle:
     def add(self, implementation: PythonImplementation) -> None:
         """Hang an implementation on the action."""
         self.implementations[implementation.name] = implementation
-        self._agent.version += 1
+        for agent in self._agents:
+            agent.version += 1
+
+    def joined(self, agent: Agent) -> None:
+        """Tell the action that another agent offers it, too."""
+        if not any(known is agent for known in self._agents):
+            self._agents.append(agent)
+
+    def error_names(self) -> dict[str, str]:
+        """Give ``errors`` by class name alone, to send it to another process."""
+        return {
+            kind if isinstance(kind, str) else kind.__name__: shared
+            for kind, shared in self.errors.items()
+        }
 
     def catalogue_entry(self) -> Action:
         """Give the entry that planners read."""
         implementations = tuple(
             Implementation(i.name, "python", i.rung, i.source)
-            for i in self.implementations.values()
+            for i in list(self.implementations.values())
         )
         entry = self.entry
         return Action(
@@ -118,6 +133,10 @@ class Agent:
 
     def __post_init__(self) -> None:
         _check_name("agent", self.name)
+        check_bound(f"agent {self.name!r}", self.max_concurrency)
+        if isinstance(self.capabilities, str):
+            text = f"capabilities={self.capabilities!r}, expected a list of names"
+            raise CommandError(f"agent {self.name!r}: {text}")
         self.capabilities = tuple(dict.fromkeys(self.capabilities))
         for capability in self.capabilities:
             _check_name("capability", capability)
@@ -160,9 +179,7 @@ class Agent:
             raise CommandError(f"{self.name}.{name}: effects={effects!r}, expected {expected}")
         if cpu not in (None, "process"):
             raise CommandError(f"{self.name}.{name}: cpu={cpu!r}, expected None or 'process'")
-        if max_concurrency is not None and max_concurrency < 1:
-            text = f"max_concurrency={max_concurrency}, expected at least 1"
-            raise CommandError(f"{self.name}.{name}: {text}")
+        check_bound(f"{self.name}.{name}", max_concurrency)
 
         def add(handler: Handler) -> ActionHandle:
             entry = Action(
@@ -184,7 +201,7 @@ class Agent:
 
     def catalogue_entries(self) -> list[Action]:
         """Give the entries that planners read, announced capabilities included."""
-        entries = [handle.catalogue_entry() for handle in self.actions.values()]
+        entries = [handle.catalogue_entry() for handle in list(self.actions.values())]
         announced = (name for name in self.capabilities if name not in self.actions)
         return entries + [Action(self.name, name) for name in announced]
 
@@ -193,7 +210,20 @@ class Agent:
         self.capabilities = tuple(dict.fromkeys((*self.capabilities, *other.capabilities)))
         for name, handle in other.actions.items():
             self.actions.setdefault(name, handle)
+            self.actions[name].joined(self)
         self.version += 1
+
+
+def check_bound(label: str, max_concurrency: object) -> None:
+    """Refuse a bound that nothing could run under.
+
+    Raises: CommandError.
+    """
+    if max_concurrency is None:
+        return
+    is_int = isinstance(max_concurrency, int) and not isinstance(max_concurrency, bool)
+    if not is_int or max_concurrency < 1:  # type: ignore[operator]
+        raise CommandError(f"{label}: max_concurrency={max_concurrency!r}, expected at least 1")
 
 
 def _check_name(what: str, name: object) -> None:
@@ -223,7 +253,16 @@ def describe_handler(
                 f"handler {label}: cpu='process' needs a function that can be imported as "
                 "module:qualname, so neither a lambda nor a local function"
             )
-    parameters = list(inspect.signature(handler).parameters.values())
+        owner = getattr(handler, "__self__", None)
+        if owner is not None and not inspect.isclass(owner) and not inspect.ismodule(owner):
+            raise CommandError(
+                f"handler {label}: cpu='process' needs a plain function, for an object's method "
+                "its object cannot travel"
+            )
+    try:
+        parameters = list(inspect.signature(handler).parameters.values())
+    except (ValueError, TypeError) as error:
+        raise CommandError(f"handler {label}: its parameters cannot be read: {error}") from error
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     required = [p for p in positional if p.default is p.empty]
     variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
@@ -243,10 +282,15 @@ def describe_handler(
 
 def _payload_type(handler: Handler, parameter: str) -> Any:
     """Give the class that a payload is to be converted to, or None."""
-    try:
-        annotation = inspect.get_annotations(handler, eval_str=True).get(parameter)
-    except (NameError, TypeError, AttributeError, SyntaxError):
-        return None  # An annotation that only a type checker can read asks for no conversion.
+    function = inspect.unwrap(handler) if inspect.isroutine(handler) else type(handler).__call__
+    annotation = getattr(function, "__annotations__", {}).get(parameter)
+    if isinstance(annotation, str):
+        # Alone, so that the others of the handler may be for a type checker only.
+        only = SimpleNamespace(__annotations__={parameter: annotation})
+        try:
+            annotation = get_type_hints(only, getattr(function, "__globals__", {})).get(parameter)
+        except (NameError, TypeError, AttributeError, SyntaxError):
+            return None  # One that only a type checker can read asks for no conversion.
     is_record = isinstance(annotation, type) and (
         hasattr(annotation, "__dataclass_fields__")
         or hasattr(annotation, "__struct_fields__")

@@ -10,14 +10,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from tandem_orchestrator.clock import Clock, Timer
-from tandem_orchestrator.errors import LayerUnavailable, NotAValue
+from tandem_orchestrator.errors import CommandError, LayerUnavailable, NotAValue
 from tandem_orchestrator.layers.layer import CancelToken, LayerHealth, Report, Work
 from tandem_orchestrator.layers.python.agents import ActionHandle, Agent, PythonImplementation
 from tandem_orchestrator.layers.python.calling import call_handler, describe_error
 from tandem_orchestrator.layers.python.context import Context, make_log
+from tandem_orchestrator.layers.python.messages import Done, Job
 from tandem_orchestrator.layers.python.processes import ProcessRunner, WorkerDied
 from tandem_orchestrator.layers.python.registry import Registry
+from tandem_orchestrator.layers.python.step_log import (
+    StepMark,
+    emit,
+    enter_step,
+    lowest_level,
+    mark_all,
+)
 from tandem_orchestrator.layers.python.threads import ThreadRunner
+from tandem_orchestrator.layers.python.worker import is_loading_main
 from tandem_orchestrator.model.catalogue import Action
 from tandem_orchestrator.model.outcomes import Failure, Outcome
 from tandem_orchestrator.model.values import from_value, to_value
@@ -35,20 +44,35 @@ class PythonLimits:
     """Seconds a handler gets to obey before it is abandoned, or its process killed."""
     abandoned_max: int = 64
     """Threads and coroutines that may hang after their attempts were given up."""
+    process_start_timeout_s: float = 30.0
+    """Seconds for a worker process to start."""
+    traceback_chars_max: int = 16_384
+    """Characters of a failure's traceback; 0: none."""
 
 
 _CANCELLED = Failure("Cancelled", "asked to stop")
+_NEVER_RAN = Report(Outcome.CANCELLED, failure=Failure("Cancelled", "asked to stop in the queue"))
 
 
 class PythonLayer:
-    """Runs attempts in Python; implements ``layers.Layer``."""
+    """Runs attempts in Python; implements ``layers.Layer``.
+
+    Raises: CommandError in a worker process that is loading the user's script: a program that
+        starts itself there would do so without end.
+    """
 
     name = "python"
 
     def __init__(self, registry: Registry, clock: Clock, limits: PythonLimits) -> None:
+        if is_loading_main():
+            raise CommandError(
+                "a worker process loads this script for a handler in it, and the script starts "
+                "an orchestrator; guard that with if __name__ == '__main__'"
+            )
         self._registry, self._clock, self._limits = registry, clock, limits
-        self._threads = ThreadRunner(limits.workers, limits.abandoned_max)
-        self._processes = ProcessRunner(limits.processes)
+        self._threads = ThreadRunner(limits.workers)
+        start_timeout_s = limits.process_start_timeout_s
+        self._processes = ProcessRunner(limits.processes, clock, start_timeout_s)
         self._gates: dict[object, asyncio.Semaphore] = {}
         self._hanging: set[asyncio.Task[Any]] = set()
         """Coroutines that swallow their cancellation."""
@@ -60,7 +84,8 @@ class PythonLayer:
         return ""
 
     async def start(self) -> None:
-        """Nothing to prepare: workers start with the first attempt that needs one."""
+        """Have log records marked; workers start with the first attempt that needs one."""
+        mark_all()
 
     async def close(self) -> None:
         """End the workers; threads that hang are daemons and delay nobody."""
@@ -73,7 +98,7 @@ class PythonLayer:
 
     def health(self) -> LayerHealth:
         """Describe itself."""
-        hanging = self._threads.abandoned + len(self._hanging)
+        hanging = self._abandoned
         reasons = [f"entry point {n}: {why}" for n, why in self._registry.broken.items()]
         if hanging:
             reasons.append(f"{hanging} abandoned attempts are still running")
@@ -96,9 +121,11 @@ class PythonLayer:
         agent, handle, implementation = found
         async with AsyncExitStack() as gates:
             for gate in self._gates_of(agent, handle):
-                await gates.enter_async_context(gate)
+                if not await _entered(gate, cancel):
+                    return _NEVER_RAN
+                gates.callback(gate.release)
             if cancel.requested:
-                return Report(Outcome.CANCELLED, failure=_CANCELLED)
+                return _NEVER_RAN
             where = f"step {work.step_id!r} output"
             return await self._attempt(work, cancel, handle, implementation, where)
 
@@ -140,6 +167,7 @@ class PythonLayer:
         start = self._on_loop if implementation.kind == "async" else self._in_thread
 
         def call() -> Any:
+            enter_step(StepMark(work.run_id, work.step_id, work.attempt))
             return call_handler(implementation, work.payload, context)
 
         return await self._timed(start, call, cancel, handle, where)
@@ -159,6 +187,10 @@ class PythonLayer:
             output = await start(call, cancel)
             if output is _ABANDONED:
                 return Report(Outcome.ABANDONED, stopped=False, seconds=self._since(began_ns))
+            if isinstance(output, _Cancelled):
+                return _NEVER_RAN
+            if isinstance(output, _Raised):
+                return self._failed(output.error, handle, began_ns)
             value = to_value(output, where=where)
             return Report(Outcome.SUCCEEDED, value, seconds=self._since(began_ns))
         except asyncio.CancelledError as error:
@@ -175,13 +207,34 @@ class PythonLayer:
             failure = Failure("NotAValue", str(error))
             return Report(Outcome.FAILED, failure=failure, seconds=self._since(began_ns))
         except Exception as error:  # noqa: BLE001 - the handler's own; it becomes the outcome
-            failure = describe_error(error, handle.errors if handle else None)
-            return Report(Outcome.FAILED, failure=failure, seconds=self._since(began_ns))
+            return self._failed(error, handle, began_ns)
         finally:
             self.running -= 1
 
+    def _failed(self, error: BaseException, handle: ActionHandle | None, began_ns: int) -> Report:
+        names = handle.errors if handle else None
+        failure = describe_error(error, names, self._limits.traceback_chars_max)
+        return Report(Outcome.FAILED, failure=failure, seconds=self._since(began_ns))
+
+    @property
+    def _abandoned(self) -> int:
+        return self._threads.abandoned + len(self._hanging)
+
+    def _refuse_when_full(self) -> None:
+        """Start nothing that could hang too, while as much hangs as may.
+
+        Raises: LayerUnavailable.
+        """
+        if self._abandoned >= self._limits.abandoned_max:
+            raise LayerUnavailable(
+                f"{self._abandoned} attempts that were given up still run (at most "
+                f"python_layer.abandoned_max={self._limits.abandoned_max}); no further one is "
+                "started until some of them end"
+            )
+
     async def _on_loop(self, call: Callable[[], Any], cancel: CancelToken) -> Any:
         """Run a coroutine as a task of its own, so that it alone is cancelled."""
+        self._refuse_when_full()
         task = asyncio.ensure_future(_await(call))
         await self._until_done(task, cancel, task.cancel)
         if task.done():
@@ -191,16 +244,18 @@ class PythonLayer:
         return _ABANDONED
 
     async def _in_thread(self, call: Callable[[], Any], cancel: CancelToken) -> Any:
-        if self._threads.is_full:
-            raise LayerUnavailable(
-                f"{self._threads.abandoned} threads hang after their attempts were given up; "
-                "no further one is started until some of them end"
-            )
-        await self._threads.acquire()
+        if not await _entered(self._threads.permits, cancel):
+            return _Cancelled()
+        try:
+            self._refuse_when_full()
+        except LayerUnavailable:
+            self._threads.permits.release()
+            raise
         job = self._threads.start(call)
         await self._until_done(job.future, cancel, lambda: None)
         if job.future.done():
-            return job.future.result()
+            output, error = job.future.result()
+            return output if error is None else _Raised(error)
         job.abandon()
         job.future.cancel()
         return _ABANDONED
@@ -235,19 +290,23 @@ class PythonLayer:
         handle: ActionHandle,
     ) -> Report:
         handler = implementation.handler
-        job = {
-            "kind": "job",
-            "module": handler.__module__,
-            "qualname": handler.__qualname__,
-            "implementation": implementation.name,
-            "payload": work.payload,
-            "inputs": dict(work.inputs),
-            "run_id": work.run_id,
-            "step_id": work.step_id,
-            "attempt": work.attempt,
-            "item": work.item,
-            "idempotency_key": work.idempotency_key,
-        }
+        job = Job(
+            number=self._processes.next_number(),
+            module=handler.__module__,
+            qualname=handler.__qualname__,
+            implementation=implementation.name,
+            payload=work.payload,
+            inputs=dict(work.inputs),
+            run_id=work.run_id,
+            step_id=work.step_id,
+            attempt=work.attempt,
+            item=work.item,
+            idempotency_key=work.idempotency_key,
+            errors=handle.error_names(),
+            log_level=lowest_level(),
+            traceback_chars_max=self._limits.traceback_chars_max,
+        )
+        mark = StepMark(work.run_id, work.step_id, work.attempt)
         timers: list[Timer] = []
 
         def started(ask: Callable[[], None], kill: Callable[[], None]) -> None:
@@ -257,11 +316,14 @@ class PythonLayer:
 
             cancel.on_cancel(stop)
 
+        if not await _entered(self._processes.permits, cancel):
+            return _NEVER_RAN
         began_ns = self._clock.monotonic_ns()
-        await self._processes.acquire()
         self.running += 1
         try:
-            answer = await self._processes.run(job, work.on_progress, started)
+            answer = await self._processes.run(
+                job, work.on_progress, lambda said: emit(said, mark), started
+            )
         except WorkerDied as error:
             outcome = Outcome.CANCELLED if cancel.requested else Outcome.UNKNOWN
             failure = Failure("WorkerDied", str(error))
@@ -275,13 +337,10 @@ class PythonLayer:
             for timer in timers:
                 timer.cancel()
             self.running -= 1
-            self._processes.release()
-        if answer["kind"] == "done":
-            return Report(Outcome.SUCCEEDED, answer["output"], seconds=self._since(began_ns))
-        failure = Failure(**answer["failure"])
-        shared = handle.errors.get(failure.type)
-        if shared is not None:
-            failure = Failure(shared, failure.message, failure.traceback)
+            self._processes.permits.release()
+        if isinstance(answer, Done):
+            return Report(Outcome.SUCCEEDED, answer.output, seconds=self._since(began_ns))
+        failure = Failure(answer.type, answer.message, answer.traceback)
         outcome = Outcome.CANCELLED if cancel.requested else Outcome.FAILED
         return Report(outcome, failure=failure, seconds=self._since(began_ns))
 
@@ -293,7 +352,8 @@ class PythonLayer:
             (handle, handle.entry.max_concurrency),
         ):
             if bound is not None:
-                gates.append(self._gates.setdefault(id(owner), asyncio.Semaphore(bound)))
+                key = (id(owner), bound)  # A bound that was changed is another gate.
+                gates.append(self._gates.setdefault(key, asyncio.Semaphore(bound)))
         return gates
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
@@ -306,8 +366,47 @@ class PythonLayer:
 
 
 async def _await(call: Callable[[], Any]) -> Any:
-    result = call()
-    return await result if inspect.isawaitable(result) else result
+    try:
+        result = call()
+        return await result if inspect.isawaitable(result) else result
+    except SystemExit as error:
+        return _Raised(error)  # As a task's exception it would end the user's loop.
+
+
+async def _entered(gate: asyncio.Semaphore, cancel: CancelToken) -> bool:
+    """Wait for a place behind a gate; False, and no place, if asked to stop before."""
+    if gate.locked():
+        waiting = asyncio.ensure_future(gate.acquire())
+        cancel.on_cancel(lambda: _stop(waiting))
+        try:
+            await asyncio.wait((waiting,))
+        except asyncio.CancelledError:
+            if not waiting.cancel() and not waiting.cancelled():
+                gate.release()
+            raise
+        if waiting.cancelled():
+            return False
+    else:
+        await gate.acquire()
+    if cancel.requested:
+        gate.release()
+        return False
+    return True
+
+
+def _stop(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+
+
+class _Cancelled:
+    """Asked to stop before it began."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    """What a handler raised, where raising it here would mean something else."""
+
+    error: BaseException
 
 
 _ABANDONED = object()

@@ -1,34 +1,52 @@
 """Worker processes for CPU-bound handlers; one attempt at a time each, killed without harm.
 
 A worker is a fresh interpreter on a socket of its own (so nothing of this process is forked, and
-its death is read as the end of the stream). ``worker.py`` is its other end.
+its death is read as the end of the stream). ``worker.py`` is its other end, ``messages.py`` what
+they say.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
+from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.errors import LayerUnavailable, NotAValue
-from tandem_orchestrator.layers.python.worker import HEAD, MESSAGE_BYTES_MAX
+from tandem_orchestrator.layers.python.messages import (
+    HEAD,
+    MESSAGE_BYTES_MAX,
+    Cancel,
+    Done,
+    Failed,
+    FromWorker,
+    Job,
+    Progress,
+    Ready,
+    Said,
+    Setup,
+    ToWorker,
+    pack,
+)
 
 _WORKER = """
 import sys
 from tandem_orchestrator.layers.python.worker import main
 main(int(sys.argv[1]))
 """
+_decoder: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
 
 
 class WorkerDied(Exception):
-    """The worker's stream ended in the middle of a job."""
+    """The worker's stream ended in the middle of a job, or carried what is no message."""
 
 
 @dataclass(slots=True, eq=False)
@@ -37,73 +55,109 @@ class _Worker:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    async def send(self, message: dict[str, Any]) -> None:
-        body = msgspec.msgpack.encode(message)
-        if len(body) > MESSAGE_BYTES_MAX:
-            raise NotAValue(f"{len(body)} bytes for a worker process, at most {MESSAGE_BYTES_MAX}")
-        self.writer.write(HEAD.pack(len(body)) + body)
-        await self.writer.drain()
-
-    async def receive(self) -> dict[str, Any]:
+    async def send(self, message: ToWorker) -> None:
         try:
-            head = await self.reader.readexactly(HEAD.size)
-            body = await self.reader.readexactly(HEAD.unpack(head)[0])
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
-            raise WorkerDied(f"the worker process died ({self.describe_death()})") from error
-        message: dict[str, Any] = msgspec.msgpack.decode(body)
-        return message
+            packed = pack(message)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise NotAValue(f"the payload cannot go to a worker process: {error}") from error
+        try:
+            self.writer.write(packed)
+            await self.writer.drain()
+        except ConnectionError as error:
+            raise self.died() from error
 
-    def describe_death(self) -> str:
+    async def receive(self) -> FromWorker:
+        """Read one message.
+
+        Raises: WorkerDied, also for bytes that are no message: nothing after them means anything.
+        """
+        try:
+            (length,) = HEAD.unpack(await self.reader.readexactly(HEAD.size))
+            if length > MESSAGE_BYTES_MAX:
+                raise WorkerDied(
+                    f"the worker process announced {length} bytes, at most {MESSAGE_BYTES_MAX}"
+                )
+            return _decoder.decode(await self.reader.readexactly(length))
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            raise self.died() from error
+        except msgspec.DecodeError as error:
+            raise WorkerDied(f"the worker process sent what is no message: {error}") from error
+
+    def died(self) -> WorkerDied:
+        """Say how it ended."""
+        how = "its socket closed"
         with contextlib.suppress(subprocess.TimeoutExpired):
             code = self.process.wait(timeout=1.0)
-            return f"signal {-code}" if code < 0 else f"exit code {code}"
-        return "its socket closed"
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return WorkerDied(f"the worker process died ({how})")
 
 
 class ProcessRunner:
-    """Keep up to ``workers`` worker processes and run jobs in them."""
+    """Keep up to ``workers`` worker processes and run jobs in them.
 
-    def __init__(self, workers: int) -> None:
-        self._permits = asyncio.Semaphore(workers)
+    Args:
+        workers: Processes, 1 or more.
+        clock: Source of the time limit for a start.
+        start_timeout_s: A worker that does not say so much as "ready" in it is killed.
+    """
+
+    def __init__(self, workers: int, clock: Clock, start_timeout_s: float) -> None:
+        self.permits = asyncio.Semaphore(workers)
+        """Hold one while a job is at work."""
+        self._clock, self._start_timeout_s = clock, start_timeout_s
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._jobs = 0
         self.busy = 0
+        # Runs at exit, too: an orchestrator that nobody closes leaves no process behind.
+        weakref.finalize(self, _kill_all, self._processes, os.getpid())
 
-    async def acquire(self) -> None:
-        """Wait for a worker's place."""
-        await self._permits.acquire()
-        self.busy += 1
-
-    def release(self) -> None:
-        """Give the place back."""
-        self.busy -= 1
-        self._permits.release()
+    def next_number(self) -> int:
+        """Give the number of the next job."""
+        self._jobs += 1
+        return self._jobs
 
     async def run(
         self,
-        job: dict[str, Any],
+        job: Job,
         on_progress: Callable[[int, int], None],
+        on_said: Callable[[Said], None],
         on_started: Callable[[Callable[[], None], Callable[[], None]], None],
-    ) -> dict[str, Any]:
-        """Run one job to its answer; a place has been acquired.
+    ) -> Done | Failed:
+        """Run one job to its answer; a permit is held.
 
         Args:
-            job: What ``worker._run`` reads.
             on_progress: Called with (done, total).
+            on_said: Called with each log record.
             on_started: Gets (ask, kill): how to ask the job to stop, and how to make it.
 
-        Raises: WorkerDied. LayerUnavailable if no worker can be started.
+        Raises: WorkerDied. LayerUnavailable if no worker can be started. NotAValue if the job
+            is too large to travel.
         """
-        worker = self._idle.pop() if self._idle else await self._start()
+        worker = self._living() or await self._start()
         healthy = False
+        self.busy += 1
         try:
-            await worker.send(job)
-            on_started(lambda: self._ask(worker), worker.process.kill)
-            while (message := await worker.receive())["kind"] == "progress":
-                on_progress(message["done"], message["total"])
-            healthy = True
-            return message
+            try:
+                await worker.send(job)
+            except NotAValue:
+                healthy = True  # Nothing was sent.
+                raise
+            on_started(lambda: self._ask(worker, job.number), worker.process.kill)
+            while True:
+                message = await worker.receive()
+                if isinstance(message, Ready) or message.number != job.number:
+                    continue  # A thread that an earlier job left behind speaks; nobody listens.
+                if isinstance(message, Progress):
+                    on_progress(message.done, message.total)
+                elif isinstance(message, Said):
+                    on_said(message)
+                else:
+                    healthy = True
+                    return message
         finally:
+            self.busy -= 1
             if healthy:
                 self._idle.append(worker)
             else:
@@ -114,10 +168,18 @@ class ProcessRunner:
         for worker in list(self._all):
             self._discard(worker)
 
-    def _ask(self, worker: _Worker) -> None:
-        body = msgspec.msgpack.encode({"kind": "cancel"})
+    def _living(self) -> _Worker | None:
+        """Take an idle worker that has not died meanwhile."""
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.process.poll() is None and not worker.reader.at_eof():
+                return worker
+            self._discard(worker)
+        return None
+
+    def _ask(self, worker: _Worker, number: int) -> None:
         if not worker.writer.is_closing():
-            worker.writer.write(HEAD.pack(len(body)) + body)
+            worker.writer.write(pack(Cancel(number)))
 
     def _discard(self, worker: _Worker) -> None:
         self._all.discard(worker)
@@ -127,6 +189,7 @@ class ProcessRunner:
         worker.process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             worker.process.wait(timeout=5.0)
+            self._processes.discard(worker.process)
 
     async def _start(self) -> _Worker:
         ours, theirs = socket.socketpair()
@@ -142,11 +205,32 @@ class ProcessRunner:
             raise LayerUnavailable(f"a worker process cannot be started: {error}") from error
         finally:
             theirs.close()
+        self._processes.add(process)
         reader, writer = await asyncio.open_connection(sock=ours, limit=2**20)
         worker = _Worker(process, reader, writer)
         self._all.add(worker)
-        await worker.send({"kind": "setup", "sys_path": sys.path, "main_path": _main_path()})
+        timer = self._clock.call_later(self._start_timeout_s, process.kill)
+        is_ready = False
+        try:
+            await worker.send(Setup([str(entry) for entry in sys.path], _main_path()))
+            if not isinstance(said := await worker.receive(), Ready):
+                raise WorkerDied(f"it began with {type(said).__name__}")
+            is_ready = True
+        except WorkerDied as error:
+            limit_s = self._start_timeout_s
+            text = f"a worker process did not start within {limit_s} s, or not at all: {error}"
+            raise LayerUnavailable(text) from error
+        finally:
+            timer.cancel()
+            if not is_ready:
+                self._discard(worker)
         return worker
+
+
+def _kill_all(processes: set[subprocess.Popen[bytes]], pid: int) -> None:
+    if os.getpid() == pid:  # In a forked child they are somebody else's.
+        for process in processes:
+            process.kill()
 
 
 def _main_path() -> str | None:
@@ -155,4 +239,4 @@ def _main_path() -> str | None:
     if module is None or getattr(module, "__spec__", None) is not None:
         return None
     path = getattr(module, "__file__", None)
-    return path if isinstance(path, str) else None
+    return os.path.abspath(path) if isinstance(path, str) else None  # noqa: PTH100 - no symlink is to be resolved

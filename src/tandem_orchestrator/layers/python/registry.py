@@ -28,7 +28,7 @@ class Registry:
     @property
     def version(self) -> int:
         """A number that changes whenever anything was added."""
-        return len(self._agents) + sum(agent.version for agent in self._agents.values())
+        return len(self._agents) + sum(agent.version for agent in list(self._agents.values()))
 
     def register(
         self, name: str, capabilities: Iterable[str], max_concurrency: int | None
@@ -43,7 +43,7 @@ class Registry:
             return self.add(agent)
         known.join(agent)
         if max_concurrency is not None:
-            known.max_concurrency = max_concurrency
+            known.max_concurrency = max_concurrency  # checked by Agent
         return known
 
     def add(self, agent: Agent) -> Agent:
@@ -79,7 +79,8 @@ class Registry:
 
     def entries(self) -> tuple[Action, ...]:
         """Give every catalogue entry."""
-        return tuple(e for agent in self._agents.values() for e in agent.catalogue_entries())
+        # A list first: other threads may register meanwhile.
+        return tuple(e for agent in list(self._agents.values()) for e in agent.catalogue_entries())
 
     def find(
         self, agent: str, action: str, implementation: str

@@ -23,29 +23,19 @@ class ThreadRunner:
 
     Args:
         workers: Functions at work at the same time; 1 or more.
-        abandoned_max: Threads that may hang after their attempts were given up.
     """
 
-    def __init__(self, workers: int, abandoned_max: int) -> None:
-        self._permits = asyncio.Semaphore(workers)
+    def __init__(self, workers: int) -> None:
+        self.permits = asyncio.Semaphore(workers)
+        """Acquire one before ``start``, which takes it over."""
         self._idle: list[_Thread] = []
-        self._abandoned_max = abandoned_max
         self.abandoned = 0
         """Threads that hang at this moment."""
         self.busy = 0
 
-    @property
-    def is_full(self) -> bool:
-        """Whether so many threads hang that no further one may be risked."""
-        return self.abandoned >= self._abandoned_max
-
-    async def acquire(self) -> None:
-        """Wait for a worker's place."""
-        await self._permits.acquire()
-        self.busy += 1
-
     def start(self, function: Callable[[], Any]) -> Job:
-        """Run ``function`` in a thread; a place has been acquired."""
+        """Run ``function`` in a thread; a permit has been acquired, and is given back at its end."""
+        self.busy += 1
         job = Job(self, asyncio.get_running_loop(), contextvars.copy_context(), function)
         while self._idle:
             thread = self._idle.pop()
@@ -68,7 +58,7 @@ class ThreadRunner:
 
     def _release(self) -> None:
         self.busy -= 1
-        self._permits.release()
+        self.permits.release()
 
     def close(self) -> None:
         """Let idle threads end."""
@@ -77,7 +67,7 @@ class ThreadRunner:
 
 
 class Job:
-    """One function in one thread; ``future`` has its result or exception."""
+    """One function in one thread; ``future`` has (result, exception), one of them None."""
 
     def __init__(
         self,
@@ -88,7 +78,8 @@ class Job:
     ) -> None:
         self._runner, self._loop = runner, loop
         self._context, self._function = context, function
-        self.future: asyncio.Future[Any] = loop.create_future()
+        # A pair, because a future refuses StopIteration and lets SystemExit end the loop.
+        self.future: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
         self.was_abandoned = False
 
     def abandon(self) -> None:
@@ -110,15 +101,8 @@ class Job:
 
     def _settle(self, thread: _Thread, result: Any, error: BaseException | None) -> None:
         self._runner._finished(self, thread)
-        if self.future.done():
-            return
-        if isinstance(error, StopIteration | KeyboardInterrupt | SystemExit):
-            # A future refuses the first, and the others would end the loop.
-            error = RuntimeError(f"{type(error).__name__}: {error}")
-        if error is not None:
-            self.future.set_exception(error)
-        else:
-            self.future.set_result(result)
+        if not self.future.done():
+            self.future.set_result((result, error))
 
 
 class _Thread:

@@ -7,11 +7,14 @@ stands behind ``if __name__ == "__main__"`` does not run again.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import logging
+import os
 import queue
 import runpy
+import signal
 import socket
-import struct
 import sys
 import threading
 import types
@@ -19,55 +22,175 @@ from typing import Any
 
 import msgspec
 
-HEAD = struct.Struct("<I")
-"""Length of the message that follows, in bytes."""
-MESSAGE_BYTES_MAX = 256 * 2**20
-"""One message, either way."""
+from tandem_orchestrator.layers.python.messages import (
+    HEAD,
+    Cancel,
+    Done,
+    Failed,
+    FromWorker,
+    Job,
+    Progress,
+    Ready,
+    Said,
+    Setup,
+    ToWorker,
+    pack,
+)
+
 MAIN = "__mp_main__"
 """The name under which the user's main script is loaded; the one that multiprocessing uses."""
+LOG_RECORDS_MAX = 1000
+"""Log records that travel for one attempt; the rest are counted."""
+LOG_CHARS_MAX = 8192
+"""Characters of one log record, and of its traceback."""
+
+_PR_SET_PDEATHSIG = 1
+"""Number of the request in ``linux/prctl.h``."""
+_is_loading_main = False
 
 
-class _Jobs:
+def is_loading_main() -> bool:
+    """Tell whether this is a worker that is loading the user's script: nothing may start then."""
+    return _is_loading_main
+
+
+class _Link:
     """The worker's end of the socket."""
 
     def __init__(self, link: socket.socket) -> None:
+        # A program that a handler starts must not hold the link open when this worker is dead.
+        link.set_inheritable(False)
         self._link = link
         self._lock = threading.Lock()
-        self._messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        self.cancelled = False
+        self._jobs: queue.SimpleQueue[Setup | Job] = queue.SimpleQueue()
+        self.cancelled = 0
+        """Number of the newest job that was asked to stop."""
 
-    def send(self, message: dict[str, Any]) -> None:
-        body = msgspec.msgpack.encode(message)
+    def send(self, message: FromWorker) -> None:
+        """Send a message. Raises: what ``pack`` raises, and OSError when the parent is gone."""
+        packed = pack(message)
         with self._lock:
-            self._link.sendall(HEAD.pack(len(body)) + body)
+            self._link.sendall(packed)
 
     def listen(self) -> None:
-        """Reader thread: take jobs and cancels until the parent is gone."""
-        with self._link.makefile("rb") as stream:
-            while head := stream.read(HEAD.size):
-                message = msgspec.msgpack.decode(stream.read(HEAD.unpack(head)[0]))
-                if message["kind"] == "cancel":
-                    self.cancelled = True
-                    continue
-                self.cancelled = False
-                self._messages.put(message)
-        self._messages.put(None)
+        """Reader thread: take jobs and cancels until the parent is gone, then end at once."""
+        decode = msgspec.msgpack.Decoder(ToWorker).decode
+        try:
+            with self._link.makefile("rb") as stream:
+                while len(head := stream.read(HEAD.size)) == HEAD.size:
+                    message = decode(stream.read(HEAD.unpack(head)[0]))
+                    if isinstance(message, Cancel):
+                        self.cancelled = message.number
+                    else:
+                        self._jobs.put(message)
+        finally:
+            # Nobody is left to hear the answer, and a handler may run for ever. A parent that
+            # died with something unread makes the last read an error instead of an end.
+            os._exit(0)
 
-    def next(self) -> dict[str, Any] | None:
-        """Wait for a job; None when the parent is gone."""
-        return self._messages.get()
+    def next(self) -> Setup | Job:
+        """Wait for a job."""
+        return self._jobs.get()
+
+
+class _Forward(logging.Handler):
+    """Sends log records to the parent, which emits them under the same logger's name."""
+
+    def __init__(self, link: _Link) -> None:
+        super().__init__()
+        self._send = link.send
+        self._number, self._left, self._dropped = 0, 0, 0
+
+    def begin(self, number: int) -> None:
+        """Count for another job."""
+        self._number, self._left, self._dropped = number, LOG_RECORDS_MAX, 0
+
+    def end(self) -> None:
+        """Say how many records did not travel, if any."""
+        if self._dropped:
+            text = f"{self._dropped} more log records of this attempt were dropped"
+            name = "tandem_orchestrator.step"
+            said = Said(self._number, name, logging.WARNING, text, _now(), pid=os.getpid())
+            self._send(said)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one record; a record that cannot be rendered is reported as logging does it."""
+        if self._left == 0:
+            self._dropped += 1
+            return
+        self._left -= 1
+        try:
+            exc = record.exc_info
+            traceback = _FORMATTER.formatException(exc) if exc and exc[0] else record.exc_text or ""
+            said = Said(
+                self._number,
+                _plain(record.name),
+                record.levelno,
+                _plain(record.getMessage())[:LOG_CHARS_MAX],
+                record.created,
+                _plain(record.pathname),
+                record.lineno,
+                _plain(record.funcName or ""),
+                _plain(traceback)[-LOG_CHARS_MAX:],
+                os.getpid(),
+            )
+            self._send(said)
+        except Exception:  # noqa: BLE001 - logging's own rule: a record never breaks who logs it
+            self.handleError(record)
+
+
+_FORMATTER = logging.Formatter()
+
+
+def _now() -> float:
+    return logging.makeLogRecord({}).created
+
+
+def _plain(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _end_with_parent() -> None:
+    """Have the kernel kill this process when the thread that started it is dead.
+
+    The end of the link says the same, but a handler in C that keeps the interpreter's lock never
+    lets the reader thread see it. A parent that died before this call is seen by the reader.
+    Where there is no such request (only Linux has it) the link alone has to do.
+    """
+    with contextlib.suppress(ImportError, OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
 def main(fd: int) -> None:
     """Serve until the parent closes its end."""
-    jobs = _Jobs(socket.socket(fileno=fd))
-    threading.Thread(target=jobs.listen, daemon=True).start()
-    setup = jobs.next()
-    if setup is None:
-        return
-    sys.path[:] = setup["sys_path"]
-    while (job := jobs.next()) is not None:
-        jobs.send(_run(job, jobs, setup["main_path"]))
+    _end_with_parent()
+    link = _Link(socket.socket(fileno=fd))
+    threading.Thread(target=link.listen, daemon=True).start()
+    setup = link.next()
+    assert isinstance(setup, Setup), setup
+    sys.path[:] = setup.sys_path
+    forward = _Forward(link)
+    logging.root.addHandler(forward)
+    link.send(Ready())
+    while isinstance(job := link.next(), Job):
+        logging.root.setLevel(job.log_level)
+        forward.begin(job.number)
+        answer = _run(job, link, setup.main_path)
+        forward.end()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()  # The worker ends by a kill: what waits in here would be lost.
+        _answer(link, answer)
+
+
+def _answer(link: _Link, answer: Done | Failed) -> None:
+    try:
+        link.send(answer)
+    except (ValueError, TypeError, OverflowError) as error:
+        # Nothing was sent: it is refused before the first byte.
+        link.send(Failed(answer.number, "NotAValue", _plain(str(error))))
 
 
 def _load_main(path: str | None) -> None:
@@ -75,41 +198,47 @@ def _load_main(path: str | None) -> None:
 
     Raises: ImportError if there is none or it cannot be loaded.
     """
+    global _is_loading_main
     if MAIN in sys.modules:
         return
     if path is None:
         raise ImportError("the handler lives in __main__, which is no file that could be loaded")
     module = types.ModuleType(MAIN)
+    _is_loading_main = True
     try:
         module.__dict__.update(runpy.run_path(path, run_name=MAIN))
     except (Exception, SystemExit) as error:
         text = f"{path} cannot be loaded in a worker: {type(error).__name__}: {error}"
         raise ImportError(f"{text}; guard what it does with if __name__ == '__main__'") from error
+    finally:
+        _is_loading_main = False
     sys.modules[MAIN] = sys.modules["__main__"] = module
 
 
-def _run(job: dict[str, Any], jobs: _Jobs, main_path: str | None) -> dict[str, Any]:
+def _run(job: Job, link: _Link, main_path: str | None) -> Done | Failed:
     from tandem_orchestrator.layers.python.calling import call_handler, describe_error
     from tandem_orchestrator.layers.python.context import Context, make_log
+    from tandem_orchestrator.layers.python.step_log import StepMark, enter_step
     from tandem_orchestrator.model.values import to_value
 
+    def progress(done: int, total: int) -> None:
+        link.send(Progress(job.number, int(done), int(total)))
+
     try:
-        if job["module"] == "__main__":
+        if job.module == "__main__":
             _load_main(main_path)
-        implementation = _resolve(job["module"], job["qualname"], job["implementation"])
-        run_id, step_id, attempt = job["run_id"], job["step_id"], job["attempt"]
-
-        def progress(done: int, total: int) -> None:
-            jobs.send({"kind": "progress", "done": done, "total": total})
-
+        implementation = _resolve(job.module, job.qualname, job.implementation)
         context = Context(
-            run_id, step_id, attempt, job["idempotency_key"], job["inputs"], job["item"],
-            lambda: jobs.cancelled, progress, make_log(run_id, step_id, attempt),
+            job.run_id, job.step_id, job.attempt, job.idempotency_key, job.inputs, job.item,
+            lambda: link.cancelled == job.number, progress,
+            make_log(job.run_id, job.step_id, job.attempt),
         )  # fmt: skip
-        output = call_handler(implementation, job["payload"], context)
-        return {"kind": "done", "output": to_value(output, where=f"step {step_id!r} output")}
-    except Exception as error:  # noqa: BLE001 - the attempt's outcome
-        return {"kind": "failed", "failure": describe_error(error).to_value()}
+        enter_step(StepMark(job.run_id, job.step_id, job.attempt))
+        output = call_handler(implementation, job.payload, context)
+        return Done(job.number, to_value(output, where=f"step {job.step_id!r} output"))
+    except BaseException as error:  # noqa: BLE001 - the attempt's outcome, sys.exit() included
+        failure = describe_error(error, job.errors, job.traceback_chars_max)
+        return Failed(job.number, failure.type, failure.message, failure.traceback)
 
 
 def _resolve(module_name: str, qualname: str, implementation: str) -> Any:

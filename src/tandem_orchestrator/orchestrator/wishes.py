@@ -1,0 +1,80 @@
+"""Wishes from other processes about runs of this orchestrator, read from the journal and obeyed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from tandem_orchestrator.engine import RunTicket
+from tandem_orchestrator.errors import Closed, CommandError, JournalError
+from tandem_orchestrator.journal import Control, Journal
+
+_log = logging.getLogger(__name__)
+
+LOOK_S = 30.0
+"""Longest single wait for a wish; the journal looks for one more often than that."""
+CLOSE_S = 5.0
+"""How long the end of a look may take."""
+CLOSE_TRIES = 10
+"""Times that the task is asked to end within it."""
+PAUSE_S = 1.0
+"""Before the next look, where the journal could not be read."""
+
+
+class Wishes:
+    """One task that obeys what other processes ask of this orchestrator's runs.
+
+    Args:
+        journal: Open, and owned.
+        tickets: Of the runs in progress, by id; read each time.
+    """
+
+    def __init__(self, journal: Journal, tickets: Mapping[str, RunTicket]) -> None:
+        self._journal, self._tickets = journal, tickets
+        self._task: asyncio.Task[None] | None = None
+        self._is_closing = False
+
+    def start(self) -> None:
+        """Begin to look; ``close`` ends it."""
+        self._task = asyncio.create_task(self._serve(), name="tandem-wishes")
+
+    async def close(self) -> None:
+        """Stop looking."""
+        if self._task is None:
+            return
+        self._is_closing = True
+        for _ in range(CLOSE_TRIES):
+            # More than once: asyncio.wait_for of Python 3.11 may lose a cancellation.
+            self._task.cancel()
+            done, _ = await asyncio.wait((self._task,), timeout=CLOSE_S / CLOSE_TRIES)
+            if done:
+                return
+
+    async def _serve(self) -> None:
+        is_well = True
+        while not self._is_closing:
+            try:
+                for wish in await self._journal.controls(wait_s=LOOK_S):
+                    await self._journal.answer(wish.id, self._obey(wish))
+                is_well = True
+            except Closed:
+                return
+            except (JournalError, CommandError) as error:
+                if is_well:
+                    _log.warning("requests of other processes cannot be read: %s", error)
+                is_well = False
+                await asyncio.sleep(PAUSE_S)
+
+    def _obey(self, wish: Control) -> str:
+        """Do what is asked; gives the answer for who asked."""
+        if wish.kind != "cancel":
+            return f"{wish.kind}: not supported by this version"
+        ticket = self._tickets.get(wish.run_id)
+        if ticket is None:
+            return "cancel: the run is not in progress any more"
+        step = wish.body.get("step")
+        if step is not None and not isinstance(step, str):
+            return f"cancel: step={step!r}, expected a step's id"
+        ticket.cancel(step, wish.by)
+        return "cancel: asked to stop"
