@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
-_NAME = re.compile(r"[A-Za-z_][\w.-]*+\Z")
-_PLACE = re.compile(r"[^\W\d]\w*+(?:\.[^\W\d]\w*+)*+:[^\W\d]\w*+(?:\.[^\W\d]\w*+)*+\Z")
+_NAME = re.compile(r"[A-Za-z_][\w.-]*\Z")
+_PLACE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*\Z")
 NAME_CHARS_MAX = 500
 """Characters of a callable's name."""
 

@@ -15,8 +15,8 @@ from tandem_orchestrator.model.file_limits import (
 
 # Possessive, and a string that never ends matches up to the end of the text: one pass, whatever
 # the text is.
-_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
-_NOT_BRACKET = re.compile(r"[^\[\]{}]++")
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
+_NOT_BRACKET = re.compile(r"[^\[\]{}]+")
 
 
 def parse_json(text: str) -> tuple[Any, list[Fault]]:
