@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -101,8 +102,8 @@ async def perform(
 async def perform_handler(
     caller: Caller, function: Callable[..., Any], command_set: CommandSet, cancel: CancelToken
 ) -> Report:
-    """Run a ``python_handler`` over its command set."""
-    return await caller.call(function, (command_set,), cancel, "python_handler")
+    """Run a ``python_handler`` over a copy of its command set: what it changes is its own."""
+    return await caller.call(function, (copy.deepcopy(command_set),), cancel, "python_handler")
 
 
 def bounded(report: Report, output_bytes_max: int) -> Report:

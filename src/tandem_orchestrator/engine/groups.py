@@ -32,19 +32,28 @@ def step_ended(turn: Turn, step_id: str) -> None:
     if step.blocked_by == step_id and not group.failed_step:
         group.failed_step = step_id
         if _on_failure(state, group) == "stop":
-            halt(turn, group, f"not started: step {step_id!r} {step.outcome}", stop_running=None)
+            ended = str(step.outcome).replace("_", " ")
+            halt(turn, group, f"not started: step {step_id!r} {ended}")
     for dependent in state.dependents.get(step_id, ()):
         _one_less(turn, dependent)
     if group.open == 0:
         _end(turn, group)
 
 
-def halt(turn: Turn, group: GroupState, reason: str, *, stop_running: str | None) -> None:
+def halt(
+    turn: Turn,
+    group: GroupState,
+    reason: str,
+    *,
+    stop_running: str | None = None,
+    stop_text: str = "",
+) -> None:
     """Start nothing more in a group, or below it.
 
     Args:
         reason: Why, for the steps that never start.
         stop_running: ``cancelled`` or ``timed_out`` to stop what runs; None lets it finish.
+        stop_text: Why, for those that are stopped.
     """
     todo = [group]
     while todo:
@@ -61,7 +70,7 @@ def halt(turn: Turn, group: GroupState, reason: str, *, stop_running: str | None
             elif step.phase is Phase.RUNNING and step.plan.is_group:
                 todo.append(turn.state.groups[child])
             elif step.phase is Phase.RUNNING and stop_running:
-                steps.stop(turn, step, stop_running)
+                steps.stop(turn, step, stop_running, stop_text)
             elif step.phase is Phase.RUNNING:
                 steps.stop_retrying(turn, step)
 
@@ -73,8 +82,14 @@ def cancel_run(turn: Turn, by: str) -> None:
         return
     state.cancelled = True
     who = f" by {by}" if by else ""
-    reason = f"not started: the run was cancelled{who}"
-    halt(turn, state.groups[ROOT], reason, stop_running="cancelled")
+    text = f"the run was cancelled{who}"
+    halt(
+        turn,
+        state.groups[ROOT],
+        f"not started: {text}",
+        stop_running="cancelled",
+        stop_text=text,
+    )
 
 
 def cancel_step(turn: Turn, step_id: str, by: str) -> None:
@@ -83,15 +98,17 @@ def cancel_step(turn: Turn, step_id: str, by: str) -> None:
     if step is None or step.phase is Phase.ENDED:
         return
     step.cancel_asked = True
+    text = f"cancelled{f' by {by}' if by else ''}"
     if step.phase is Phase.WAITING:
-        step.reason = f"cancelled before it started{f' by {by}' if by else ''}"
+        step.reason = f"{text} before it started"
         steps.end(turn, step, Outcome.CANCELLED, failure=Failure("Cancelled", step.reason))
         if step.plan.is_group:
             _skip_below(turn, step_id, step.reason)
     elif step.plan.is_group:
-        halt(turn, turn.state.groups[step_id], "not started: cancelled", stop_running="cancelled")
+        group = turn.state.groups[step_id]
+        halt(turn, group, f"not started: {text}", stop_running="cancelled", stop_text=text)
     else:
-        steps.stop(turn, step, "cancelled")
+        steps.stop(turn, step, "cancelled", text)
 
 
 def time_limit_passed(turn: Turn, event: GroupTimedOut) -> None:
@@ -99,7 +116,12 @@ def time_limit_passed(turn: Turn, event: GroupTimedOut) -> None:
     group = turn.state.groups[event.group]
     if group.open and group.started:
         group.timed_out = True
-        halt(turn, group, "not started: the time limit passed", stop_running="timed_out")
+        text = f"{_whose(turn.state, group)} time limit passed"
+        halt(turn, group, f"not started: {text}", stop_running="timed_out", stop_text=text)
+
+
+def _whose(state: RunState, group: GroupState) -> str:
+    return "the run's" if group.id == ROOT else f"command set {group.id!r}'s"
 
 
 def _skip_below(turn: Turn, group_id: str, reason: str) -> None:

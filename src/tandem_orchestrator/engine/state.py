@@ -60,6 +60,8 @@ class UnitState:
     """Attempts whose process died under them."""
     stopping: str = ""
     """Why it was asked to stop: ``timed_out`` or ``cancelled``."""
+    stop_text: str = ""
+    """The same for people: whose time limit it was, or who asked."""
     outcome: Outcome | None = None
     output: Any = None
     failure: Failure | None = None

@@ -110,11 +110,11 @@ def unit_ended(turn: Turn, step: StepState, item: int | None) -> None:
         _item_ended(turn, step, item, outcome, output, failure)
 
 
-def stop(turn: Turn, step: StepState, reason: str) -> None:
-    """Ask everything of a running step to stop."""
+def stop(turn: Turn, step: StepState, reason: str, text: str) -> None:
+    """Ask everything of a running step to stop; see ``units.stop``."""
     for unit in list(step.units.values()):
         was_retrying = unit.phase is Phase.RETRYING
-        units.stop(turn, step, unit, reason)
+        units.stop(turn, step, unit, reason, text)
         if was_retrying:
             unit_ended(turn, step, unit.item)
 
@@ -138,6 +138,7 @@ def _start_units(turn: Turn, step: StepState, item: int | None) -> None:
 
 def _start_items(turn: Turn, step: StepState) -> None:
     state, source = turn.state, step.plan.for_each
+    step.reason = step.plan.assignment.reason if step.plan.assignment else ""
     try:
         ref = as_ref(source)
         items = (

@@ -44,18 +44,23 @@ def start(turn: Turn, step: StepState, unit: UnitState) -> None:
     turn.out.append(Dispatch(key, unit.layer, unit.attempts, unit.reason))
 
 
-def stop(turn: Turn, step: StepState, unit: UnitState, reason: str) -> None:
-    """Ask a unit to stop, whatever it is doing; ``reason`` is cancelled or timed_out."""
+def stop(turn: Turn, step: StepState, unit: UnitState, reason: str, text: str) -> None:
+    """Ask a unit to stop, whatever it is doing.
+
+    Args:
+        reason: ``cancelled`` or ``timed_out``.
+        text: For people: whose time limit it was, or who asked.
+    """
     key = key_of(step, unit)
     if unit.phase is Phase.RUNNING:
         unit.move(Phase.STOPPING)
-        unit.stopping = reason
+        unit.stopping, unit.stop_text = reason, text
         turn.out.append(Stop(key, unit.attempts, reason))
     elif unit.phase is Phase.RETRYING:
         turn.out.append(Drop(f"retry:{key}"))
         unit.move(Phase.ENDED)
         if reason == "cancelled":
-            unit.outcome = Outcome.CANCELLED
+            unit.outcome, unit.failure = Outcome.CANCELLED, Failure("Cancelled", text)
 
 
 def give_up_retrying(turn: Turn, step: StepState, unit: UnitState) -> None:
@@ -68,7 +73,8 @@ def time_limit_passed(turn: Turn, event: StepTimedOut) -> None:
     """Ask the attempt that outlived its limit to stop."""
     step, unit = _find(turn.state, event.step, event.item, event.implementation)
     if unit is not None and unit.phase is Phase.RUNNING and unit.attempts == event.attempt:
-        stop(turn, step, unit, "timed_out")
+        limit_s = step.plan.timeout_s or 0.0
+        stop(turn, step, unit, "timed_out", f"the step's time limit of {limit_s:g} s passed")
 
 
 def retry_due(turn: Turn, event: RetryDue) -> None:
@@ -122,11 +128,11 @@ def _judge_end(unit: UnitState, event: AttemptEnded) -> tuple[Outcome, Failure |
     if outcome in (Outcome.UNKNOWN, Outcome.NOT_STARTED):
         return outcome, failure
     if outcome is Outcome.ABANDONED:
-        text = f"{unit.stopping.replace('_', ' ')}, and did not stop within the grace"
+        text = f"{unit.stop_text}; it did not stop within the grace"
         return outcome, Failure("Abandoned", text)
     if unit.stopping == "timed_out":
-        return Outcome.TIMED_OUT, Failure("TimeoutError", "the step's time limit passed")
-    return Outcome.CANCELLED, Failure("Cancelled", "asked to stop")
+        return Outcome.TIMED_OUT, Failure("TimeoutError", unit.stop_text)
+    return Outcome.CANCELLED, Failure("Cancelled", unit.stop_text)
 
 
 def _lost(turn: Turn, step: StepState, unit: UnitState) -> bool:

@@ -414,3 +414,31 @@ def test_external_work_that_was_lost_while_it_was_being_stopped_stays_unknown():
     driver.end("a", "unknown", failure="WorkerDied")
     assert driver.outcomes() == {"a": "unknown"}
     assert driver.log == ["a/python#1"]
+
+
+def test_a_stopped_step_says_whose_limit_it_was():
+    driver = Driver(plan(step("a"), timeout_s=9.0))
+    driver.start()
+    driver.due("group:")
+    driver.end("a", "cancelled")
+    assert driver.ended["a"].failure["message"] == "the run's time limit passed"
+
+    driver = Driver(plan(step("a", timeout_s=1.5)))
+    driver.start()
+    driver.due("limit:a/python")
+    driver.end("a", "cancelled")
+    assert driver.ended["a"].failure["message"] == "the step's time limit of 1.5 s passed"
+
+
+def test_a_cancelled_step_says_who_asked():
+    driver = Driver(plan(step("a")))
+    driver.start()
+    driver.post(CancelRequested(step="a", by="ann"))
+    driver.end("a", "cancelled")
+    assert driver.ended["a"].failure["message"] == "cancelled by ann"
+
+
+def test_a_step_that_fails_before_it_starts_keeps_its_route_s_reason():
+    driver = Driver(plan(step("a", for_each=5)))
+    driver.start()
+    assert driver.ended["a"].reason == "test"
