@@ -48,8 +48,9 @@ fmt: ## format Python and C in place
 	ruff check --fix --exit-zero --quiet .
 	git ls-files -z '*.c' '*.h' | xargs -0 --no-run-if-empty clang-format -i
 
-bench: build ## measure start-up time and idle memory; JSON and a table in build/bench/
+bench: build ## measure start-up, memory, validation, refusals; JSON and tables in build/bench/
 	$(VENV)/python benchmarks/startup.py --output build/bench/startup.json
+	$(VENV)/python benchmarks/validation.py --output build/bench/validation.json
 
 clean: ## remove .venv and everything built
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -29,7 +29,8 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "plugins workflows",
         "orchestrator",
         "(public)",  # the package's own __init__: what users, agents and doors see
-        "cli api tui sync __main__",
+        "cli api tui sync",
+        "__main__",
     )
 )
 """Rooms by floor, lowest first."""
