@@ -9,6 +9,7 @@ Source: Linux, Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/cpusets.rst
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from tandem_orchestrator.layers.native.sysfs import read_cpus, read_number, read
 
 DEPTH_MAX = 64
 """Levels of groups looked at; a deeper path is taken as the root's."""
-PATH_CHARS_MAX = 1024
+PATH_BYTES_MAX = 1024
 """Likewise."""
 MILLICPUS_MAX = 1_000_000_000
 """A larger quota bounds nothing."""
@@ -70,7 +71,7 @@ def _groups(text: str) -> dict[str, str]:
 def _levels(root: Path, group: str) -> list[Path]:
     """Give the group's folder and those above it, up to the root, lowest first."""
     names = [name for name in group.split("/") if name not in ("", ".")]
-    if ".." in names or len(names) > DEPTH_MAX or len(group) > PATH_CHARS_MAX:
+    if ".." in names or len(names) > DEPTH_MAX or len(os.fsencode(group)) > PATH_BYTES_MAX:
         names = []  # outside of what this namespace shows
     return [root.joinpath(*names[:depth]) for depth in range(len(names), -1, -1)]
 
