@@ -1,0 +1,76 @@
+/* run.h - one run of a program, resumable: it does some steps, then gives the thread back.
+ *
+ * A step whose dependencies have ended is ready; ready steps start in the order in which they
+ * became ready. What decides is the order and outcome rules of engine/steps.py for
+ * on_failure="stop": dependents of a skipped or tolerated-failed step see null, a reference into
+ * one without a default skips, a failure that is not tolerated lets what runs finish and starts
+ * nothing more. layers/native/program_reference.py is the same in plain Python, and the oracle.
+ *
+ * Threads: everything belongs to the owner's thread; td_program_perform() alone runs on a pool
+ *          thread, and touches only its unit. host.cancelled and host.log may be called there.
+ * Memory:  a run owns its body, and an arena of at most limits.bytes_max for outputs, payloads
+ *          and failures; the completion's body is at most reply_bytes_max more.
+ * Errors:  a run that exists always gives a completion body, also after TD_ERR_MEMORY inside
+ *          (then its steps say so), except when the body itself finds no memory.
+ */
+#ifndef TDI_PROGRAM_RUN_H
+#define TDI_PROGRAM_RUN_H
+
+#include "program/program.h"
+#include "worker/pool.h"
+
+typedef struct td_program_run td_program_run;
+
+/* What a run asks of whoever runs it; `context` is passed along. */
+typedef struct td_program_host {
+    void *context;
+    bool (*cancelled)(void *context); /* any thread */
+    /* Have td_program_perform(job) called on another thread, then td_program_finished() on this
+     * one. NULL: blocking actions run here. Errors: TD_BUSY. */
+    td_status (*submit)(void *context, tdi_job *job);
+    /* Every step from `mark` on has not started; called before the one below it does. */
+    void (*started)(void *context, uint32_t mark, uint32_t steps_total);
+    void (*log)(void *context, const td_action *action, int level, const char *message); /* any */
+} td_program_host;
+
+typedef struct td_program_limits {
+    uint64_t bytes_max;       /* arena */
+    uint64_t reply_bytes_max; /* completion body */
+    uint64_t deadline_ns;     /* CLOCK_MONOTONIC, 0: none */
+    uint32_t attempt;
+    uint8_t lane; /* of jobs */
+} td_program_limits;
+
+enum { TDI_PROGRAM_REPLY_ROW_BYTES = 128 }; /* reserved of reply_bytes_max for each step */
+
+typedef enum td_program_state {
+    TD_PROGRAM_MORE,    /* the budget is used up: call td_program_step() again */
+    TD_PROGRAM_WAITING, /* only blocking actions are under way: after td_program_finished() */
+    TD_PROGRAM_DONE     /* the body is complete */
+} td_program_state;
+
+/* Begin. Takes `body` (malloc) on TD_OK only, and holds the program.
+ * Errors: TD_CORRUPT, TD_TOO_LARGE, TD_ERR_MEMORY, each with a sentence. */
+td_status td_program_run_create(td_program *program, uint8_t *body, size_t bytes,
+                                const td_program_host *host, const td_program_limits *limits,
+                                td_program_run **out, tdi_error *error);
+
+/* Do at most `steps` steps or items, or about `ns` nanoseconds of them, at least one. */
+td_program_state td_program_step(td_program_run *run, uint32_t steps, uint64_t ns);
+
+/* Perform a submitted job; any thread. */
+void td_program_perform(tdi_job *job);
+/* A job came back, performed (or, `swept`, never begun). Returns its run. */
+td_program_run *td_program_finished(tdi_job *job, bool swept);
+
+/* Jobs that have not come back; the run must not be destroyed before it is 0. */
+uint32_t td_program_jobs(const td_program_run *run);
+
+/* After TD_PROGRAM_DONE: give the body away (malloc). NULL: there was no memory for it. */
+uint8_t *td_program_take_body(td_program_run *run, size_t *bytes);
+/* When its first step began and what it took so far. */
+void td_program_times(const td_program_run *run, uint64_t *started_ns, uint64_t *elapsed_ns);
+
+void td_program_run_destroy(td_program_run *run); /* NULL is fine */
+
+#endif /* TDI_PROGRAM_RUN_H */
