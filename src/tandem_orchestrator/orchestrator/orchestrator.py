@@ -278,7 +278,11 @@ class TandemOrchestrator:
         view = self._views[request.run_id] = RunView()
         try:
             ticket = engine.submit(request)
-            await asyncio.shield(ticket.accepted)
+            try:
+                await asyncio.shield(ticket.accepted)
+            except asyncio.CancelledError:
+                ticket.cancel(None, "its submitter was cancelled")  # Nobody has its handle.
+                raise
         except KeyTaken as taken:
             self._forget(request.run_id)
             if taken.digest != request_digest(intake.document, intake.inputs):

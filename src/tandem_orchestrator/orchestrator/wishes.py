@@ -60,6 +60,10 @@ class Wishes:
                 is_well = True
             except Closed:
                 return
+            except RuntimeError as error:
+                if "after shutdown" in str(error):
+                    return  # The interpreter ends, and its thread pools have ended already.
+                raise
             except (JournalError, CommandError) as error:
                 if is_well:
                     _log.warning("requests of other processes cannot be read: %s", error)
