@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from tandem_orchestrator import TandemError, __version__
 from tandem_orchestrator.cli import doctor as doctor_command
 from tandem_orchestrator.cli import run_commands, runs_commands
+from tandem_orchestrator.cli import topology as topology_command
 from tandem_orchestrator.cli.exits import Exit, UsageError, tell_error
 from tandem_orchestrator.cli.run_commands import RunWish
 from tandem_orchestrator.cli.target import read_settings
@@ -116,6 +118,20 @@ def doctor(set: _Set = None, journal: _Journal = None, json: _Json = False) -> N
     """Show what works on this machine, what is degraded and why."""
     settings = read_settings(set or [], journal)
     _end(lambda: doctor_command.doctor(settings, as_json=json))
+
+
+@_app.command()
+def topology(
+    sysfs: Annotated[
+        Path | None, typer.Option(help="A copy of another machine's /sys to draw instead.")
+    ] = None,
+    set: _Set = None,
+    limit: _Limit = 100,
+    json: _Json = False,
+) -> None:
+    """Draw this machine's cores, caches and nodes, and what a wish for cores means here."""
+    settings = read_settings(set or [], None)
+    _end(lambda: topology_command.topology(settings, sysfs, limit=limit, as_json=json))
 
 
 @_runs.command("list")
