@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -178,11 +179,12 @@ class SqliteJournal:
         self._token, self._lease = 0, None
         if readers is not None:
             # Before the writer: whoever closes last tidies the WAL away, and readers may not.
-            await asyncio.to_thread(readers.close)
+            await _aside(readers.close)
         if writer is not None:
             if is_owner and writer.failure is None:
                 writer.put(Job(lambda at: self._end_lease(at, token), lambda *_: None))
-            ended = await asyncio.to_thread(writer.stop, _CLOSE_WAIT_S)
+            stop = writer.stop
+            ended = await _aside(lambda: stop(_CLOSE_WAIT_S))
             atexit.unregister(self._at_exit)
             if not ended:
                 raise JournalError(
@@ -479,3 +481,15 @@ class SqliteJournal:
             commit_seconds_p50=costs[len(costs) // 2] if costs else 0.0,
             commit_seconds_max=costs[-1] if costs else 0.0,
         )
+
+
+async def _aside(work: Callable[[], _T]) -> _T:
+    """Run blocking ``work`` on a thread of its own.
+
+    The loop's default pool may be full of the user's work, and keeps its threads.
+    """
+    threads = ThreadPoolExecutor(1, thread_name_prefix="tandem-journal-close")
+    try:
+        return await asyncio.get_running_loop().run_in_executor(threads, work)
+    finally:
+        threads.shutdown(wait=False)
