@@ -9,8 +9,11 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "client/client.h"
+#include "ext_messages.h"
 
+/* One look settles messages and refills batches for at most this long; then the loop has its turn.
+ */
+#define LOOK_NS 1000000u
 /* wait() comes back this often to let Python handle signals. */
 #define WAIT_SLICE_NS 100000000u
 
@@ -18,6 +21,7 @@ typedef struct client_object {
     PyObject_HEAD tdi_client *client; /* NULL once closed */
     ext_fork_watch watch;
     bool entered;
+    ext_messages messages;
 } client_object;
 
 static ext_state *state_of(client_object *self)
@@ -105,9 +109,23 @@ static void release(client_object *self)
 static void client_dealloc(client_object *self)
 {
     PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
     release(self);
+    ext_messages_clear(&self->messages);
     type->tp_free(self);
     Py_DECREF(type);
+}
+
+static int client_traverse(client_object *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    return ext_messages_traverse(&self->messages, visit, arg);
+}
+
+static int client_clear(client_object *self)
+{
+    ext_messages_clear(&self->messages);
+    return 0;
 }
 
 static PyObject *client_close(client_object *self, PyObject *unused)
@@ -277,6 +295,8 @@ static PyObject *client_fate(client_object *self, PyObject *argument)
 }
 
 typedef struct drain_context {
+    client_object *self;
+    const ext_state *state;
     PyObject *list;
     bool failed; /* an exception is set; later completions cannot be kept */
 } drain_context;
@@ -284,7 +304,8 @@ typedef struct drain_context {
 static void keep_completion(void *context, const tdi_completion *completion)
 {
     drain_context *drain = context;
-    if (drain->failed)
+    /* A message's answer is always settled, also when a row has failed. */
+    if (ext_messages_take(drain->state, &drain->self->messages, completion) || drain->failed)
         return;
     PyObject *item = Py_BuildValue(
         "(KiKKy#)", (unsigned long long)completion->call_id, (int)completion->status,
@@ -306,12 +327,20 @@ static PyObject *take(client_object *self, PyObject *argument, drain_fn drain)
         PyErr_SetString(PyExc_ValueError, "max=0: must be above 0");
         return NULL;
     }
-    drain_context context = {.list = PyList_New(0)};
+    drain_context context = {.self = self, .state = state_of(self), .list = PyList_New(0)};
     if (context.list == NULL)
         return NULL;
     int more = 0;
     self->entered = true;
-    const td_status status = drain(self->client, (size_t)max, keep_completion, &context, &more);
+    td_status status = drain(self->client, (size_t)max, keep_completion, &context, &more);
+    if (self->messages.batches != NULL) {
+        /* A batch stays in C while its answers keep coming. */
+        const uint64_t end_ns = tdi_now_ns() + LOOK_NS;
+        while (status == TD_OK &&
+               (ext_messages_refill(context.state, &self->messages, self->client) || more) &&
+               self->messages.batches != NULL && !context.failed && tdi_now_ns() < end_ns)
+            status = drain(self->client, (size_t)max, keep_completion, &context, &more);
+    }
     self->entered = false;
     PyObject *result = NULL;
     if (context.failed)
@@ -332,6 +361,154 @@ static PyObject *client_drain(client_object *self, PyObject *argument)
 static PyObject *client_poll(client_object *self, PyObject *argument)
 {
     return take(self, argument, tdi_client_poll);
+}
+
+/* ---- messages ---- */
+
+static PyObject *client_prepare(client_object *self, PyObject *const *args, Py_ssize_t count)
+{
+    if (!usable(self))
+        return NULL;
+    if (count != 6) {
+        PyErr_Format(PyExc_TypeError, "prepare() takes 6 arguments, got %zd", count);
+        return NULL;
+    }
+    if (ext_messages_prepare(&self->messages, self->client, args) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* Read (action_id, payload, lane, timeout_s, flags) into a request. 0 or -1. */
+static int read_message(client_object *self, const char *name, PyObject *const *args,
+                        Py_ssize_t count, tdi_call_request *request, unsigned *flags)
+{
+    uint64_t action_id, lane, bits, timeout_ns;
+    if (!usable(self))
+        return -1;
+    if (count != 5) {
+        PyErr_Format(PyExc_TypeError, "%s() takes 5 arguments, got %zd", name, count);
+        return -1;
+    }
+    if (self->messages.table == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "prepare() comes first");
+        return -1;
+    }
+    if (ext_unsigned(args[0], "action_id", UINT32_MAX, &action_id) < 0 ||
+        ext_unsigned(args[2], "lane", 3, &lane) < 0 ||
+        ext_unsigned(args[4], "flags", EXT_ENCODED | EXT_RAW, &bits) < 0)
+        return -1;
+    *request =
+        (tdi_call_request){.action_id = (uint32_t)action_id, .attempt = 1, .lane = (uint8_t)lane};
+    if (args[3] != Py_None) {
+        if (ext_seconds(args[3], "timeout", false, &timeout_ns) < 0)
+            return -1;
+        request->deadline_ns = tdi_now_ns() + timeout_ns;
+    }
+    *flags = (unsigned)bits;
+    return 0;
+}
+
+typedef PyObject *(*send_fn)(const ext_state *, ext_messages *, tdi_client *, PyObject *,
+                             PyObject *, const tdi_call_request *, unsigned);
+
+static PyObject *send_with(client_object *self, const char *name, PyObject *const *args,
+                           Py_ssize_t count, send_fn send)
+{
+    tdi_call_request request;
+    unsigned flags;
+    if (read_message(self, name, args, count, &request, &flags) < 0)
+        return NULL;
+    if (self->messages.loop == Py_None) {
+        PyErr_SetString(PyExc_RuntimeError, "prepared without a loop: only ask() can be used");
+        return NULL;
+    }
+    self->entered = true;
+    PyObject *future = send(state_of(self), &self->messages, self->client, (PyObject *)self,
+                            args[1], &request, flags);
+    self->entered = false;
+    return future;
+}
+
+static PyObject *client_send(client_object *self, PyObject *const *args, Py_ssize_t count)
+{
+    return send_with(self, "send", args, count, ext_messages_send);
+}
+
+static PyObject *client_send_many(client_object *self, PyObject *const *args, Py_ssize_t count)
+{
+    if (count == 5 && !PyTuple_CheckExact(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "payloads: a tuple expected");
+        return NULL;
+    }
+    return send_with(self, "send_many", args, count, ext_messages_send_many);
+}
+
+static PyObject *client_ask(client_object *self, PyObject *const *args, Py_ssize_t count)
+{
+    tdi_call_request request;
+    unsigned flags;
+    if (read_message(self, "ask", args, count, &request, &flags) < 0)
+        return NULL;
+    self->entered = true;
+    PyObject *value =
+        ext_messages_ask(state_of(self), &self->messages, self->client, args[1], &request, flags);
+    self->entered = false;
+    return value;
+}
+
+static PyObject *client_forget(client_object *self, PyObject *future)
+{
+    /* A Future may outlive its session, or its process. */
+    if (self->client == NULL || self->watch.forked)
+        Py_RETURN_FALSE;
+    if (!usable(self))
+        return NULL;
+    return PyBool_FromLong(ext_messages_forget(&self->messages, self->client, future));
+}
+
+static PyObject *client_sweep(client_object *self, PyObject *argument)
+{
+    uint64_t grace_ns;
+    if (!usable(self) || ext_seconds(argument, "grace_s", true, &grace_ns) < 0)
+        return NULL;
+    self->entered = true;
+    const size_t ended =
+        ext_messages_sweep(state_of(self), &self->messages, self->client, grace_ns);
+    self->entered = false;
+    return PyLong_FromSize_t(ended);
+}
+
+static PyObject *client_end_messages(client_object *self, PyObject *known)
+{
+    if (!usable(self))
+        return NULL;
+    self->entered = true;
+    ext_messages_end(state_of(self), &self->messages, self->client, known == Py_True);
+    self->entered = false;
+    Py_RETURN_NONE;
+}
+
+static PyObject *client_message_stats(client_object *self, PyObject *unused)
+{
+    (void)unused;
+    const ext_messages *messages = &self->messages;
+    return Py_BuildValue(
+        "{sK sK sK sK sK sI}", "settled", (unsigned long long)messages->settled, "failed",
+        (unsigned long long)messages->failed, "elapsed_ns",
+        (unsigned long long)messages->elapsed_ns, "dropped", (unsigned long long)messages->dropped,
+        "late", (unsigned long long)messages->late, "waiting", (unsigned int)messages->waiting);
+}
+
+static PyObject *get_settled(client_object *self, void *unused)
+{
+    (void)unused;
+    return PyLong_FromUnsignedLongLong(self->messages.settled);
+}
+
+static PyObject *get_waiting(client_object *self, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(self->messages.waiting > 0 || self->messages.batches != NULL);
 }
 
 static PyObject *client_wait(client_object *self, PyObject *argument)
@@ -437,6 +614,22 @@ static PyMethodDef client_methods[] = {
     {"actions", (PyCFunction)client_actions, METH_NOARGS,
      PyDoc_STR("List what the bridge offers.")},
     {"stats", (PyCFunction)client_stats, METH_NOARGS, PyDoc_STR("Read the session's counters.")},
+    {"prepare", (PyCFunction)(void (*)(void))client_prepare, METH_FASTCALL,
+     PyDoc_STR("Give the hooks that messages need; comes before the first.")},
+    {"send", (PyCFunction)(void (*)(void))client_send, METH_FASTCALL,
+     PyDoc_STR("Push one message; returns its Future.")},
+    {"send_many", (PyCFunction)(void (*)(void))client_send_many, METH_FASTCALL,
+     PyDoc_STR("Push many messages; returns one Future for their answers.")},
+    {"ask", (PyCFunction)(void (*)(void))client_ask, METH_FASTCALL,
+     PyDoc_STR("Send one message and block until its answer.")},
+    {"forget", (PyCFunction)client_forget, METH_O,
+     PyDoc_STR("The Future was cancelled: ask its call to stop.")},
+    {"sweep", (PyCFunction)client_sweep, METH_O,
+     PyDoc_STR("End messages whose deadline passed longer ago than the grace.")},
+    {"end_messages", (PyCFunction)client_end_messages, METH_O,
+     PyDoc_STR("The session is over: answer every message with its fate.")},
+    {"message_stats", (PyCFunction)client_message_stats, METH_NOARGS,
+     PyDoc_STR("Read the counters of messages; also after close().")},
     {"close", (PyCFunction)client_close, METH_NOARGS,
      PyDoc_STR("End the session; may be repeated.")},
     {NULL, NULL, 0, NULL},
@@ -449,6 +642,9 @@ static PyGetSetDef client_properties[] = {
     {"bridge_pid", (getter)get_bridge_pid, NULL, PyDoc_STR("For display only."), NULL},
     {"closed", (getter)get_closed, NULL, PyDoc_STR("True after close() or in a forked child."),
      NULL},
+    {"settled", (getter)get_settled, NULL, PyDoc_STR("Messages answered so far."), NULL},
+    {"waiting", (getter)get_waiting, NULL, PyDoc_STR("Whether a message waits for its answer."),
+     NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -456,6 +652,8 @@ static PyType_Slot client_slots[] = {
     {Py_tp_doc, (void *)PyDoc_STR("One session with a bridge; see _ext.pyi.")},
     {Py_tp_new, client_new},
     {Py_tp_dealloc, client_dealloc},
+    {Py_tp_traverse, client_traverse},
+    {Py_tp_clear, client_clear},
     {Py_tp_methods, client_methods},
     {Py_tp_getset, client_properties},
     {0, NULL},
@@ -464,7 +662,7 @@ static PyType_Slot client_slots[] = {
 static PyType_Spec client_spec = {
     .name = "tandem_orchestrator._native._ext.Client",
     .basicsize = sizeof(client_object),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = client_slots,
 };
 

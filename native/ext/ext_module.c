@@ -3,6 +3,7 @@
 
 #include "base/crc32c.h"
 #include "base/error.h"
+#include "ext_codec.h"
 #include "strict/strict.h"
 
 static PyObject *module_strict_check(PyObject *module, PyObject *argument)
@@ -29,6 +30,64 @@ static PyObject *module_crc32c(PyObject *module, PyObject *argument)
     return PyLong_FromUnsignedLong(crc);
 }
 
+static PyObject *module_encode(PyObject *module, PyObject *value)
+{
+    (void)module;
+    ext_buffer buffer = {0};
+    const int done = ext_encode(value, &buffer);
+    PyObject *body = NULL;
+    if (done == 1)
+        body = PyBytes_FromStringAndSize((const char *)buffer.data, (Py_ssize_t)buffer.bytes);
+    else if (done == 0)
+        body = Py_NewRef(Py_None);
+    ext_buffer_free(&buffer);
+    return body;
+}
+
+static PyObject *module_decode(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    const ext_state *state = PyModule_GetState(module);
+    if (count != 2) {
+        PyErr_Format(PyExc_TypeError, "decode() takes 2 arguments, got %zd", count);
+        return NULL;
+    }
+    Py_buffer body;
+    if (ext_bytes(args[0], "body", false, &body) < 0)
+        return NULL;
+    PyObject *value = NULL;
+    if (td_strict_check(body.buf, (size_t)body.len) != TD_OK) {
+        ext_raise(state, TD_CORRUPT, "the body is not strict MessagePack");
+    } else {
+        ext_decoder decoder = {.keys = state->keys, .timestamp = args[1]};
+        value = ext_decode(&decoder, body.buf, (size_t)body.len);
+    }
+    PyBuffer_Release(&body);
+    return value;
+}
+
+/* Names and tables that messages need. 0 or -1. */
+static int messages_init(ext_state *state)
+{
+    state->keys = PyMem_Calloc(1, sizeof *state->keys);
+    if (state->keys == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    PyObject *asyncio = PyImport_ImportModule("asyncio.exceptions");
+    if (asyncio == NULL)
+        return -1;
+    state->invalid_state = PyObject_GetAttrString(asyncio, "InvalidStateError");
+    Py_DECREF(asyncio);
+    state->set_result = PyUnicode_InternFromString("set_result");
+    state->set_exception = PyUnicode_InternFromString("set_exception");
+    state->stop = PyUnicode_InternFromString("_stop");
+    state->loop_names = Py_BuildValue("(s)", "loop");
+    return state->invalid_state != NULL && state->set_result != NULL &&
+                   state->set_exception != NULL && state->stop != NULL && state->loop_names != NULL
+               ? 0
+               : -1;
+}
+
 static int module_exec(PyObject *module)
 {
     ext_state *state = PyModule_GetState(module);
@@ -37,7 +96,7 @@ static int module_exec(PyObject *module)
                                            "belong to the process");
         return -1;
     }
-    if (ext_fork_init() < 0 || ext_errors_init(module, state) < 0)
+    if (ext_fork_init() < 0 || ext_errors_init(module, state) < 0 || messages_init(state) < 0)
         return -1;
     state->client_type = ext_client_type(module);
     if (state->client_type == NULL || PyModule_AddType(module, state->client_type) < 0)
@@ -75,6 +134,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->timed_out);
     Py_VISIT(state->corrupt);
     Py_VISIT(state->client_type);
+    Py_VISIT(state->invalid_state);
     return 0;
 }
 
@@ -90,17 +150,31 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->timed_out);
     Py_CLEAR(state->corrupt);
     Py_CLEAR(state->client_type);
+    Py_CLEAR(state->invalid_state);
+    Py_CLEAR(state->set_result);
+    Py_CLEAR(state->set_exception);
+    Py_CLEAR(state->stop);
+    Py_CLEAR(state->loop_names);
+    for (size_t i = 0; state->keys != NULL && i < EXT_KEYS; i++)
+        Py_CLEAR(state->keys->entries[i]);
     return 0;
 }
 
 static void module_free(void *module)
 {
     module_clear(module);
+    ext_state *state = PyModule_GetState(module);
+    PyMem_Free(state->keys);
+    state->keys = NULL;
 }
 
 static PyMethodDef module_methods[] = {
     {"strict_check", module_strict_check, METH_O,
      PyDoc_STR("Raise Corrupt unless the bytes are one strict MessagePack value.")},
+    {"encode", module_encode, METH_O,
+     PyDoc_STR("Write a plain value as strict MessagePack; None if it is not plain.")},
+    {"decode", (PyCFunction)(void (*)(void))module_decode, METH_FASTCALL,
+     PyDoc_STR("Check and read a strict body: decode(body, timestamp).")},
     {"crc32c", module_crc32c, METH_O, PyDoc_STR("CRC32C (Castagnoli) of the bytes.")},
     {NULL, NULL, 0, NULL},
 };

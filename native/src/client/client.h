@@ -81,6 +81,10 @@ int tdi_client_socket_fd(const tdi_client *client); /* EOF = the bridge died */
  * out: drain, then try again. TD_TOO_LARGE. TD_ERR_ARGUMENT: lane or key. TD_ERR_CLOSED,
  * TD_CORRUPT: the session is over. */
 td_status tdi_client_call(tdi_client *client, const tdi_call_request *request, uint64_t *call_id);
+/* Calls made from here to tdi_client_show reach the bridge together: one published tail, at most
+ * one doorbell. Keep it short; a full ring and a long body show what is held by themselves. */
+void tdi_client_hold(tdi_client *client);
+void tdi_client_show(tdi_client *client);
 /* Ask to stop; no frame, wait-free. A completion still comes. TD_ERR_ARGUMENT: not in flight. */
 td_status tdi_client_cancel(tdi_client *client, uint64_t call_id);
 /* done/total as last reported by the action; both 0 before the first report. */

@@ -54,6 +54,7 @@ struct tdi_client {
     client_inbound inbound;
     uint8_t *scratch; /* body of the frame being handed out */
     uint32_t empty_polls;
+    int held; /* tdi_client_hold: calls pushed are not shown yet */
     int draining;
     int socket_ended; /* EOF seen */
     td_status broken; /* TD_OK, or sticky: TD_ERR_CLOSED, TD_CORRUPT */

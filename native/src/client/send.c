@@ -171,8 +171,10 @@ td_status tdi_client_call(tdi_client *client, const tdi_call_request *request, u
     const uint32_t generation = slot->generation == UINT32_MAX ? 1 : slot->generation + 1;
     const uint64_t id = tdi_call_id(index, generation);
     const td_status status = push_call(client, request, id);
-    if (status == TD_ERR_FULL)
+    if (status == TD_ERR_FULL) {
+        show(client); /* what is held back must not wait for room that only it can make */
         return tdi_fail(&client->error, TD_BUSY, "the ring is full");
+    }
     if (status == TD_CORRUPT)
         return broke(client, "its cursor makes no sense");
     if (status != TD_OK)
@@ -184,11 +186,24 @@ td_status tdi_client_call(tdi_client *client, const tdi_call_request *request, u
     client->bytes_used += charge;
     client->stats.calls++;
     client->stats.in_flight++;
-    show(client);
+    if (!client->held)
+        show(client);
     *call_id = id;
     if (client->outbound.body != NULL && tdi_client_pump(client) == TD_CORRUPT)
         return client->broken;
     return TD_OK;
+}
+
+void tdi_client_hold(tdi_client *client)
+{
+    client->held = 1;
+}
+
+void tdi_client_show(tdi_client *client)
+{
+    client->held = 0;
+    if (client->broken == TD_OK)
+        show(client);
 }
 
 td_status tdi_client_cancel(tdi_client *client, uint64_t call_id)

@@ -5,8 +5,10 @@ in are borrowed for the call; bytes that come out are copies that the caller own
 not load in a sub-interpreter and needs the GIL.
 """
 
+import asyncio
+from collections.abc import Callable
 from os import PathLike
-from typing import Final, final
+from typing import Any, Final, final
 
 from typing_extensions import Buffer
 
@@ -139,6 +141,76 @@ class Client:
         Signals are handled about every 100 ms. Raises: Closed.
         """
 
+    # Any: payloads, outputs and hooks are any Python objects.
+    def prepare(
+        self,
+        loop: asyncio.AbstractEventLoop | None,
+        future_type: type[asyncio.Future[Any]],
+        make_error: Callable[[int, int, bytes], Exception],
+        make_body: Callable[[Any, bool], bytes],
+        revive: Callable[[Any], Any],
+        timestamp: Callable[[int, int], Any],
+        /,
+    ) -> None:
+        """Give the hooks of messages, before the first one.
+
+        Args:
+            loop: Where Futures belong; None if only ``ask`` is used.
+            future_type: Made with ``loop=``; gets the client as its attribute ``_stop``.
+            make_error: (action_id, status, body) to an exception.
+            make_body: (payload, encoded) to a body, for what C cannot write; raises otherwise.
+            revive: Gets outputs in which a map has a key that starts with ``$``.
+            timestamp: Makes a moment of (seconds, nanoseconds).
+        """
+
+    def send(
+        self, action_id: int, payload: Any, lane: int, timeout_s: float | None, flags: int, /
+    ) -> asyncio.Future[Any]:
+        """Push one message; its Future is settled in a later ``drain`` or ``poll``.
+
+        ``flags``: 1 the payload is an encoded body, 2 the answer is wanted as one. Raises: Busy,
+        TooLarge, Closed, Corrupt; ValueError or TypeError for arguments; what make_body raises.
+        """
+
+    def send_many(
+        self,
+        action_id: int,
+        payloads: tuple[Any, ...],
+        lane: int,
+        timeout_s: float | None,
+        flags: int,
+        /,
+    ) -> asyncio.Future[list[Any]]:
+        """Push many, 1,024 at one time; one Future gets outputs and exceptions, in order."""
+
+    def ask(
+        self, action_id: int, payload: Any, lane: int, timeout_s: float | None, flags: int, /
+    ) -> Any:
+        """Send one message and block, without the GIL, until its answer; else raise its error.
+
+        After anything but an answer the client is to be closed.
+        """
+
+    def forget(self, future: asyncio.Future[Any], /) -> bool:
+        """Ask the calls of a cancelled Future to stop; False if it is none of ours, or ended."""
+
+    def sweep(self, grace_s: float, /) -> int:
+        """End messages whose deadline passed longer ago than that; how many."""
+
+    def end_messages(self, known: bool, /) -> None:
+        """The session is over: settle every message by its fate, or (not known) as UNKNOWN."""
+
+    def message_stats(self) -> dict[str, int]:
+        """Read settled, failed, elapsed_ns, dropped, late, waiting; also after ``close``."""
+
+    @property
+    def settled(self) -> int:
+        """Messages answered so far."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a message or a batch waits for an answer."""
+
     def actions(self) -> list[tuple[str, str, str, int, int, int, bool]]:
         """List ``(agent, name, version, action_id, effects, runs, deterministic)``.
 
@@ -170,6 +242,12 @@ class Client:
 
 def strict_check(body: Buffer, /) -> None:
     """Check that the bytes are exactly one strict MessagePack value. Raises: Corrupt."""
+
+def encode(value: Any, /) -> bytes | None:
+    """Write a plain value as strict MessagePack; None for what is not plain."""
+
+def decode(body: Buffer, timestamp: Callable[[int, int], Any], /) -> Any:
+    """Read one strict value; moments are made by ``timestamp``. Raises: Corrupt."""
 
 def crc32c(body: Buffer, /) -> int:
     """Compute the CRC32C (Castagnoli, reflected, as in iSCSI) of the bytes."""

@@ -41,7 +41,9 @@ from tandem_orchestrator.model.values import from_value, to_value
 ENCODED, RAW = 1, 2
 """Flags: the payload is a strict MessagePack body; the answer is wanted as one."""
 LANE = Priority.MEDIUM.lane
+"""Of a message without a priority."""
 TIMEOUT_S_MAX = 1e9
+"""31 years; beyond it nanoseconds would overflow."""
 MANY_AT_ONCE = 64
 """Messages of one ``send_many`` that the Python layer has in work."""
 
@@ -88,7 +90,6 @@ class Messages:
         catalogue: Gives what can be asked for.
         registry: Its ``version`` says when a way is stale.
         layers: Gives the two layers, once there are any.
-        name: Shown in the bridge's health.
     """
 
     def __init__(
@@ -97,10 +98,9 @@ class Messages:
         catalogue: Callable[[], Catalogue],
         registry: Registry,
         layers: Callable[[], tuple[PythonLayer | None, NativeLayer | None]],
-        name: str,
     ) -> None:
         self._usable, self._catalogue, self._registry = usable, catalogue, registry
-        self._layers, self._name = layers, name
+        self._layers = layers
         self._routes: dict[tuple[str, str, str | None], _Route] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pool: SyncPool | None = None
@@ -320,7 +320,7 @@ class Messages:
         if layer is None:
             raise LayerUnavailable("C layer: switched off (c_layer.enabled)")
         if self._pool is None:
-            self._pool = SyncPool(lambda: layer.socket_path, self._name, lambda: layer.session)
+            self._pool = SyncPool(lambda: layer.socket_path, "call-sync", lambda: layer.session)
         return self._pool
 
     # --- in Python -----------------------------------------------------------------------------------
@@ -376,10 +376,10 @@ class Messages:
             future.set_exception(error)
 
     async def _many_to_python(
-        self, route: _Route, payloads: tuple[Any, ...], lane: int, timeout: float | None, flags: int
+        self, route: _Route, payloads: tuple[Any, ...], lane: int, limit_s: float | None, flags: int
     ) -> list[Any]:
         outputs: list[Any] = [None] * len(payloads)
-        end_s = None if timeout is None else time.monotonic() + timeout
+        end_s = None if limit_s is None else time.monotonic() + limit_s
         left = iter(enumerate(payloads))
 
         async def worker() -> None:
@@ -418,7 +418,9 @@ def _choose(entry: Action, name: str | None) -> Implementation:
         if found is not None:
             return found
         have = [i.name for i in entry.implementations]
-        text = f"{entry.agent}.{entry.name} has no implementation {name!r}, it has: {', '.join(have)}"
+        text = (
+            f"{entry.agent}.{entry.name} has no implementation {name!r}, it has: {', '.join(have)}"
+        )
         code = "no_native" if name == "c" else "bad_reference"
         raise InvalidCommandSet(
             faults=(Fault(code, "implementation", text, name, nearest(name, have)),)
@@ -482,7 +484,9 @@ def _parts(message: Any) -> tuple[str, str, Any]:
     """Take ``{"agent", "action", "payload"}`` apart."""
     keys = {"agent", "action", "payload"}
     if not isinstance(message, Mapping) or set(message) != keys:
-        shown = sorted(map(str, message)) if isinstance(message, Mapping) else type(message).__name__
+        shown = (
+            sorted(map(str, message)) if isinstance(message, Mapping) else type(message).__name__
+        )
         text = f"expected a map with exactly agent, action and payload, got {shown}"
         raise InvalidCommandSet(faults=(Fault("bad_type", "message", text, message),))
     for key in ("agent", "action"):

@@ -44,6 +44,7 @@ from tandem_orchestrator.orchestrator.composition import (
     plan_options,
 )
 from tandem_orchestrator.orchestrator.intake import Intake, take_in
+from tandem_orchestrator.orchestrator.messages import Messages
 from tandem_orchestrator.orchestrator.probes import BinaryBridge, PythonOrchestrator
 from tandem_orchestrator.orchestrator.run import Run
 from tandem_orchestrator.orchestrator.wishes import Wishes
@@ -101,8 +102,11 @@ class TandemOrchestrator:
         self._make_run = partial(
             Run, check=self._here, make_id=self._ids.make, wall_ns=self._clock.wall_ns
         )
-        self.python_orchestrator = PythonOrchestrator(self._python_here)
-        self.binary_bridge = BinaryBridge(self._bridge_socket)
+        self._messages = Messages(
+            self._usable, self.catalogue, self._registry, lambda: (self._python, self._native)
+        )
+        self.python_orchestrator = PythonOrchestrator(self._python_here, self._messages)
+        self.binary_bridge = BinaryBridge(self._bridge_socket, self._messages)
 
     @property
     def settings(self) -> Settings:
@@ -162,6 +166,7 @@ class TandemOrchestrator:
         except BaseException:
             await self._close_parts()
             raise
+        self._messages.start()
         self._state = "open"
         self.config.session_open = True
 
@@ -174,6 +179,7 @@ class TandemOrchestrator:
         if self._state == "open":
             self._usable()
             self._state, self.config.session_open = "closed", False
+            self._messages.close()
             await self._close_parts()
         self._state = "closed"
 
@@ -339,13 +345,94 @@ class TandemOrchestrator:
             view.apply(record.event)
         return view
 
+    # --- messages --------------------------------------------------------------------------------
+
+    # Any: payloads and outputs are any plain values.
+    def send(
+        self,
+        agent: str,
+        action: str,
+        payload: Any,
+        *,
+        implementation: str | None = None,
+        timeout: float | None = 30.0,
+        priority: Priority | int | str | None = None,
+        encoded: bool = False,
+    ) -> asyncio.Future[Any]:
+        """Call an action without a run: no journal, retry, hook or recovery; at most once.
+
+        Goes to c where its rung is ``native`` or it is the only implementation, else to python.
+
+        Args:
+            agent, action: Which action.
+            payload: Its payload; ``bytes`` are a value like any other, unless ``encoded``.
+            implementation: Overrides the choice.
+            timeout: Seconds until the Future gets TimeoutError; None is never.
+            priority: The configured default is MEDIUM.
+            encoded: The payload is ready-made: a strict MessagePack body; the answer is one, too.
+
+        Returns: A Future of this loop. It gets the output, or ActionFailed, TimeoutError,
+            OutcomeUnknown, LayerUnavailable. Cancelling it cancels the call.
+
+        Raises: NotInitialized, Closed, Forked, WrongLoop, Busy, NotAValue; InvalidCommandSet with
+            a fault for an unknown agent, action or implementation.
+        """
+        return self._messages.send(
+            agent, action, payload, implementation, timeout, priority, encoded
+        )
+
+    def send_many(
+        self,
+        agent: str,
+        action: str,
+        payloads: Iterable[Any],
+        *,
+        implementation: str | None = None,
+        timeout: float | None = 30.0,
+        priority: Priority | int | str | None = None,
+        encoded: bool = False,
+    ) -> asyncio.Future[list[Any]]:
+        """Call an action once for each payload, in windows; one Future for all of them.
+
+        ``timeout`` is for all together; the rest is as in ``send``.
+
+        Returns: A Future of the outputs in order, each that failed as its exception object in
+            place (NotAValue as well). Cancelling it cancels what has not ended.
+        """
+        return self._messages.send_many(
+            agent, action, payloads, implementation, timeout, priority, encoded
+        )
+
+    def call_sync(
+        self,
+        agent: str,
+        action: str,
+        payload: Any,
+        *,
+        implementation: str | None = None,
+        timeout: float | None = 30.0,
+        priority: Priority | int | str | None = None,
+        encoded: bool = False,
+    ) -> Any:
+        """Call an action and block until its output, from any thread, with a loop or without.
+
+        In C it goes over one of at most 8 sessions and waits for a free one; the GIL is released.
+        On the orchestrator's own loop it blocks that loop, and can reach C actions only.
+
+        Raises: what ``send`` raises and what its Future gets; Busy when no session became free
+            within ``timeout``.
+        """
+        return self._messages.call_sync(
+            agent, action, payload, implementation, timeout, priority, encoded
+        )
+
     # --- what shows ------------------------------------------------------------------------------
 
     # Any: SPEC's table of numbers.
     def get_metrics(self) -> dict[str, Any]:
         """Give the counters of this orchestrator; latencies in seconds, 0.0 before the first."""
         self._here()
-        return self._metrics.read()
+        return self._messages.add_to(self._metrics.read())
 
     def layer_health(self) -> dict[str, LayerHealth]:
         """Describe each layer, without waiting."""

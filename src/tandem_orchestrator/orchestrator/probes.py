@@ -1,19 +1,21 @@
-"""SPEC's two health checks, one for each layer."""
+"""SPEC's two doors of single layers: a health check and ``send_message`` each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from tandem_orchestrator.layers import LayerHealth
 from tandem_orchestrator.layers.native import BridgeProbe, probe_bridge
 from tandem_orchestrator.layers.python import PythonLayer
+from tandem_orchestrator.orchestrator.messages import Messages
 
 
 class PythonOrchestrator:
     """SPEC's ``orchestrator.python_orchestrator``: the Python layer, seen from outside."""
 
-    def __init__(self, layer: Callable[[], PythonLayer | None]) -> None:
-        self._layer = layer
+    def __init__(self, layer: Callable[[], PythonLayer | None], messages: Messages) -> None:
+        self._layer, self._messages = layer, messages
 
     async def health_check(self) -> LayerHealth:
         """Describe the Python layer; falsy when it is not well. Works before ``initialize``."""
@@ -22,12 +24,20 @@ class PythonOrchestrator:
             return LayerHealth("python", True, "not initialised yet")
         return layer.health()
 
+    # Any: payloads and outputs are any plain values.
+    async def send_message(self, message: Mapping[str, Any]) -> Any:
+        """Send ``{"agent", "action", "payload"}`` to the action's Python implementation.
+
+        Raises: as ``TandemOrchestrator.send`` and its Future.
+        """
+        return await self._messages.send_message(message)
+
 
 class BinaryBridge:
     """SPEC's ``orchestrator.binary_bridge``: the C layer, seen from outside."""
 
-    def __init__(self, socket: Callable[[], str]) -> None:
-        self._socket = socket
+    def __init__(self, socket: Callable[[], str], messages: Messages) -> None:
+        self._socket, self._messages = socket, messages
 
     def test_connection(self, timeout: float = 1.0) -> BridgeProbe:
         """Make one ``system.noop`` round trip on a session of its own; blocks, never raises.
@@ -40,3 +50,13 @@ class BinaryBridge:
         Returns: An object that is falsy when the C layer does not answer, with the ``reason``.
         """
         return probe_bridge(timeout, socket=self._socket())
+
+    # Any: payloads and outputs are any plain values.
+    def send_message(self, message: Mapping[str, Any] | bytes) -> Any:
+        """Send ``{"agent", "action", "payload"}`` to the action's C implementation; blocks.
+
+        Given as strict MessagePack ``bytes``, the answer is such bytes, too.
+
+        Raises: as ``TandemOrchestrator.call_sync``.
+        """
+        return self._messages.bridge_message(message)

@@ -7,20 +7,30 @@ health checks, ``find_native_files`` for ``tandem doctor``, and ``read_topology`
 """
 
 from tandem_orchestrator.layers.native.binary import NativeFiles, find_native_files
+from tandem_orchestrator.layers.native.body import encode_body
 from tandem_orchestrator.layers.native.bridge_probe import BridgeProbe, probe_bridge
+from tandem_orchestrator.layers.native.codec import CodecError
+from tandem_orchestrator.layers.native.codec import decode as decode_strict
 from tandem_orchestrator.layers.native.layer import NativeLayer, NativeLimits
 from tandem_orchestrator.layers.native.restarts import RestartLimits
+from tandem_orchestrator.layers.native.session import Session
 from tandem_orchestrator.layers.native.supervisor import SupervisorLimits
+from tandem_orchestrator.layers.native.sync_pool import SyncPool
 from tandem_orchestrator.layers.native.topology import TopologySources, read_topology
 
 __all__ = [
     "BridgeProbe",
+    "CodecError",
     "NativeFiles",
     "NativeLayer",
     "NativeLimits",
     "RestartLimits",
+    "Session",
     "SupervisorLimits",
+    "SyncPool",
     "TopologySources",
+    "decode_strict",
+    "encode_body",
     "find_native_files",
     "probe_bridge",
     "read_topology",

@@ -127,6 +127,11 @@ class NativeLayer:
         """Where the bridge listens, as a file name; empty before ``start``."""
         return self._socket_path
 
+    @property
+    def session(self) -> Session | None:
+        """The open session, for messages; None while there is none."""
+        return None if self._supervisor is None else self._supervisor.session
+
     async def start(self) -> None:
         """Start the bridge, or connect to the one that was named; once is enough.
 

@@ -14,9 +14,10 @@ import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from tandem_orchestrator.errors import Busy, CommandError, Forked, InternalError, LayerUnavailable
+from tandem_orchestrator.layers.native import messages
 
 if TYPE_CHECKING:
     from tandem_orchestrator._native import _ext
@@ -28,6 +29,10 @@ DRAIN_MAX = 512
 """Completions taken in one crossing; the loop gets its turn in between."""
 EMPTY_LOOKS_MAX = 1
 """Looks by ``call_soon`` that may find nothing before the doorbell is relied on."""
+SWEEP_S = 0.1
+"""Seconds between two looks for messages whose bridge is silent."""
+SWEEP_GRACE_S = 0.05
+"""Seconds beyond its deadline that a message waits for the bridge's own word."""
 UNKNOWN = 4
 """``TD_UNKNOWN``: for what was in flight when a session broke without the bridge's death."""
 
@@ -101,6 +106,9 @@ class Session:
         self._waiting: dict[int, asyncio.Future[Completion]] = {}
         self._look_soon = False
         self._empty_looks = 0
+        self._messages = False
+        self._settled = 0
+        self._sweep_timer: asyncio.TimerHandle | None = None
         self._fds = (client.fd, client.socket_fd)
         self.ended: asyncio.Future[str] = self._loop.create_future()
         self.bridge_pid = client.bridge_pid
@@ -154,6 +162,54 @@ class Session:
         self._schedule_look()
         return call_id, future
 
+    # Any: payloads and outputs are any plain values.
+    def send(
+        self, action_id: int, payload: Any, lane: int, timeout_s: float | None, flags: int
+    ) -> asyncio.Future[Any]:
+        """Send one message; its answer is settled in C. ``flags`` as in ``messages``.
+
+        Raises: NotAValue; as ``call``.
+        """
+        if not self._messages:
+            self._prepare_messages()
+        try:
+            future = self._client.send(action_id, payload, lane, timeout_s, flags)
+        except self._ext.NativeError as error:
+            self._schedule_look()
+            self._raise(error)
+        self._empty_looks = 0
+        if not self._look_soon:
+            self._look_soon = True
+            self._loop.call_soon(self._look)
+        return future
+
+    def send_many(
+        self,
+        action_id: int,
+        payloads: tuple[Any, ...],
+        lane: int,
+        timeout_s: float | None,
+        flags: int,
+    ) -> asyncio.Future[list[Any]]:
+        """Send many messages, in windows; one Future gets their outputs or exceptions, in order.
+
+        Raises: Forked, LayerUnavailable.
+        """
+        if not self._messages:
+            self._prepare_messages()
+        try:
+            future = self._client.send_many(action_id, payloads, lane, timeout_s, flags)
+        except self._ext.NativeError as error:
+            self._schedule_look()
+            self._raise(error)
+        self._empty_looks = 0
+        self._schedule_look()
+        return future
+
+    def message_stats(self) -> dict[str, int]:
+        """Count messages: settled, failed, elapsed_ns, dropped, late, waiting; also at the end."""
+        return self._client.message_stats() if self._messages else {}
+
     def cancel(self, call_id: int) -> None:
         """Ask a call to stop; its Completion still comes. Harmless when it has ended."""
         if call_id in self._waiting:
@@ -200,7 +256,8 @@ class Session:
     def _look(self) -> None:
         self._look_soon = False
         if not self.ended.done():
-            again = self._waiting and self._empty_looks < EMPTY_LOOKS_MAX
+            waiting = self._waiting or (self._messages and self._client.waiting)
+            again = waiting and self._empty_looks < EMPTY_LOOKS_MAX
             # The last look arms the doorbell; the others spare the bridge the ringing.
             self._take(self._client.poll if again else self._client.drain)
 
@@ -219,9 +276,39 @@ class Session:
             future = self._waiting.pop(call_id, None)
             if future is not None and not future.done():
                 future.set_result(Completion(status, started_ns, elapsed_ns, body))
-        self._empty_looks = 0 if batch else self._empty_looks + 1
-        if more or (self._waiting and self._empty_looks <= EMPTY_LOOKS_MAX):
+        came, waiting = bool(batch), bool(self._waiting)
+        if self._messages:
+            settled = self._client.settled
+            came = came or settled != self._settled
+            self._settled = settled
+            if self._client.waiting:
+                waiting = True
+                if self._sweep_timer is None:
+                    self._sweep_timer = self._loop.call_later(SWEEP_S, self._sweep)
+        self._empty_looks = 0 if came else self._empty_looks + 1
+        if more or (waiting and self._empty_looks <= EMPTY_LOOKS_MAX):
             self._schedule_look()
+
+    def _prepare_messages(self) -> None:
+        names = {row.action_id: f"{row.agent}.{row.name}" for row in self.actions.values()}
+        try:
+            messages.prepare(self._client, names, self._loop)
+        except self._ext.NativeError as error:
+            self._raise(error)
+        self._messages = True
+
+    def _sweep(self) -> None:
+        """End the messages whose deadline the bridge has let pass in silence."""
+        self._sweep_timer = None
+        if self.ended.done():
+            return
+        try:
+            self._client.sweep(SWEEP_GRACE_S)
+        except self._ext.Forked:
+            return
+        if self._client.waiting:
+            self._sweep_timer = self._loop.call_later(SWEEP_S, self._sweep)
+            self._schedule_look()  # a batch that found no room tries again
 
     def _end(self, reason: str, fate: Callable[[int], int] | None = None) -> None:
         if self.ended.done():
@@ -233,5 +320,10 @@ class Session:
                 status = UNKNOWN if fate is None else fate(call_id)
                 future.set_result(Completion(status, 0, 0, b""))
         self._waiting.clear()
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+            self._sweep_timer = None
+        if self._messages and not self._client.closed:
+            self._client.end_messages(True)
         self._client.close()
         self.ended.set_result(reason)

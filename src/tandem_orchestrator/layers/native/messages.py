@@ -1,0 +1,111 @@
+"""What messages need of Python: their Future, their errors, and payloads that C cannot write.
+
+Everything else about a message happens in ``native/ext/ext_messages.c``, inside the one call that
+sends it and the one that drains the ring.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from tandem_orchestrator.errors import (
+    ActionFailed,
+    Busy,
+    InternalError,
+    LayerUnavailable,
+    NotAValue,
+    OutcomeUnknown,
+)
+from tandem_orchestrator.layers.native import reports
+from tandem_orchestrator.layers.native.body import decode_body, encode_body
+from tandem_orchestrator.layers.native.codec import CodecError, Timestamp
+from tandem_orchestrator.layers.native.codec import decode as decode_strict
+from tandem_orchestrator.model.values import from_value, to_value
+
+if TYPE_CHECKING:
+    from tandem_orchestrator._native import _ext
+
+ENCODED, RAW = 1, 2
+"""Flags of a message: the payload is a strict MessagePack body; the answer is wanted as one."""
+
+MakeError = Callable[[int, int, bytes], Exception]
+"""(action_id, status, body) to the exception that a caller gets."""
+
+
+class MessageFuture(asyncio.Future[Any]):
+    """A loop Future that tells the C layer when it is cancelled.
+
+    A done-callback would do the same, and cost every answer a turn of the loop.
+    """
+
+    __slots__ = ("_stop",)
+    _stop: _ext.Client
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel, and ask the action to stop."""
+        cancelled = super().cancel(msg)
+        if cancelled:
+            self._stop.forget(self)
+        return cancelled
+
+
+def prepare(
+    client: _ext.Client, names: Mapping[int, str], loop: asyncio.AbstractEventLoop | None
+) -> None:
+    """Give a client what it needs before its first message.
+
+    Args:
+        client: The client.
+        names: Action id to ``agent.action``, for messages of errors.
+        loop: Where Futures belong; None for a client that only blocks.
+    """
+
+    def make_error(action_id: int, status: int, body: bytes) -> Exception:
+        return error_of(names.get(action_id, f"action {action_id}"), status, body)
+
+    client.prepare(loop, MessageFuture, make_error, make_body, from_value, Timestamp)
+
+
+def make_body(payload: Any, encoded: bool) -> bytes:
+    """Encode a payload that is not plain; refuse an encoded one that is not strict.
+
+    Raises: NotAValue, naming the path or the byte.
+    """
+    try:
+        if encoded:
+            if not isinstance(payload, bytes):
+                raise NotAValue(f"payload: an encoded body is bytes, got {type(payload).__name__}")
+            decode_strict(payload)  # raises: this is called for bodies that the check refused
+            raise NotAValue("payload: the body is not strict MessagePack")
+        return encode_body(to_value(payload, where="payload", payload=True))
+    except CodecError as error:
+        raise NotAValue(f"payload: {error}") from error
+
+
+def error_of(name: str, status: int, body: bytes) -> Exception:
+    """Make the exception for a status; ``name`` is ``agent.action``."""
+    match status:
+        case reports.FAILED:
+            value = decode_body(body)
+            if isinstance(value, dict):
+                return ActionFailed(str(value.get("type")), str(value.get("message", "")))
+            return ActionFailed("Corrupt", f"{name}: its failure is not a map")
+        case reports.TIMED_OUT:
+            return TimeoutError(f"{name}: no answer within its timeout")
+        case reports.CANCELLED:
+            return ActionFailed("Cancelled", f"{name}: the C layer stopped it")
+        case reports.UNKNOWN:
+            return OutcomeUnknown(f"{name}: it may have run; the C layer went away meanwhile")
+        case reports.NOT_STARTED:
+            return LayerUnavailable(f"{name}: the C layer went away before it took the message")
+        case reports.NO_AGENT:
+            return LayerUnavailable(f"{name}: the bridge does not offer it any more")
+        case reports.BUSY:
+            return Busy(f"{name}: the C layer had no room for it")
+        case reports.TOO_LARGE:
+            return ActionFailed("TooLarge", f"{name}: its payload or output is over the limit")
+        case reports.CORRUPT:
+            return ActionFailed("Corrupt", f"{name}: its output broke the rules of the wire")
+    return InternalError(f"{name}: status {status} is not known")

@@ -1,0 +1,186 @@
+"""Sessions for callers who block: at most eight, shared by all threads, each used by one at a time.
+
+A call takes an idle session or opens one, and waits for a free one when all are in use. Nothing
+here belongs to a loop. The lock is held only to take and to give back.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tandem_orchestrator.errors import Busy, Closed, CommandError, Forked, LayerUnavailable
+from tandem_orchestrator.layers.native.messages import prepare
+from tandem_orchestrator.layers.native.session import Session
+
+if TYPE_CHECKING:
+    from tandem_orchestrator._native import _ext
+
+SESSIONS_MAX = 8
+"""Sessions that blocking callers share; the bridge's budget has room for sixteen."""
+SPIN_NS = 20_000
+"""A blocked caller has nothing else to do, so it looks longer than a loop before it sleeps."""
+CONNECT_S_MAX = 5.0
+"""Seconds for opening a session, within the caller's own timeout."""
+
+
+@dataclass(slots=True)
+class _Line:
+    """One session of the pool."""
+
+    client: _ext.Client
+    actions: dict[tuple[str, str], int]
+    bridge: Session
+    """The loop's session at its opening: another one there means another bridge."""
+
+
+class SyncPool:
+    """Blocking calls to the bridge that a session belongs to.
+
+    Args:
+        socket_path: Where the bridge listens.
+        name: Shown in the bridge's health.
+        bridge: The loop's session with it at this moment, or None.
+    """
+
+    def __init__(
+        self, socket_path: Callable[[], str], name: str, bridge: Callable[[], Session | None]
+    ) -> None:
+        self._socket_path, self._name, self._bridge = socket_path, name, bridge
+        self._changed = threading.Condition()
+        self._idle: list[_Line] = []
+        self._open: list[_Line] = []
+        self._opening = 0
+        self._closed = False
+        self._counts = {"settled": 0, "elapsed_ns": 0}
+
+    def ask(
+        self, agent: str, action: str, payload: Any, lane: int, timeout_s: float | None, flags: int
+    ) -> Any:
+        """Send one message and block, without the GIL, until its answer.
+
+        Raises: what ``send`` raises and what its Future gets; Busy when every session stays in use.
+        """
+        end_s = None if timeout_s is None else time.monotonic() + timeout_s
+        line = self._take(end_s, timeout_s)
+        keep = False
+        try:
+            action_id = line.actions.get((agent, action))
+            if action_id is None:
+                keep = True
+                raise LayerUnavailable(f"{agent}.{action}: the bridge does not offer it")
+            left_s = None if end_s is None else max(end_s - time.monotonic(), 1e-6)
+            answer = line.client.ask(action_id, payload, lane, left_s, flags)
+            keep = True
+            return answer
+        except Exception as error:  # noqa: BLE001 - raised again below, as the one callers know
+            # An answer of the action's leaves the session sound; a lost one does not.
+            keep = keep or isinstance(error, CommandError) or _is_answer(error)
+            self._raise(error)
+        finally:
+            self._give_back(line, keep)
+
+    def stats(self) -> dict[str, int]:
+        """Count the messages answered, and the nanoseconds that they ran."""
+        with self._changed:
+            total = dict(self._counts)
+            for line in self._open:
+                for key, value in line.client.message_stats().items():
+                    if key in total:
+                        total[key] += value
+            return total
+
+    def close(self) -> None:
+        """Refuse new calls and close idle sessions; those in use are closed when they come back."""
+        with self._changed:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            for line in idle:
+                self._drop(line)
+            self._changed.notify_all()
+
+    def _take(self, end_s: float | None, timeout_s: float | None) -> _Line:
+        bridge = self._bridge()
+        if bridge is None:
+            raise LayerUnavailable("C layer: no bridge at this moment")
+        with self._changed:
+            while True:
+                if self._closed:
+                    raise Closed("this orchestrator was closed")
+                while self._idle:
+                    line = self._idle.pop()
+                    if line.bridge is bridge:
+                        return line
+                    self._drop(line)
+                if len(self._open) + self._opening < SESSIONS_MAX:
+                    self._opening += 1
+                    break
+                left_s = None if end_s is None else end_s - time.monotonic()
+                if (left_s is not None and left_s <= 0) or not self._changed.wait(left_s):
+                    raise Busy(
+                        f"call_sync: all {SESSIONS_MAX} sessions stayed in use for {timeout_s} s"
+                    )
+        line_opened: _Line | None = None
+        try:
+            line_opened = self._connect(bridge, end_s)
+            return line_opened
+        finally:
+            with self._changed:
+                self._opening -= 1
+                if line_opened is not None:
+                    self._open.append(line_opened)
+                else:
+                    self._changed.notify()
+
+    def _connect(self, bridge: Session, end_s: float | None) -> _Line:
+        from tandem_orchestrator._native import _ext
+
+        limit_s = CONNECT_S_MAX
+        if end_s is not None:
+            limit_s = min(limit_s, max(end_s - time.monotonic(), 1e-3))
+        try:
+            client = _ext.Client(self._socket_path(), self._name, limit_s, SPIN_NS)
+        except _ext.NativeError as error:
+            raise LayerUnavailable(f"C layer: {error}") from error
+        actions = {(row[0], row[1]): row[3] for row in client.actions()}
+        prepare(client, {i: f"{agent}.{name}" for (agent, name), i in actions.items()}, None)
+        return _Line(client, actions, bridge)
+
+    def _give_back(self, line: _Line, keep: bool) -> None:
+        with self._changed:
+            if keep and not self._closed:
+                self._idle.append(line)
+            else:
+                self._drop(line)
+            self._changed.notify()
+
+    def _drop(self, line: _Line) -> None:
+        """Close a session and keep its counts; the lock is held."""
+        for key, value in line.client.message_stats().items():
+            if key in self._counts:
+                self._counts[key] += value
+        self._open.remove(line)
+        line.client.close()
+
+    def _raise(self, error: Exception) -> None:
+        """Turn the extension's exception into the one callers know."""
+        from tandem_orchestrator._native import _ext
+
+        if isinstance(error, _ext.Forked):
+            raise Forked(str(error)) from error
+        if isinstance(error, _ext.TooLarge):
+            raise CommandError(f"C layer: {error}") from error
+        if isinstance(error, _ext.Busy):
+            raise Busy(f"C layer: {error}") from error
+        if isinstance(error, _ext.NativeError):
+            raise LayerUnavailable(f"C layer: {error}") from error
+        raise error
+
+
+def _is_answer(error: Exception) -> bool:
+    from tandem_orchestrator.errors import ActionFailed
+
+    return isinstance(error, ActionFailed)
