@@ -176,10 +176,10 @@ void tdi_items_next(td_program_run *run, uint32_t step)
 /* "item 3: " and what it said, as the step's own failure. */
 static void take_failure(td_program_run *run, tdi_items *items, uint32_t item, td_view failure)
 {
-    td_reader reader = td_reader_of(failure.data, failure.bytes);
     const char *type = "TooLarge", *message = "its payload or output is over the limit";
     size_t type_bytes = strlen(type), message_bytes = strlen(message);
     if (failure.bytes > 0) {
+        td_reader reader = td_reader_of(failure.data, failure.bytes);
         td_read_str(&reader, &type, &type_bytes);
         td_read_str(&reader, &message, &message_bytes);
     }

@@ -9,23 +9,37 @@
 
 /* ---- what RUN brings ---- */
 
-static td_status open_body(td_program_run *run, size_t bytes, tdi_error *error)
+static uint64_t table_bytes(uint32_t slots_total)
 {
-    const tdi_program_header *program = run->program->header;
+    return ((uint64_t)slots_total * 4 + 7) & ~UINT64_C(7);
+}
+
+/* Are there as many lengths as the program has slots? Before anything is allocated for them: a
+ * program may say four billion. */
+static td_status check_head(const td_program *program, const uint8_t *body, size_t bytes,
+                            tdi_error *error)
+{
+    const uint32_t slots_total = program->header->slots_total;
     tdi_run_header header;
     if (bytes < sizeof header)
         return tdi_fail(error, TD_CORRUPT, "run: %zu bytes", bytes);
-    memcpy(&header, run->body, sizeof header);
-    if (header.magic != TDI_RUN_MAGIC || header.slots_total != program->slots_total)
+    memcpy(&header, body, sizeof header);
+    if (header.magic != TDI_RUN_MAGIC || header.slots_total != slots_total)
         return tdi_fail(error, TD_CORRUPT, "run: %u slots, the program has %u", header.slots_total,
-                        program->slots_total);
-    const uint64_t table = ((uint64_t)header.slots_total * 4 + 7) & ~UINT64_C(7);
-    if (table > bytes - sizeof header)
+                        slots_total);
+    if (table_bytes(slots_total) > bytes - sizeof header)
         return tdi_fail(error, TD_CORRUPT, "run: the lengths end beyond byte %zu", bytes);
-    const uint8_t *const lengths = run->body + sizeof header;
+    return TD_OK;
+}
+
+static td_status open_body(td_program_run *run, size_t bytes, tdi_error *error)
+{
+    const tdi_program_header *program = run->program->header;
+    const uint64_t table = table_bytes(program->slots_total);
+    const uint8_t *const lengths = run->body + sizeof(tdi_run_header);
     const uint8_t *at = lengths + table;
-    size_t left = bytes - sizeof header - (size_t)table;
-    for (uint32_t i = 0; i < header.slots_total; i++) {
+    size_t left = bytes - sizeof(tdi_run_header) - (size_t)table;
+    for (uint32_t i = 0; i < program->slots_total; i++) {
         uint32_t length;
         memcpy(&length, lengths + 4 * (size_t)i, 4);
         if (length > left)
@@ -87,6 +101,9 @@ td_status td_program_run_create(td_program *program, uint8_t *body, size_t bytes
     if (reserved > limits->reply_bytes_max)
         return tdi_fail(error, TD_TOO_LARGE, "run: %u outcomes do not fit into %llu bytes",
                         steps_total, (unsigned long long)limits->reply_bytes_max);
+    td_status status = check_head(program, body, bytes, error);
+    if (status != TD_OK)
+        return status;
     td_program_run *run = allocate(program);
     if (run == NULL)
         return tdi_fail(error, TD_ERR_MEMORY, "run: no memory for %u steps", steps_total);
@@ -97,7 +114,7 @@ td_status td_program_run_create(td_program *program, uint8_t *body, size_t bytes
     run->current = TDI_NO_ITEM;
     run->reply_bytes_left = limits->reply_bytes_max - reserved;
     memset(&run->unit, 0, offsetof(tdi_unit, failure));
-    const td_status status = open_body(run, bytes, error);
+    status = open_body(run, bytes, error);
     if (status != TD_OK) {
         free(run);
         return status;

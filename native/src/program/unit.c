@@ -221,8 +221,10 @@ static void settle(td_program_run *run, tdi_unit *unit)
         } else {
             uint8_t *const start = unit->output.start;
             unit->output.start = NULL;
-            if (!tdi_arena_adopt(&run->arena, start, output.bytes))
-                outcome = TDI_OUTCOME_FAILED; /* without a failure: "the bytes are used up" */
+            if (!tdi_arena_adopt(&run->arena, start, output.bytes)) {
+                output = (td_view){NULL, 0};
+                outcome = TDI_OUTCOME_FAILED; /* without a failure: "over the limit" */
+            }
         }
     } else {
         uint8_t *const kept = tdi_arena_take(&run->arena, unit->failure_bytes);
