@@ -127,8 +127,8 @@ td_status tdi_ring_peek(tdi_ring_rx *ring, tdi_frame *frame)
         const uint64_t available = ring->tail_seen - ring->at;
         if (local.kind == TDI_KIND_PAD) {
             if (local.body_bytes != rest - TDI_FRAME_BYTES || local.ext_units != 0 ||
-                rest > available)
-                return TD_CORRUPT;
+                rest > available || rest >= tdi_ring_span_max(ring->capacity))
+                return TD_CORRUPT; /* longer PADs would let one look last for many laps */
             ring->at += rest;
             continue;
         }

@@ -221,6 +221,8 @@ static void spans_beyond_what_is_there_are_corrupt(void)
     memcpy(ring.data, &pad, sizeof pad);
     atomic_store(&ring.tail, 64);
     CHECK_EQ(tdi_ring_peek(&ring.rx, &frame), TD_CORRUPT);
+    atomic_store(&ring.tail, CAPACITY); /* a PAD of a whole lap, which no honest end needs */
+    CHECK_EQ(tdi_ring_peek(&ring.rx, &frame), TD_CORRUPT);
     pad.body_bytes = 64; /* a PAD that does not end the lap */
     tdi_frame_seal(&pad, 0, 0);
     memcpy(ring.data, &pad, sizeof pad);
