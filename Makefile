@@ -32,9 +32,6 @@ test-long: dev ## as test, with the long tests and the thread sanitizer
 models: ## search the spin models of native/models through; needs spin and a C compiler
 	python3 tools/check_models.py
 
-weaken: dev ## weaken each memory order and remove each check; which proof notices; table in build/
-	$(VENV)/python tools/weaken.py
-
 test-lowest: dev ## run the Python tests with the oldest dependencies that are allowed
 	@tools/test-lowest
 
@@ -55,5 +52,5 @@ bench: build ## measure start-up, memory, validation, refusals; JSON and tables 
 clean: ## remove .venv and everything built
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help run build dev test test-long models weaken test-lowest check fmt bench clean
+.PHONY: help run build dev test test-long models test-lowest check fmt bench clean
 .DEFAULT_GOAL := help
