@@ -103,7 +103,7 @@ static int begin(tdi_bell_ticket *sleeper, uint32_t round, const void *other_wri
         wait_for(&shared.sleeper_at, round + 1);
     }
     const int go = round < get(&shared.rounds);
-    (void)*(const volatile uint32_t *)other_writes;
+    (void)__atomic_load_n((const uint32_t *)other_writes, __ATOMIC_RELAXED);
     for (int i = 0; i < steps; i++)
         __asm__ __volatile__("");
     return go;
