@@ -398,5 +398,5 @@ async def test_refusals_leave_nothing_behind_in_the_orchestrator(
         with pytest.raises(InvalidCommandSet):
             await shop.tandem.submit(asked)
 
-    assert shop.tandem._views == {}
+    assert shop.tandem._watching._views == {}
     assert shop.tandem.get_metrics()["execution_stats"] == {}

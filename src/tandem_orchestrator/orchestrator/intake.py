@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from tandem_orchestrator.engine import RunRequest
 from tandem_orchestrator.errors import Fault, InvalidCommandSet, NotAValue
 from tandem_orchestrator.model.callables import find_callable, name_of
 from tandem_orchestrator.model.catalogue import Catalogue
 from tandem_orchestrator.model.commands import CommandSet
 from tandem_orchestrator.model.conditions import refs_in
 from tandem_orchestrator.model.documents import to_document
-from tandem_orchestrator.model.plans import Plan, PlannedStep
+from tandem_orchestrator.model.events import RunAccepted
+from tandem_orchestrator.model.levels import Priority
+from tandem_orchestrator.model.plans import Plan, PlannedStep, plan_to_value
 from tandem_orchestrator.model.refs import Missing, Ref, find_refs
 from tandem_orchestrator.model.snapshot import snapshot
 from tandem_orchestrator.model.values import to_value
@@ -46,14 +50,51 @@ def take_in(
         LayerUnavailable: if its mode needs a layer that is away.
     """
     copy, faults = snapshot(command_set, steps_max=steps_max)
-    callables, names = _collect(copy, faults)
-    given = _inputs(inputs, faults)
-    plan = make_plan(copy, catalogue, options, faults=tuple(faults), names=names)
-    missing = tuple(_missing_inputs(plan, given))
+    given, unfit = _inputs(inputs)
+    intake = _plan(copy, catalogue, options, [*faults, *unfit])
+    missing = tuple(_missing_inputs(intake.plan, given))
     if missing:
         raise InvalidCommandSet(faults=missing)
+    return replace(intake, inputs=given)
+
+
+def take_in_without_inputs(
+    command_set: CommandSet,
+    catalogue: Catalogue,
+    options: PlanOptions,
+    *,
+    steps_max: int = 1_000_000,
+) -> Intake:
+    """As ``take_in``; the inputs come with each run, by ``with_inputs``."""
+    copy, faults = snapshot(command_set, steps_max=steps_max)
+    return _plan(copy, catalogue, options, faults)
+
+
+def with_inputs(
+    intake: Intake, inputs: Mapping[str, Any] | None
+) -> tuple[Intake, tuple[Fault, ...]]:
+    """Give the intake with the inputs of one run, and what is wrong with them."""
+    given, unfit = _inputs(inputs)
+    faults = tuple(unfit) or tuple(_missing_inputs(intake.plan, given))
+    return replace(intake, inputs=given), faults
+
+
+def plan_again(intake: Intake, catalogue: Catalogue, options: PlanOptions) -> Intake:
+    """Route a command set anew that was taken in before.
+
+    Raises: InvalidCommandSet, LayerUnavailable: what it needs is not there any more.
+    """
+    return _plan(intake.command_set, catalogue, options, [])
+
+
+def _plan(
+    copy: CommandSet, catalogue: Catalogue, options: PlanOptions, faults: list[Fault]
+) -> Intake:
+    """Plan a snapshot; faults that were found before are reported together with the rest."""
+    callables, names = _collect(copy, faults)
+    plan = make_plan(copy, catalogue, options, faults=tuple(faults), names=names)
     document = to_document(copy)
-    return Intake(copy, plan, document.body, document.resumable, callables, given)
+    return Intake(copy, plan, document.body, document.resumable, callables, {})
 
 
 def _collect(
@@ -87,13 +128,14 @@ def _callables_of(
             yield from _callables_of(step.command_set, f"{path}steps[{i}].command_set.")
 
 
-def _inputs(inputs: Mapping[str, Any] | None, faults: list[Fault]) -> dict[str, Any]:
+def _inputs(inputs: Mapping[str, Any] | None) -> tuple[dict[str, Any], list[Fault]]:
+    """Give the inputs as values, or the fault that they are none."""
     try:
         value = to_value(dict(inputs or {}), where="inputs")
     except (NotAValue, TypeError, ValueError) as error:
-        faults.append(Fault("not_serialisable", "inputs", str(error), inputs))
-        return {}
-    return value if isinstance(value, dict) else {}
+        return {}, [Fault("not_serialisable", "inputs", str(error), inputs)]
+    # A dict that looks like a reserved form comes back wrapped: as inputs it means itself.
+    return (value["$literal"] if value.keys() == {"$literal"} else value), []
 
 
 def _missing_inputs(plan: Plan, inputs: dict[str, Any]) -> Iterator[Fault]:
@@ -114,3 +156,33 @@ def _input_refs(step: PlannedStep) -> Iterator[Ref]:
     for ref in found:
         if isinstance(ref, Ref) and ref.step == "inputs" and not ref.has_default:
             yield ref
+
+
+def request_of(intake: Intake, run_id: str) -> RunRequest:
+    """Make what the engine is handed, with the caller's context variables."""
+    plan = intake.plan
+    accepted = RunAccepted(
+        run_id=run_id,
+        command_set_id=intake.command_set.id,
+        name=plan.name,
+        type=plan.type,
+        mode=plan.mode,
+        priority=plan.priority,
+        durability=plan.durability,
+        document=intake.document,
+        plan=plan_to_value(plan),
+        inputs=intake.inputs,
+        resumable=intake.resumable,
+        steps_total=len(plan.steps),
+        idempotency_key=intake.command_set.idempotency_key,
+    )
+    return RunRequest(
+        run_id,
+        plan,
+        accepted,
+        Priority.parse(plan.priority),
+        intake.inputs,
+        intake.callables,
+        intake.command_set,
+        contextvars.copy_context(),
+    )

@@ -190,9 +190,9 @@ class Messages:
         flags: int | None = None,
     ) -> Any:
         """Send one message and block; see ``TandemOrchestrator.call_sync``."""
-        self._usable()
         route = self._routes.get((agent, action, implementation))
-        if route is None or route.version != self._registry.version:
+        if route is None or route.version != self._registry.version or self._loop is None:
+            self._usable()
             route = self._route(agent, action, implementation)
         if timeout is not None and not 0 < timeout <= TIMEOUT_S_MAX:
             raise _impossible(timeout)

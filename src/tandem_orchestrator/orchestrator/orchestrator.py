@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import os
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -14,10 +13,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from tandem_orchestrator.clock import Clock, SystemClock
-from tandem_orchestrator.engine import Engine, RunRequest, RunTicket
+from tandem_orchestrator.engine import Engine
 from tandem_orchestrator.errors import (
     Closed,
-    CommandError,
     Forked,
     IdempotencyMismatch,
     NotInitialized,
@@ -25,35 +23,36 @@ from tandem_orchestrator.errors import (
 )
 from tandem_orchestrator.ids import Ids
 from tandem_orchestrator.journal import Journal, JournalHealth, KeyTaken, RunRow, request_digest
-from tandem_orchestrator.layers import Layer, LayerHealth
+from tandem_orchestrator.layers import LayerHealth
 from tandem_orchestrator.layers.native import NativeLayer
 from tandem_orchestrator.layers.python import Agent, PythonLayer, Registry, offered_agents
-from tandem_orchestrator.model.catalogue import Catalogue, merge_actions
+from tandem_orchestrator.model.catalogue import Action, Catalogue
 from tandem_orchestrator.model.commands import CommandSet, CommandStep
-from tandem_orchestrator.model.events import AnyEvent, LayerChanged, RunAccepted, RunEnded
+from tandem_orchestrator.model.events import LayerChanged
 from tandem_orchestrator.model.levels import CommandType, Priority
 from tandem_orchestrator.model.modes import ExecutionMode
-from tandem_orchestrator.model.plans import Plan, plan_to_value
-from tandem_orchestrator.model.policies import Policy, built_in_policies
-from tandem_orchestrator.observe import Metrics, RunView
+from tandem_orchestrator.model.plans import Plan
+from tandem_orchestrator.model.policies import Policy
+from tandem_orchestrator.observe import RunView
 from tandem_orchestrator.orchestrator.composition import (
     announce,
-    make_journal,
-    make_native_layer,
-    make_python_layer,
     plan_options,
 )
-from tandem_orchestrator.orchestrator.intake import Intake, take_in
+from tandem_orchestrator.orchestrator.intake import (
+    Intake,
+    plan_again,
+    request_of,
+    take_in,
+    take_in_without_inputs,
+)
+from tandem_orchestrator.orchestrator.inventory import Inventory
 from tandem_orchestrator.orchestrator.messages import Messages
+from tandem_orchestrator.orchestrator.parts import Parts
+from tandem_orchestrator.orchestrator.prepared import PreparedPlan
 from tandem_orchestrator.orchestrator.probes import BinaryBridge, PythonOrchestrator
 from tandem_orchestrator.orchestrator.run import Run
-from tandem_orchestrator.orchestrator.wishes import Wishes
+from tandem_orchestrator.orchestrator.watching import EventListener, ProgressListener, Watching
 from tandem_orchestrator.settings import Settings
-
-EventListener = Callable[[str, AnyEvent], None]
-"""Called with (run id, event)."""
-ProgressListener = Callable[[str, str, int | None, int, int], None]
-"""Called with (run id, step id, item, done, total)."""
 
 
 class TandemOrchestrator:
@@ -85,27 +84,22 @@ class TandemOrchestrator:
         self._ids = ids or Ids(self._clock.wall_ns)
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
         self._registry = Registry()
-        self._policies = built_in_policies()
-        self._metrics = Metrics()
-        self._views: dict[str, RunView] = {}
-        self._event_listeners: list[EventListener] = []
-        self._progress_listeners: list[ProgressListener] = []
+        self._inventory = Inventory(self._registry, self._native_actions, self._away)
+        self._watching = Watching()
         self._state = "new"
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._journal: Journal | None = None
-        self._python: PythonLayer | None = None
-        self._native: NativeLayer | None = None
-        self._engine: Engine | None = None
-        self._wishes: Wishes | None = None
-        self._catalogue: tuple[object, Catalogue] | None = None
+        self._parts: Parts | None = None
         self._make_run = partial(
             Run, check=self._here, make_id=self._ids.make, wall_ns=self._clock.wall_ns
         )
         self._messages = Messages(
-            self._usable, self.catalogue, self._registry, lambda: (self._python, self._native)
+            self._usable,
+            self.catalogue,
+            self._registry,
+            lambda: (self._python_layer(), self._native_layer()),
         )
-        self.python_orchestrator = PythonOrchestrator(self._python_here, self._messages)
+        self.python_orchestrator = PythonOrchestrator(self._python_layer, self._messages)
         self.binary_bridge = BinaryBridge(self._bridge_socket, self._messages)
 
     @property
@@ -133,39 +127,16 @@ class TandemOrchestrator:
             self._registry.add(agent)
         if settings.orchestrator.entry_points:
             self._registry.add_offered()
-        self._journal = make_journal(settings)
-        self._python = make_python_layer(settings, self._registry, self._clock)
-        if settings.c_layer.enabled:
-            self._native = make_native_layer(settings, owner, self._clock, self._native_changed)
-        layers: dict[str, Layer] = {layer.name: layer for layer in self._layers()}
-        self._engine = Engine(
-            layers,
-            self._python,
-            self._journal,
+        self._parts = Parts(
+            settings,
+            self._registry,
             self._clock,
             self._rng,
-            places=settings.orchestrator.max_parallel_workflows,
-            waiting_max=settings.orchestrator.max_queued_runs,
-            attempts_max=settings.orchestrator.max_parallel_steps,
-            output_bytes_max=settings.limits.output_bytes_max,
-            close_grace_s=settings.orchestrator.close_timeout_s,
-            observe=self._observe,
-            on_progress=self._progress,
+            self._watching,
+            owner,
+            self._native_changed,
         )
-        try:
-            async with asyncio.TaskGroup() as starting:
-                starting.create_task(self._journal.open(owner))
-                for layer in layers.values():
-                    starting.create_task(layer.start())
-            await self._engine.start()
-            self._wishes = Wishes(self._journal, self._engine.tickets)
-            self._wishes.start()
-        except BaseExceptionGroup as group:
-            await self._close_parts()
-            raise group.exceptions[0] from None
-        except BaseException:
-            await self._close_parts()
-            raise
+        await self._parts.start()
         self._messages.start()
         self._state = "open"
         self.config.session_open = True
@@ -180,7 +151,8 @@ class TandemOrchestrator:
             self._usable()
             self._state, self.config.session_open = "closed", False
             self._messages.close()
-            await self._close_parts()
+            if self._parts is not None:
+                await self._parts.close()
         self._state = "closed"
 
     async def __aenter__(self) -> Self:
@@ -225,14 +197,7 @@ class TandemOrchestrator:
         Raises: CommandError if the mode has one already, or ``policy`` is none.
         """
         self._here()
-        if not isinstance(policy, Policy):
-            raise CommandError(f"mode {mode!r}: expected a Policy, got {type(policy).__name__}")
-        key = ExecutionMode(mode)
-        if key.value in self._policies:
-            raise CommandError(f"mode {key.value!r} has a policy already")
-        self._policies[key.value] = policy
-        self._catalogue = None
-        return key
+        return self._inventory.register_mode(mode, policy)
 
     def create_command_set(
         self,
@@ -248,17 +213,7 @@ class TandemOrchestrator:
     def catalogue(self) -> Catalogue:
         """Give every action that can be asked for at this moment."""
         self._here()
-        native = self._native.actions() if self._native is not None else ()
-        away = self._away()
-        stamp = (self._registry.version, id(native), tuple(away.items()))
-        if self._catalogue is None or self._catalogue[0] != stamp:
-            entries = merge_actions((self._registry.entries(), native))
-            agents = {agent.name for agent in self._registry.agents}
-            names = frozenset(agents | {entry.agent for entry in native})
-            # ``native`` is kept with the stamp, so that its id cannot be used again meanwhile.
-            self._kept = native
-            self._catalogue = (stamp, Catalogue(entries, names, dict(self._policies), away))
-        return self._catalogue[1]
+        return self._inventory.catalogue()
 
     # --- runs ------------------------------------------------------------------------------------
 
@@ -278,10 +233,13 @@ class TandemOrchestrator:
         Raises: InvalidCommandSet with every fault at once; LayerUnavailable; Busy naming the
             bound; JournalError; IdempotencyMismatch if the key came with another body before.
         """
+        self._usable()
+        return await self._submit(self._take_in(command_set, inputs))
+
+    async def _submit(self, intake: Intake) -> Run:
         engine, journal = self._usable()
-        intake = self._take_in(command_set, inputs)
-        request = self._request(intake)
-        view = self._views[request.run_id] = RunView()
+        request = request_of(intake, self._ids.make())
+        view = self._watching.begin(request.run_id)
         try:
             ticket = engine.submit(request)
             try:
@@ -290,7 +248,7 @@ class TandemOrchestrator:
                 ticket.cancel(None, "its submitter was cancelled")  # Nobody has its handle.
                 raise
         except KeyTaken as taken:
-            self._forget(request.run_id)
+            self._watching.forget(request.run_id)
             if taken.digest != request_digest(intake.document, intake.inputs):
                 raise IdempotencyMismatch(
                     f"idempotency key {taken.key!r} was used for run {taken.run_id} with another body"
@@ -298,7 +256,7 @@ class TandemOrchestrator:
             return self.run(taken.run_id)
         except BaseException:
             if request.run_id not in engine.active:
-                self._forget(request.run_id)
+                self._watching.forget(request.run_id)
             raise
         return self._make_run(request.run_id, journal, ticket, view)
 
@@ -313,19 +271,34 @@ class TandemOrchestrator:
         Raises: what ``submit`` raises, and JournalError if the end could not be made durable.
         """
         run = await self.submit(command_set, inputs=inputs)
-        try:
-            return await run.result()
-        except asyncio.CancelledError:
-            ticket: RunTicket | None = run._ticket
-            if ticket is not None and self._state == "open":
-                ticket.cancel(None, "its caller was cancelled")
-            raise
+        return await run.result_or_cancel()
+
+    async def prepare(self, command_set: CommandSet) -> PreparedPlan:
+        """Check and plan a command set once, to run it often: ``await plan.run(inputs={…})``.
+
+        Raises: InvalidCommandSet with every fault at once. LayerUnavailable.
+        """
+        self._usable()
+        settings = self.settings
+        intake = take_in_without_inputs(
+            command_set,
+            self.catalogue(),
+            plan_options(settings),
+            steps_max=settings.limits.steps_max,
+        )
+        return PreparedPlan(
+            intake,
+            self._inventory.stamp(),
+            stamp_of_now=self._inventory.stamp,
+            plan_again=lambda old: plan_again(old, self.catalogue(), plan_options(self.settings)),
+            submit=self._submit,
+        )
 
     def run(self, run_id: str) -> Run:
         """Give a handle for a run of this journal, in progress or ended, of any process."""
         engine, journal = self._usable()
         active = engine.tickets.get(run_id)
-        return self._make_run(run_id, journal, active, self._views.get(run_id))
+        return self._make_run(run_id, journal, active, self._watching.view(run_id))
 
     async def runs(
         self, *, status: str | None = None, name: str | None = None, limit: int = 100
@@ -432,12 +405,13 @@ class TandemOrchestrator:
     def get_metrics(self) -> dict[str, Any]:
         """Give the counters of this orchestrator; latencies in seconds, 0.0 before the first."""
         self._here()
-        return self._messages.add_to(self._metrics.read())
+        return self._messages.add_to(self._watching.metrics.read())
 
     def layer_health(self) -> dict[str, LayerHealth]:
         """Describe each layer, without waiting."""
         self._here()
-        health = {layer.name: layer.health() for layer in self._layers()}
+        layers = self._parts.layers if self._parts is not None else []
+        health = {layer.name: layer.health() for layer in layers}
         if "c" not in health:
             health["c"] = LayerHealth("c", False, self._away().get("c", "not initialised"))
         return health
@@ -456,24 +430,15 @@ class TandemOrchestrator:
         ``on_event`` gets (run id, event), ``on_progress`` (run id, step id, item, done, total).
         """
         self._here()
-        if on_event is not None:
-            self._event_listeners.append(on_event)
-        if on_progress is not None:
-            self._progress_listeners.append(on_progress)
-        try:
+        with self._watching.listening(on_event, on_progress):
             yield
-        finally:
-            if on_event is not None:
-                self._event_listeners.remove(on_event)
-            if on_progress is not None:
-                self._progress_listeners.remove(on_progress)
 
     # --- inside ----------------------------------------------------------------------------------
 
     def _usable(self) -> tuple[Engine, Journal]:
         """Refuse every call from the wrong place or at the wrong time."""
         self._here()
-        if self._state == "new" or self._engine is None or self._journal is None:
+        if self._state == "new" or self._parts is None:
             raise NotInitialized("await initialize() first, or use 'async with'")
         if self._state == "closed":
             raise Closed("this orchestrator was closed")
@@ -483,30 +448,36 @@ class TandemOrchestrator:
             loop = None
         if loop is not None and loop is not self._loop:
             raise WrongLoop("this orchestrator belongs to the event loop that initialised it")
-        return self._engine, self._journal
+        return self._parts.engine, self._parts.journal
 
     def _here(self) -> None:
         """Refuse every call from a forked child, which has neither our threads nor our locks."""
         if self._state != "new" and os.getpid() != self._pid:
             raise Forked("this orchestrator belongs to the parent process; make one in the child")
 
-    def _python_here(self) -> PythonLayer | None:
+    def _python_layer(self) -> PythonLayer | None:
         self._here()
-        return self._python
+        return None if self._parts is None else self._parts.python
 
-    def _layers(self) -> list[PythonLayer | NativeLayer]:
-        return [layer for layer in (self._python, self._native) if layer is not None]
+    def _native_layer(self) -> NativeLayer | None:
+        return None if self._parts is None else self._parts.native
+
+    def _native_actions(self) -> tuple[Action, ...]:
+        native = self._native_layer()
+        return () if native is None else native.actions()
 
     def _away(self) -> dict[str, str]:
-        if self._native is None:
+        native = self._native_layer()
+        if native is None:
             enabled = self.settings.c_layer.enabled
             return {"c": "not started yet" if enabled else "switched off (c_layer.enabled)"}
-        return {"c": self._native.away} if self._native.away else {}
+        return {"c": native.away} if native.away else {}
 
     def _bridge_socket(self) -> str:
         """Where a bridge listens that is known to this orchestrator; empty if none does."""
-        if self._native is not None and not self._native.away:
-            return self._native.socket_path
+        native = self._native_layer()
+        if native is not None and not native.away:
+            return native.socket_path
         return self.settings.c_layer.socket or ""
 
     def _take_in(self, command_set: CommandSet, inputs: Mapping[str, Any] | None) -> Intake:
@@ -519,67 +490,7 @@ class TandemOrchestrator:
             steps_max=settings.limits.steps_max,
         )
 
-    def _request(self, intake: Intake) -> RunRequest:
-        run_id, plan = self._ids.make(), intake.plan
-        accepted = RunAccepted(
-            run_id=run_id,
-            command_set_id=intake.command_set.id,
-            name=plan.name,
-            type=plan.type,
-            mode=plan.mode,
-            priority=plan.priority,
-            durability=plan.durability,
-            document=intake.document,
-            plan=plan_to_value(plan),
-            inputs=intake.inputs,
-            resumable=intake.resumable,
-            steps_total=len(plan.steps),
-            idempotency_key=intake.command_set.idempotency_key,
-        )
-        return RunRequest(
-            run_id,
-            plan,
-            accepted,
-            Priority.parse(plan.priority),
-            intake.inputs,
-            intake.callables,
-            intake.command_set,
-            contextvars.copy_context(),
-        )
-
-    def _observe(self, run_id: str, event: AnyEvent) -> None:
-        self._metrics.apply(run_id, event)
-        view = self._views.get(run_id)
-        if view is not None:
-            view.apply(event)
-            if isinstance(event, RunEnded):
-                del self._views[run_id]  # Whoever holds the Run holds the view.
-        for listener in tuple(self._event_listeners):
-            listener(run_id, event)
-
-    def _progress(self, run_id: str, step: str, item: int | None, done: int, total: int) -> None:
-        for listener in tuple(self._progress_listeners):
-            listener(run_id, step, item, done, total)
-
     def _native_changed(self, kind: str, detail: str) -> None:
         """The supervisor's word; on the loop."""
-        if self._engine is not None and self._state == "open":
-            self._engine.tell_all(LayerChanged(layer="c", change=kind, detail=detail))
-
-    def _forget(self, run_id: str) -> None:
-        self._views.pop(run_id, None)
-        self._metrics.forget(run_id)
-
-    async def _close_parts(self) -> None:
-        """End everything in the order in which parts use each other, whatever one of them says."""
-        errors: list[Exception] = []
-        parts = [self._wishes, self._engine, *self._layers(), self._journal]
-        for part in parts:
-            if part is None:
-                continue
-            try:
-                await part.close()
-            except Exception as error:  # noqa: BLE001 - the others are closed first, then it is raised
-                errors.append(error)
-        if errors:
-            raise errors[0]
+        if self._parts is not None and self._state == "open":
+            self._parts.engine.tell_all(LayerChanged(layer="c", change=kind, detail=detail))

@@ -59,6 +59,15 @@ class Run:
             view.apply(event)
         return view.result()
 
+    async def result_or_cancel(self) -> dict[str, Any]:
+        """As ``result``; if the caller is cancelled meanwhile, so is the run."""
+        try:
+            return await self.result()
+        except asyncio.CancelledError:
+            if self._ticket is not None and not self._ticket.ended.done():
+                self._ticket.cancel(None, "its caller")
+            raise
+
     async def events(self) -> AsyncIterator[dict[str, Any]]:
         """Give every event so far and then each new one, until the run has ended.
 

@@ -1,0 +1,63 @@
+"""The inventory: what can be asked for at this moment, from both layers, as one catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from tandem_orchestrator.errors import CommandError
+from tandem_orchestrator.layers.python import Registry
+from tandem_orchestrator.model.catalogue import Action, Catalogue, merge_actions
+from tandem_orchestrator.model.modes import ExecutionMode
+from tandem_orchestrator.model.policies import Policy, built_in_policies
+
+
+class Inventory:
+    """Agents, actions and policies, and a catalogue that is made anew when any of them changes.
+
+    Args:
+        registry: The Python layer's agents.
+        native_actions: What the C layer offers; the same tuple as long as nothing changed.
+        away: Layers that are not there, with the reason.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        native_actions: Callable[[], tuple[Action, ...]],
+        away: Callable[[], Mapping[str, str]],
+    ) -> None:
+        self._registry, self._native_actions, self._away = registry, native_actions, away
+        self._policies = built_in_policies()
+        self._made: tuple[object, Catalogue] | None = None
+        self._kept: tuple[Action, ...] = ()
+
+    def register_mode(self, mode: ExecutionMode | str, policy: Policy) -> ExecutionMode:
+        """Give a mode its policy.
+
+        Raises: CommandError if the mode has one already, or ``policy`` is none.
+        """
+        if not isinstance(policy, Policy):
+            raise CommandError(f"mode {mode!r}: expected a Policy, got {type(policy).__name__}")
+        key = ExecutionMode(mode)
+        if key.value in self._policies:
+            raise CommandError(f"mode {key.value!r} has a policy already")
+        self._policies[key.value] = policy
+        return key
+
+    def stamp(self) -> object:
+        """Give a value that changes with whatever the catalogue depends on."""
+        away = tuple(sorted(self._away().items()))
+        return (self._registry.version, id(self._native_actions()), away, len(self._policies))
+
+    def catalogue(self) -> Catalogue:
+        """Give the catalogue of this moment."""
+        stamp = self.stamp()
+        if self._made is None or self._made[0] != stamp:
+            # Kept with the stamp, so that its id cannot be used again meanwhile.
+            self._kept = self._native_actions()
+            entries = merge_actions((self._registry.entries(), self._kept))
+            agents = {agent.name for agent in self._registry.agents}
+            names = frozenset(agents | {entry.agent for entry in self._kept})
+            catalogue = Catalogue(entries, names, dict(self._policies), dict(self._away()))
+            self._made = (stamp, catalogue)
+        return self._made[1]

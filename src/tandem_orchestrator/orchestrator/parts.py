@@ -1,0 +1,98 @@
+"""The parts of one open orchestrator: made from the settings, started together, closed in order."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from tandem_orchestrator.clock import Clock
+from tandem_orchestrator.engine import Engine
+from tandem_orchestrator.layers import Layer
+from tandem_orchestrator.layers.native import NativeLayer
+from tandem_orchestrator.layers.python import PythonLayer, Registry
+from tandem_orchestrator.orchestrator.composition import (
+    make_journal,
+    make_native_layer,
+    make_python_layer,
+)
+from tandem_orchestrator.orchestrator.watching import Watching
+from tandem_orchestrator.orchestrator.wishes import Wishes
+from tandem_orchestrator.settings import Settings
+
+
+class Parts:
+    """Journal, layers and engine of one session.
+
+    Args:
+        owner: Id of this session, as the journal's lease and the bridge's socket carry it.
+        on_native_change: Told (kind, detail) when the bridge starts, dies or is restarted.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        clock: Clock,
+        rng: random.Random,
+        watching: Watching,
+        owner: str,
+        on_native_change: Callable[[str, str], None],
+    ) -> None:
+        self._owner = owner
+        self.journal = make_journal(settings)
+        self.python = make_python_layer(settings, registry, clock)
+        self.native: NativeLayer | None = None
+        if settings.c_layer.enabled:
+            self.native = make_native_layer(settings, owner, clock, on_native_change)
+        layers: dict[str, Layer] = {layer.name: layer for layer in self.layers}
+        self.engine = Engine(
+            layers,
+            self.python,
+            self.journal,
+            clock,
+            rng,
+            places=settings.orchestrator.max_parallel_workflows,
+            waiting_max=settings.orchestrator.max_queued_runs,
+            attempts_max=settings.orchestrator.max_parallel_steps,
+            output_bytes_max=settings.limits.output_bytes_max,
+            close_grace_s=settings.orchestrator.close_timeout_s,
+            observe=watching.event,
+            on_progress=watching.progress,
+        )
+        self._wishes = Wishes(self.journal, self.engine.tickets)
+
+    @property
+    def layers(self) -> list[PythonLayer | NativeLayer]:
+        """The layers that are not switched off."""
+        return [self.python] if self.native is None else [self.python, self.native]
+
+    async def start(self) -> None:
+        """Open the journal and start everything; what was started is closed if that fails.
+
+        Raises: JournalError if the journal cannot be opened.
+        """
+        try:
+            async with asyncio.TaskGroup() as starting:
+                starting.create_task(self.journal.open(self._owner))
+                for layer in self.layers:
+                    starting.create_task(layer.start())
+            await self.engine.start()
+            self._wishes.start()
+        except BaseExceptionGroup as group:
+            await self.close()
+            raise group.exceptions[0] from None
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """End everything in the order in which parts use each other, whatever one of them says."""
+        errors: list[Exception] = []
+        for part in (self._wishes, self.engine, *self.layers, self.journal):
+            try:
+                await part.close()
+            except Exception as error:  # noqa: BLE001 - the others are closed first, then it is raised
+                errors.append(error)
+        if errors:
+            raise errors[0]

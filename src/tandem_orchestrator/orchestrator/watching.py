@@ -1,0 +1,71 @@
+"""Who is told what happens: the views of active runs, the counters, and listeners."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tandem_orchestrator.model.events import AnyEvent, RunEnded
+from tandem_orchestrator.observe import Metrics, RunView
+
+EventListener = Callable[[str, AnyEvent], None]
+"""Called with (run id, event)."""
+ProgressListener = Callable[[str, str, int | None, int, int], None]
+"""Called with (run id, step id, item, done, total)."""
+
+
+class Watching:
+    """Passes events and progress on, on the loop, in the order in which they happen."""
+
+    def __init__(self) -> None:
+        self.metrics = Metrics()
+        self._views: dict[str, RunView] = {}
+        self._event_listeners: list[EventListener] = []
+        self._progress_listeners: list[ProgressListener] = []
+
+    def begin(self, run_id: str) -> RunView:
+        """Make the view of a run that is about to be accepted."""
+        view = self._views[run_id] = RunView()
+        return view
+
+    def view(self, run_id: str) -> RunView | None:
+        """Find the view of an active run."""
+        return self._views.get(run_id)
+
+    def forget(self, run_id: str) -> None:
+        """Drop a run that was refused after all."""
+        self._views.pop(run_id, None)
+        self.metrics.forget(run_id)
+
+    def event(self, run_id: str, event: AnyEvent) -> None:
+        """Tell everybody what happened."""
+        self.metrics.apply(run_id, event)
+        view = self._views.get(run_id)
+        if view is not None:
+            view.apply(event)
+            if isinstance(event, RunEnded):
+                del self._views[run_id]  # Whoever holds the Run holds the view.
+        for listener in tuple(self._event_listeners):
+            listener(run_id, event)
+
+    def progress(self, run_id: str, step: str, item: int | None, done: int, total: int) -> None:
+        """Tell listeners how far a step is."""
+        for listener in tuple(self._progress_listeners):
+            listener(run_id, step, item, done, total)
+
+    @contextmanager
+    def listening(
+        self, on_event: EventListener | None, on_progress: ProgressListener | None
+    ) -> Iterator[None]:
+        """Have listeners called for as long as the context lasts."""
+        if on_event is not None:
+            self._event_listeners.append(on_event)
+        if on_progress is not None:
+            self._progress_listeners.append(on_progress)
+        try:
+            yield
+        finally:
+            if on_event is not None:
+                self._event_listeners.remove(on_event)
+            if on_progress is not None:
+                self._progress_listeners.remove(on_progress)
