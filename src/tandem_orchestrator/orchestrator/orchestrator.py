@@ -16,6 +16,7 @@ from tandem_orchestrator.clock import Clock, SystemClock
 from tandem_orchestrator.engine import Engine
 from tandem_orchestrator.errors import (
     Closed,
+    Fault,
     Forked,
     IdempotencyMismatch,
     NotInitialized,
@@ -29,7 +30,7 @@ from tandem_orchestrator.layers.python import Agent, PythonLayer, Registry, offe
 from tandem_orchestrator.model.catalogue import Action, Catalogue
 from tandem_orchestrator.model.commands import CommandSet, CommandStep
 from tandem_orchestrator.model.events import LayerChanged
-from tandem_orchestrator.model.levels import CommandType, Priority
+from tandem_orchestrator.model.levels import CommandType
 from tandem_orchestrator.model.modes import ExecutionMode
 from tandem_orchestrator.model.plans import Plan
 from tandem_orchestrator.model.policies import Policy
@@ -46,6 +47,7 @@ from tandem_orchestrator.orchestrator.intake import (
     take_in_without_inputs,
 )
 from tandem_orchestrator.orchestrator.inventory import Inventory
+from tandem_orchestrator.orchestrator.message_doors import MessageDoors
 from tandem_orchestrator.orchestrator.messages import Messages
 from tandem_orchestrator.orchestrator.parts import Parts
 from tandem_orchestrator.orchestrator.prepared import PreparedPlan
@@ -55,7 +57,7 @@ from tandem_orchestrator.orchestrator.watching import EventListener, ProgressLis
 from tandem_orchestrator.settings import Settings
 
 
-class TandemOrchestrator:
+class TandemOrchestrator(MessageDoors):
     """Runs command sets in both layers and keeps what happened in a journal.
 
     ``async with TandemOrchestrator() as tandem: …``, or ``await initialize()`` and ``close()``.
@@ -217,13 +219,21 @@ class TandemOrchestrator:
 
     # --- runs ------------------------------------------------------------------------------------
 
-    def validate(self, command_set: CommandSet, *, inputs: Mapping[str, Any] | None = None) -> Plan:
+    def validate(
+        self,
+        command_set: CommandSet,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        faults: Iterable[Fault] = (),
+    ) -> Plan:
         """Check and plan a command set without running anything.
+
+        ``faults`` are those that whoever made the set has found already; they come with the rest.
 
         Raises: InvalidCommandSet with every fault at once. LayerUnavailable.
         """
         self._usable()
-        return self._take_in(command_set, inputs).plan
+        return self._take_in(command_set, inputs, faults).plan
 
     async def submit(
         self, command_set: CommandSet, *, inputs: Mapping[str, Any] | None = None
@@ -318,87 +328,6 @@ class TandemOrchestrator:
             view.apply(record.event)
         return view
 
-    # --- messages --------------------------------------------------------------------------------
-
-    # Any: payloads and outputs are any plain values.
-    def send(
-        self,
-        agent: str,
-        action: str,
-        payload: Any,
-        *,
-        implementation: str | None = None,
-        timeout: float | None = 30.0,
-        priority: Priority | int | str | None = None,
-        encoded: bool = False,
-    ) -> asyncio.Future[Any]:
-        """Call an action without a run: no journal, retry, hook or recovery; at most once.
-
-        Goes to c where its rung is ``native`` or it is the only implementation, else to python.
-
-        Args:
-            agent, action: Which action.
-            payload: Its payload; ``bytes`` are a value like any other, unless ``encoded``.
-            implementation: Overrides the choice.
-            timeout: Seconds until the Future gets TimeoutError; None is never.
-            priority: The configured default is MEDIUM.
-            encoded: The payload is ready-made: a strict MessagePack body; the answer is one, too.
-
-        Returns: A Future of this loop. It gets the output, or ActionFailed, TimeoutError,
-            OutcomeUnknown, LayerUnavailable. Cancelling it cancels the call.
-
-        Raises: NotInitialized, Closed, Forked, WrongLoop, Busy, NotAValue; InvalidCommandSet with
-            a fault for an unknown agent, action or implementation.
-        """
-        return self._messages.send(
-            agent, action, payload, implementation, timeout, priority, encoded
-        )
-
-    def send_many(
-        self,
-        agent: str,
-        action: str,
-        payloads: Iterable[Any],
-        *,
-        implementation: str | None = None,
-        timeout: float | None = 30.0,
-        priority: Priority | int | str | None = None,
-        encoded: bool = False,
-    ) -> asyncio.Future[list[Any]]:
-        """Call an action once for each payload, in windows; one Future for all of them.
-
-        ``timeout`` is for all together; the rest is as in ``send``.
-
-        Returns: A Future of the outputs in order, each that failed as its exception object in
-            place (NotAValue as well). Cancelling it cancels what has not ended.
-        """
-        return self._messages.send_many(
-            agent, action, payloads, implementation, timeout, priority, encoded
-        )
-
-    def call_sync(
-        self,
-        agent: str,
-        action: str,
-        payload: Any,
-        *,
-        implementation: str | None = None,
-        timeout: float | None = 30.0,
-        priority: Priority | int | str | None = None,
-        encoded: bool = False,
-    ) -> Any:
-        """Call an action and block until its output, from any thread, with a loop or without.
-
-        In C it goes over one of at most 8 sessions and waits for a free one; the GIL is released.
-        On the orchestrator's own loop it blocks that loop, and can reach C actions only.
-
-        Raises: what ``send`` raises and what its Future gets; Busy when no session became free
-            within ``timeout``.
-        """
-        return self._messages.call_sync(
-            agent, action, payload, implementation, timeout, priority, encoded
-        )
-
     # --- what shows ------------------------------------------------------------------------------
 
     # Any: SPEC's table of numbers.
@@ -480,7 +409,12 @@ class TandemOrchestrator:
             return native.socket_path
         return self.settings.c_layer.socket or ""
 
-    def _take_in(self, command_set: CommandSet, inputs: Mapping[str, Any] | None) -> Intake:
+    def _take_in(
+        self,
+        command_set: CommandSet,
+        inputs: Mapping[str, Any] | None,
+        faults: Iterable[Fault] = (),
+    ) -> Intake:
         settings = self.settings
         return take_in(
             command_set,
@@ -488,6 +422,7 @@ class TandemOrchestrator:
             plan_options(settings),
             inputs=inputs,
             steps_max=settings.limits.steps_max,
+            faults=faults,
         )
 
     def _native_changed(self, kind: str, detail: str) -> None:
