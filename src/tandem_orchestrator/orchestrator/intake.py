@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,16 +42,20 @@ def take_in(
     *,
     inputs: Mapping[str, Any] | None = None,
     steps_max: int = 1_000_000,
+    faults: Iterable[Fault] = (),
 ) -> Intake:
     """Check and plan a command set; the caller's objects are only read.
+
+    Args:
+        faults: What was found before, while a file was read; reported together with the rest.
 
     Raises:
         InvalidCommandSet: with every fault at once.
         LayerUnavailable: if its mode needs a layer that is away.
     """
-    copy, faults = snapshot(command_set, steps_max=steps_max)
+    copy, found = snapshot(command_set, steps_max=steps_max)
     given, unfit = _inputs(inputs)
-    intake = _plan(copy, catalogue, options, [*faults, *unfit])
+    intake = _plan(copy, catalogue, options, [*faults, *found, *unfit])
     missing = tuple(_missing_inputs(intake.plan, given))
     if missing:
         raise InvalidCommandSet(faults=missing)
