@@ -10,8 +10,7 @@
 #include "bridge/bridge.h"
 #include "wire/channel.h"
 
-#define HELLO_NS_MAX    (5 * TDI_NS_PER_S)
-#define HELLO_BYTES_MAX 4096
+#define HELLO_NS_MAX (5 * TDI_NS_PER_S)
 
 static td_view view(const char *text)
 {
@@ -79,7 +78,7 @@ static void refuse(tdi_bridge *bridge, tdi_guest *guest, td_status status, const
     forget(guest);
 }
 
-static td_status judge(const tdi_bridge *bridge, const tdi_hello *hello, tdi_error *error)
+static td_status judge(tdi_bridge *bridge, const tdi_hello *hello, tdi_error *error)
 {
     const char *ours = bridge->options.build_id != NULL ? bridge->options.build_id : tdi_build_id();
     if (hello->protocol_min > TDI_PROTOCOL || hello->protocol_max < TDI_PROTOCOL)
@@ -97,18 +96,25 @@ static td_status judge(const tdi_bridge *bridge, const tdi_hello *hello, tdi_err
                         "or rebuild",
                         ours, (int)(hello->build_id.bytes > 64 ? 64 : hello->build_id.bytes),
                         hello->build_id.data, (int)getpid());
-    if (hello->role != TDI_ROLE_ORCHESTRATOR)
-        return tdi_fail(error, TD_ERR_REFUSED, "role %u: this build takes orchestrators only",
-                        hello->role);
+    if (hello->role == TDI_ROLE_AGENT)
+        return tdi_agent_judge(bridge, hello, error);
+    if (hello->role != TDI_ROLE_ORCHESTRATOR || hello->actions_total != 0)
+        return tdi_fail(error, TD_ERR_REFUSED, "role %u with %u actions is not known", hello->role,
+                        hello->actions_total);
     return TD_OK;
 }
 
 static td_status welcome(tdi_bridge *bridge, tdi_session *session, const int *fds, tdi_error *error)
 {
     static uint8_t message[TDI_MESSAGE_BYTES_MAX], table[TDI_MESSAGE_BYTES_MAX - 2048];
-    size_t bytes, table_bytes;
+    size_t bytes, table_bytes = 0;
+    const bool agent = session->role == TDI_ROLE_AGENT;
     const char *ours = bridge->options.build_id != NULL ? bridge->options.build_id : tdi_build_id();
-    td_status status = tdi_registry_encode(&bridge->registry, table, sizeof table, &table_bytes);
+    td_status status =
+        agent
+            ? tdi_registry_encode_ids(&bridge->registry, session->agent->ids,
+                                      session->agent->ids_total, table, sizeof table, &table_bytes)
+            : tdi_registry_encode(&bridge->registry, table, sizeof table, &table_bytes);
     if (status != TD_OK)
         return tdi_fail(error, status, "the action table does not fit into WELCOME");
     const tdi_welcome words = {
@@ -119,11 +125,11 @@ static td_status welcome(tdi_bridge *bridge, tdi_session *session, const int *fd
         .ring_bytes = session->share.ring_bytes,
         .slots = session->slots,
         .reply_bytes_reserved = TDI_REPLY_BYTES_RESERVED,
-        .bytes_quota = TDI_BYTES_QUOTA,
+        .bytes_quota = agent ? TDI_AGENT_BYTES_QUOTA : TDI_BYTES_QUOTA,
         .body_bytes_max = TDI_BODY_BYTES_MAX,
         .version = view(tdi_version()),
         .build_id = view(ours),
-        .actions_total = bridge->registry.total,
+        .actions_total = agent ? session->agent->ids_total : bridge->registry.live,
         .actions = {table, table_bytes},
     };
     status = tdi_welcome_encode(&words, message, sizeof message, &bytes);
@@ -134,7 +140,7 @@ static td_status welcome(tdi_bridge *bridge, tdi_session *session, const int *fd
 
 void tdi_guest_speaks(tdi_bridge *bridge, tdi_guest *guest)
 {
-    uint8_t message[HELLO_BYTES_MAX];
+    static uint8_t message[TDI_HELLO_BYTES_MAX];
     size_t bytes;
     tdi_hello hello;
     tdi_error error = {""};

@@ -9,21 +9,27 @@ static td_status push_some(tdi_session *session, tdi_answer *answer)
 {
     const size_t span_max = tdi_ring_span_max(session->tx.capacity);
     do {
-        uint8_t ext[TDI_EXT_BYTES_MAX];
+        uint8_t longer[TDI_EXT_BYTES_MAX];
+        const uint8_t *ext = answer->ext;
         tdi_frame frame;
         const size_t left = answer->bytes - answer->at;
         size_t piece_max = span_max - TDI_FRAME_BYTES;
         if (answer->index == 0) {
             frame = answer->frame;
+            piece_max -= 8u * frame.ext_units;
             if (left > piece_max) {
                 const uint64_t total = answer->bytes;
-                tdi_extension_add(ext, &frame.ext_units, TDI_EXT_TOTAL, &total, sizeof total);
-                piece_max -= 8u * frame.ext_units;
+                if (frame.ext_units > 0)
+                    memcpy(longer, ext, 8u * frame.ext_units);
+                ext = longer;
+                const uint32_t before = frame.ext_units;
+                tdi_extension_add(longer, &frame.ext_units, TDI_EXT_TOTAL, &total, sizeof total);
+                piece_max -= 8u * (frame.ext_units - before);
             }
         } else {
             frame = (tdi_frame){.kind = TDI_KIND_CONT,
                                 .call_id = answer->frame.call_id,
-                                .source = session->id,
+                                .source = answer->frame.source,
                                 .aux = answer->index};
         }
         const size_t piece = left < piece_max ? left : piece_max;
@@ -31,13 +37,19 @@ static td_status push_some(tdi_session *session, tdi_answer *answer)
             frame.flags |= TDI_FLAG_MORE;
         frame.body_bytes = (uint32_t)piece;
         const td_view part = {answer->body + answer->at, piece};
-        const td_status status = tdi_ring_push(&session->tx, &frame, ext, &part, piece > 0);
+        const td_status status = answer->crc_known && piece == answer->bytes
+                                     ? tdi_ring_forward(&session->tx, &frame, ext, part.data)
+                                     : tdi_ring_push(&session->tx, &frame, ext, &part, piece > 0);
         if (status != TD_OK)
             return status;
         answer->at += piece;
         answer->index++;
         session->counters.frames_out++;
         session->counters.bytes_out += piece;
+        if (!session->dirty) {
+            session->dirty = true;
+            session->bridge->dirty[session->bridge->dirty_total++] = session;
+        }
         if (answer->at < answer->bytes)
             tdi_answers_show(session); /* a long body: let the peer begin */
     } while (answer->at < answer->bytes);
@@ -47,6 +59,10 @@ static td_status push_some(tdi_session *session, tdi_answer *answer)
 /* The slot may be used again, and its bytes, once the peer can see its completion. */
 static void settled(tdi_session *session, const tdi_answer *answer)
 {
+    if (answer->frame.kind == TDI_KIND_CALL && session->relays != NULL)
+        session->relays[tdi_call_slot(answer->frame.call_id)].end = session->tx.at;
+    if (answer->frame.kind != TDI_KIND_COMPLETION)
+        return;
     session->slot_busy[tdi_call_slot(answer->frame.call_id)] = 0;
     tdi_session_refund(session, answer->charged);
     session->counters.completions++;
@@ -54,13 +70,14 @@ static void settled(tdi_session *session, const tdi_answer *answer)
 
 /* `owned`: 1 when answer->body is on the heap and ours to keep or free; else it is copied if it
  * has to wait. */
-static void send_answer(tdi_session *session, tdi_answer *answer, int owned)
+void tdi_answer_push(tdi_session *session, tdi_answer *answer, int owned)
 {
     td_status status = session->ended ? TD_ERR_CLOSED : TD_ERR_FULL;
     if (status == TD_ERR_FULL && session->waiting_first == NULL)
         status = push_some(session, answer);
     if (status == TD_ERR_FULL) {
-        tdi_answer *waiting = malloc(sizeof *waiting);
+        const size_t ext_bytes = 8u * answer->frame.ext_units;
+        tdi_answer *waiting = malloc(sizeof *waiting + ext_bytes);
         uint8_t *body = answer->body;
         if (!owned && answer->bytes > 0) {
             body = malloc(answer->bytes);
@@ -69,6 +86,8 @@ static void send_answer(tdi_session *session, tdi_answer *answer, int owned)
         }
         if (waiting != NULL && (body != NULL || answer->bytes == 0)) {
             *waiting = *answer;
+            if (ext_bytes > 0)
+                waiting->ext = memcpy(waiting + 1, answer->ext, ext_bytes);
             waiting->body = answer->bytes > 0 ? body : NULL;
             if (owned && answer->bytes == 0)
                 free(answer->body);
@@ -89,7 +108,8 @@ static void send_answer(tdi_session *session, tdi_answer *answer, int owned)
     }
     if (status == TD_CORRUPT)
         tdi_session_end(session, "the peer's cursor makes no sense");
-    settled(session, answer);
+    if (!session->ended || answer->frame.kind == TDI_KIND_COMPLETION)
+        settled(session, answer);
     if (owned)
         free(answer->body);
 }
@@ -133,7 +153,7 @@ void tdi_answer_run(tdi_run *run)
     atomic_store_explicit(&progress->total, 0, memory_order_relaxed);
     if (owned)
         run->output.start = run->output.at = run->output.end = NULL;
-    send_answer(session, &answer, owned);
+    tdi_answer_push(session, &answer, owned);
     free(run->owned_body);
     run->owned_body = NULL;
     if (!short_run) {
@@ -152,7 +172,31 @@ void tdi_answer_refusal(tdi_session *session, uint64_t call_id, td_status status
 {
     tdi_answer answer = {.frame = completion_frame(session, call_id, status), .charged = charged};
     session->counters.refusals++;
-    send_answer(session, &answer, 0);
+    tdi_answer_push(session, &answer, 0);
+}
+
+void tdi_answer_reply(tdi_session *session, uint64_t call_id, tdi_reply *reply, uint64_t charged)
+{
+    tdi_answer answer = {.frame = completion_frame(session, call_id, reply->status),
+                         .crc_known = reply->crc_known,
+                         .charged = charged};
+    if (reply->frame != NULL) {
+        answer.frame.flags = reply->frame->flags & TDI_FLAG_ELAPSED_US;
+        answer.frame.attempt = reply->frame->attempt;
+        answer.frame.time_ns = reply->frame->time_ns;
+        answer.frame.aux2 = reply->frame->aux2;
+        answer.frame.source = reply->frame->source;
+        answer.frame.body_crc = reply->frame->body_crc;
+    }
+    answer.body = reply->owned != NULL ? reply->owned : (uint8_t *)(uintptr_t)reply->body.data;
+    answer.bytes = reply->body.bytes;
+    if (reply->status == TD_FAILED)
+        session->counters.failures++;
+    tdi_progress *progress = &session->down.progress[tdi_call_slot(call_id)];
+    atomic_store_explicit(&progress->done, 0, memory_order_relaxed);
+    atomic_store_explicit(&progress->total, 0, memory_order_relaxed);
+    tdi_answer_push(session, &answer, reply->owned != NULL);
+    reply->owned = NULL;
 }
 
 int tdi_answers_pump(tdi_session *session)
@@ -179,6 +223,17 @@ void tdi_answers_show(tdi_session *session)
     if (tdi_ring_publish(&session->tx))
         session->counters.doorbells_rung +=
             (uint64_t)tdi_bell_ring(&session->frames_rope, session->bell_out_fd);
+}
+
+void tdi_answers_show_all(tdi_bridge *bridge)
+{
+    for (uint32_t i = 0; i < bridge->dirty_total; i++) {
+        tdi_session *session = bridge->dirty[i];
+        session->dirty = false;
+        if (!session->ended)
+            tdi_answers_show(session);
+    }
+    bridge->dirty_total = 0;
 }
 
 void tdi_answers_drop(tdi_session *session)

@@ -26,13 +26,16 @@
 
 enum {
     TDI_SLOTS_ORCHESTRATOR = 4096,
+    TDI_SLOTS_AGENT = 256,
+    TDI_AGENT_BYTES_QUOTA = 128 << 20, /* inputs and replies of the calls an agent has */
+    TDI_INSTANCES_MAX = 64,            /* sessions that offer the same agent */
     TDI_BODY_BYTES_MAX = 64 << 20,
     TDI_BYTES_QUOTA = 256 << 20,     /* a session's inputs and replies, in flight or waiting */
     TDI_REPLY_BYTES_RESERVED = 4096, /* charged in advance when a call names no maximum */
     TDI_FRAMES_A_ROUND = 256,
     TDI_GUESTS_MAX = 64,
-    TDI_SESSIONS_MAX = 64,
-    TDI_JOBS_QUEUED_MAX = TDI_SESSIONS_MAX * TDI_SLOTS_ORCHESTRATOR,
+    TDI_SESSIONS_MAX = TDI_AGENTS_MAX + TDI_LATER_ORCHESTRATORS + 1,
+    TDI_JOBS_QUEUED_MAX = (TDI_LATER_ORCHESTRATORS + 1) * TDI_SLOTS_ORCHESTRATOR,
     TDI_FAILURE_BYTES_MAX = 1400
 };
 
@@ -62,12 +65,14 @@ typedef struct tdi_guest {
     uint64_t deadline_ns;
 } tdi_guest;
 
-/* A completion that did not fit, or does not yet. */
+/* A completion, a call for an agent, or an event that did not fit, or does not yet. */
 typedef struct tdi_answer tdi_answer;
 struct tdi_answer {
     tdi_answer *next;
     tdi_frame frame;
-    uint8_t *body; /* owned once it waits */
+    const uint8_t *ext; /* frame.ext_units * 8 bytes; behind this once it waits */
+    bool crc_known;     /* frame.body_crc is that of ext + body, as its sender made it */
+    uint8_t *body;      /* owned once it waits */
     size_t bytes, at;
     uint32_t index; /* frames pushed so far */
     uint64_t charged;
@@ -84,6 +89,56 @@ typedef struct tdi_inbound {
     uint64_t charged;
     td_status refusal;
 } tdi_inbound;
+
+/* One call that an agent has, or will get; index = its slot. */
+typedef struct tdi_relay tdi_relay;
+typedef struct tdi_reply {
+    td_status status;
+    td_view body;   /* TD_OK, TD_FAILED, perhaps TD_UNKNOWN */
+    uint8_t *owned; /* the body's memory, when the receiver may keep it and must free it */
+    bool crc_known;
+    const tdi_frame *frame; /* the agent's COMPLETION, or NULL */
+} tdi_reply;
+/* Called once for each relay that was sent, unless its caller's session ended before. */
+typedef void (*tdi_reply_fn)(tdi_relay *relay, tdi_reply *reply);
+struct tdi_relay {
+    tdi_reply_fn reply; /* NULL: nobody waits for it any more */
+    void *owner;
+    tdi_session *caller, *agent; /* the sessions */
+    uint64_t call_id;            /* the caller's */
+    uint64_t deadline_ns;
+    uint64_t charged; /* of the caller's quota; handed back by `reply` */
+    uint64_t credit;  /* of the agent's bytes */
+    uint64_t end;     /* the agent's ring position after its last frame; UINT64_MAX: not all in */
+    uint32_t generation, action_id, reply_bytes_max;
+    bool in_use, cancelled, batch;
+};
+
+/* A call to be sent to an agent. `ext` and `body` are borrowed, `owned` is taken on TD_OK. */
+typedef struct tdi_outgoing {
+    tdi_frame frame; /* kind, flags, lane, ext_units, deadline, action, attempt, reply maximum */
+    const uint8_t *ext;
+    td_view body;
+    uint8_t *owned;
+    bool crc_known;
+    tdi_session *caller;
+    uint64_t call_id, charged;
+    tdi_reply_fn reply;
+    void *owner;
+    bool batch; /* the owner hears of cancels and deadlines by itself */
+} tdi_outgoing;
+
+/* The sessions that offer one agent. */
+struct tdi_agent {
+    char name[TDI_NAME_BYTES_MAX + 1];
+    tdi_session *instances[TDI_INSTANCES_MAX];
+    uint32_t instances_total, next;
+    uint32_t ids[TDI_AGENT_ACTIONS_MAX], ids_total;
+    uint8_t *table; /* the actions as HELLO had them: what another instance must equal */
+    size_t table_bytes;
+};
+
+typedef struct tdi_batch tdi_batch; /* router.c */
 
 /* Counters of one session; written by the main thread. The statistics memfd of a later step
  * is made of these. */
@@ -113,7 +168,14 @@ struct tdi_session {
     _Atomic uint64_t bytes_used; /* any thread: replies grow in the pool */
     tdi_inbound inbound;
     tdi_answer *waiting_first, *waiting_last;
-    uint32_t running;   /* runs that the pool has */
+    uint32_t running;       /* runs that the pool has */
+    uint64_t registry_seen; /* an orchestrator's: registry.version of its last EVENT */
+    tdi_agent *agent;       /* an agent's; NULL for orchestrators */
+    tdi_relay *relays;      /* an agent's: share.slots of them */
+    uint32_t *free_relays, free_total;
+    uint64_t credit_used;
+    uint64_t log_window_ns, log_lines;
+    bool dirty;         /* frames pushed since they were last shown */
     _Atomic bool ended; /* any thread reads it: cancels the session's calls */
     tdi_counters counters;
 };
@@ -160,7 +222,15 @@ struct tdi_bridge {
     tdi_pool *pool;
     tdi_guest guests[TDI_GUESTS_MAX];
     tdi_session *sessions[TDI_SESSIONS_MAX];
-    uint32_t sessions_total, session_id_last;
+    uint32_t sessions_total, sessions_high; /* places in use lie below this */
+    uint32_t session_id_last, orchestrators_total;
+    tdi_agent *agents[TDI_AGENTS_MAX];
+    uint32_t agents_total;
+    tdi_session *dirty[TDI_SESSIONS_MAX];
+    uint32_t dirty_total;
+    uint32_t relays_total; /* in flight */
+    uint64_t relays_swept_ns;
+    tdi_batch *batches;
     tdi_run short_run; /* short actions run here, one at a time */
     uint8_t *scratch;  /* body of the frame being handled */
     uint64_t scratch_bytes;
@@ -188,6 +258,38 @@ void tdi_session_hears(tdi_session *session);
 td_status tdi_session_charge(tdi_session *session, uint64_t bytes);
 void tdi_session_refund(tdi_session *session, uint64_t bytes);
 
+/* agents.c: who offers what, and calls on their way there and back. */
+/* Is what this HELLO offers acceptable? Changes nothing. */
+td_status tdi_agent_judge(tdi_bridge *bridge, const tdi_hello *hello, tdi_error *error);
+/* An agent's session becomes an instance of its agent. */
+td_status tdi_agent_join(tdi_session *session, const tdi_hello *hello, tdi_error *error);
+/* Its session has ended: settle its calls, withdraw what it offered. `dead`: the socket's end,
+ * so that what was never popped has certainly not run. */
+void tdi_agent_leave(tdi_session *session, bool dead);
+/* TD_BUSY: no instance has a slot and the bytes left. TD_NO_AGENT. */
+td_status tdi_agent_send(tdi_agent *agent, const tdi_outgoing *call);
+/* A call of an orchestrator for an agent. */
+void tdi_agent_call(tdi_session *caller, tdi_agent *agent, const tdi_frame *frame,
+                    const uint8_t *ext, td_view body, uint8_t *owned, uint64_t charged);
+/* One frame of an agent, in private memory. TD_CORRUPT ends its session. */
+td_status tdi_agent_handle(tdi_session *session, const tdi_frame *frame, const uint8_t *ext_bytes,
+                           const uint8_t *body);
+/* Ask an agent to stop one call. */
+void tdi_relay_cancel(tdi_relay *relay);
+/* Nobody waits for this caller's calls any more. */
+void tdi_relays_orphan(tdi_session *caller);
+/* Pass on cancels and progress; give up calls long past their deadline. */
+void tdi_relays_sweep(tdi_bridge *bridge, uint64_t now_ns);
+tdi_agent *tdi_agent_find(const tdi_bridge *bridge, td_view name);
+/* Tell an orchestrator what came and went since its last EVENT. */
+void tdi_events_send(tdi_session *session);
+
+/* router.c: router.route_messages. */
+void tdi_router_start(tdi_session *session, const tdi_frame *frame, const tdi_extension *ext,
+                      td_view body, uint64_t charged);
+void tdi_batches_go_on(tdi_bridge *bridge);
+void tdi_batches_orphan(tdi_session *caller);
+
 /* dispatch.c: handle at most TDI_FRAMES_A_ROUND frames. Returns how many. */
 uint32_t tdi_session_round(tdi_session *session);
 
@@ -203,6 +305,12 @@ td_status tdi_run_wish(const tdi_run *run);
 void tdi_answer_run(tdi_run *run);
 /* Complete a call that never became a run. */
 void tdi_answer_refusal(tdi_session *session, uint64_t call_id, td_status status, uint64_t charged);
+/* Complete a call with what an agent, or the router, said; takes reply->owned. */
+void tdi_answer_reply(tdi_session *session, uint64_t call_id, tdi_reply *reply, uint64_t charged);
+/* Push any frame, or let it wait. `owned`: body is on the heap and taken. */
+void tdi_answer_push(tdi_session *session, tdi_answer *answer, int owned);
+/* Publish on every session that got frames since. */
+void tdi_answers_show_all(tdi_bridge *bridge);
 /* Push what waits. Returns 1 when nothing waits any more. */
 int tdi_answers_pump(tdi_session *session);
 /* Publish and ring. */

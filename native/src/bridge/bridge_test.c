@@ -291,7 +291,7 @@ static void malformed_and_future_hellos_are_refused(void)
     CHECK(strstr(refusal(&bridge, bytes, total), "features 0x8") != NULL);
     hello.features_required = 0, hello.role = TDI_ROLE_AGENT;
     tdi_hello_encode(&hello, bytes, sizeof bytes, &total);
-    CHECK(strstr(refusal(&bridge, bytes, total), "orchestrators only") != NULL);
+    CHECK(strstr(refusal(&bridge, bytes, total), "needs a name and at least one action") != NULL);
     hello.role = TDI_ROLE_ORCHESTRATOR;
     tdi_hello_encode(&hello, bytes, sizeof bytes, &total);
     CHECK_EQ(strlen(refusal(&bridge, bytes, total)), 0); /* accepted */

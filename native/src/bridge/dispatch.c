@@ -75,12 +75,20 @@ static void start_blocking(tdi_session *session, const td_action *action, const 
 }
 
 /* A whole call: `body` is private memory. */
-static void start(tdi_session *session, const tdi_frame *frame, const tdi_extension *ext,
-                  td_view body, uint8_t *owned, uint64_t charged)
+static void start(tdi_session *session, const tdi_frame *frame, const uint8_t *ext_bytes,
+                  const tdi_extension *ext, td_view body, uint8_t *owned, uint64_t charged)
 {
-    const td_action *action = tdi_registry_find(&session->bridge->registry, frame->action_id);
+    const tdi_registry *registry = &session->bridge->registry;
+    const td_action *action = tdi_registry_find(registry, frame->action_id);
+    const tdi_registry_row *row = tdi_registry_row_of(registry, frame->action_id);
     session->counters.calls++;
-    if (action == NULL) {
+    if (row != NULL && row->agent != NULL) {
+        tdi_agent_call(session, row->agent, frame, ext_bytes, body, owned, charged);
+        return; /* it has the body */
+    }
+    if (row != NULL && action == NULL) {
+        tdi_router_start(session, frame, ext, body, charged);
+    } else if (action == NULL) {
         tdi_answer_refusal(session, frame->call_id, TD_NO_AGENT, charged);
     } else if (action->runs == TD_RUNS_BLOCKING) {
         start_blocking(session, action, frame, ext, body, owned != NULL, charged);
@@ -163,8 +171,8 @@ static td_status go_on_long(tdi_session *session, const tdi_frame *frame, const 
         free(whole.body);
         return status;
     }
-    start(session, &whole.first, &ext, (td_view){whole.body, (size_t)whole.bytes}, whole.body,
-          whole.charged);
+    start(session, &whole.first, whole.ext, &ext, (td_view){whole.body, (size_t)whole.bytes},
+          whole.body, whole.charged);
     return TD_OK;
 }
 
@@ -191,7 +199,7 @@ static td_status handle(tdi_session *session, const tdi_frame *frame, const uint
     if (status != TD_OK)
         tdi_answer_refusal(session, frame->call_id, status, charged);
     else
-        start(session, frame, &ext, (td_view){body, frame->body_bytes}, NULL, charged);
+        start(session, frame, ext_bytes, &ext, (td_view){body, frame->body_bytes}, NULL, charged);
     return TD_OK;
 }
 
@@ -200,7 +208,10 @@ uint32_t tdi_session_round(tdi_session *session)
     uint32_t frames = 0;
     uint8_t ext_bytes[TDI_EXT_BYTES_MAX];
     td_status status = TD_OK;
-    while (frames < TDI_FRAMES_A_ROUND && !session->ended && session->waiting_first == NULL) {
+    const bool agent = session->role == TDI_ROLE_AGENT;
+    /* An agent is read even while calls wait for room with it: its answers make that room. */
+    while (frames < TDI_FRAMES_A_ROUND && !session->ended &&
+           (agent || session->waiting_first == NULL)) {
         tdi_frame frame;
         status = tdi_ring_peek(&session->rx, &frame);
         if (status == TD_OK)
@@ -211,7 +222,8 @@ uint32_t tdi_session_round(tdi_session *session)
         tdi_ring_release(&session->rx);
         frames++;
         session->counters.bytes_in += frame.body_bytes;
-        status = handle(session, &frame, ext_bytes, session->bridge->scratch);
+        status = agent ? tdi_agent_handle(session, &frame, ext_bytes, session->bridge->scratch)
+                       : handle(session, &frame, ext_bytes, session->bridge->scratch);
         if (status != TD_OK)
             break;
     }

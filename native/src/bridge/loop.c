@@ -50,16 +50,21 @@ static void sweep(tdi_bridge *bridge)
 static uint32_t round_of_all(tdi_bridge *bridge)
 {
     uint32_t work = finish_jobs(tdi_pool_take(bridge->pool), false);
-    for (uint32_t i = 0; i < TDI_SESSIONS_MAX; i++) {
+    for (uint32_t i = 0; i < bridge->sessions_high; i++) {
         tdi_session *session = bridge->sessions[i];
         if (session == NULL || session->ended)
             continue;
         const bool waited = session->waiting_first != NULL;
-        if (tdi_answers_pump(session))
+        if (!waited && session->role == TDI_ROLE_ORCHESTRATOR &&
+            session->registry_seen != bridge->registry.version)
+            tdi_events_send(session);
+        if (tdi_answers_pump(session) || session->role == TDI_ROLE_AGENT)
             work += tdi_session_round(session) + waited;
         if (waited && !session->ended)
             tdi_answers_show(session);
     }
+    tdi_batches_go_on(bridge);
+    tdi_answers_show_all(bridge);
     return work;
 }
 
@@ -67,7 +72,7 @@ static uint32_t round_of_all(tdi_bridge *bridge)
 static int arm_all(tdi_bridge *bridge)
 {
     int work = 0;
-    for (uint32_t i = 0; i < TDI_SESSIONS_MAX; i++) {
+    for (uint32_t i = 0; i < bridge->sessions_high; i++) {
         tdi_session *session = bridge->sessions[i];
         if (session == NULL || session->ended)
             continue;
@@ -75,7 +80,8 @@ static int arm_all(tdi_bridge *bridge)
             tdi_bell_arm(&session->space);
             work |= tdi_answers_pump(session);
             tdi_answers_show(session);
-        } else {
+        }
+        if (session->waiting_first == NULL || session->role == TDI_ROLE_AGENT) {
             tdi_bell_arm(&session->sleep);
             work |= tdi_ring_waiting(&session->rx);
         }
@@ -85,7 +91,7 @@ static int arm_all(tdi_bridge *bridge)
 
 static void disarm_all(tdi_bridge *bridge)
 {
-    for (uint32_t i = 0; i < TDI_SESSIONS_MAX; i++) {
+    for (uint32_t i = 0; i < bridge->sessions_high; i++) {
         tdi_session *session = bridge->sessions[i];
         if (session == NULL || session->ended)
             continue;
@@ -160,9 +166,10 @@ static int look(tdi_bridge *bridge, int timeout_ms)
 static uint32_t sessions_with_frames(tdi_bridge *bridge, uint64_t count)
 {
     uint32_t total = 0;
-    for (uint32_t i = 0; i < TDI_SESSIONS_MAX; i++) {
+    for (uint32_t i = 0; i < bridge->sessions_high; i++) {
         tdi_session *session = bridge->sessions[i];
-        if (session == NULL || session->ended || session->waiting_first != NULL ||
+        if (session == NULL || session->ended ||
+            (session->waiting_first != NULL && session->role == TDI_ROLE_ORCHESTRATOR) ||
             !tdi_ring_waiting(&session->rx))
             continue;
         session->counters.rescues += count;
@@ -188,12 +195,12 @@ static int guests_total(const tdi_bridge *bridge)
 }
 
 /* A bridge started by hand stays. One that was spawned leaves with its spawner, or a while after
- * its last session; while anybody is connected it stays in any case. */
+ * its last orchestrator; while one is connected it stays in any case. */
 static bool should_leave(tdi_bridge *bridge, uint64_t now_ns)
 {
     if (bridge->stopping)
         return true;
-    if (bridge->options.spawned_by_fd < 0 || bridge->sessions_total > 0)
+    if (bridge->options.spawned_by_fd < 0 || bridge->orchestrators_total > 0)
         return false;
     if (bridge->parent_gone)
         return true;
@@ -203,9 +210,10 @@ static bool should_leave(tdi_bridge *bridge, uint64_t now_ns)
 
 static int sleep_ms(tdi_bridge *bridge, uint64_t now_ns)
 {
-    if (tdi_pool_queued(bridge->pool) > 0)
+    if (tdi_pool_queued(bridge->pool) > 0 || bridge->relays_total > 0 || bridge->batches != NULL)
         return SWEEP_MS;
-    if (bridge->sessions_total == 0 && bridge->options.spawned_by_fd >= 0 && bridge->had_session) {
+    if (bridge->orchestrators_total == 0 && bridge->options.spawned_by_fd >= 0 &&
+        bridge->had_session) {
         const uint64_t left_at = bridge->alone_since_ns + bridge->options.linger_ns;
         const uint64_t left_ms = left_at > now_ns ? (left_at - now_ns) / TDI_NS_PER_MS + 1 : 0;
         return left_ms < RESCUE_MS ? (int)left_ms : RESCUE_MS;
@@ -216,6 +224,7 @@ static int sleep_ms(tdi_bridge *bridge, uint64_t now_ns)
 static void housekeeping(tdi_bridge *bridge, uint64_t now_ns)
 {
     tdi_guests_expire(bridge, now_ns);
+    tdi_relays_sweep(bridge, now_ns);
     if (tdi_pool_queued(bridge->pool) > 0)
         sweep(bridge);
     if (now_ns - bridge->log_window_ns >= LOG_WINDOW_NS) {
@@ -230,9 +239,10 @@ static int stop(tdi_bridge *bridge)
     tdi_close_all(&bridge->listener_fd, 1); /* nobody new */
     for (int i = 0; i < TDI_GUESTS_MAX; i++)
         tdi_close_all(&bridge->guests[i].fd, 1);
-    for (uint32_t i = 0; i < TDI_SESSIONS_MAX; i++)
+    for (uint32_t i = 0; i < bridge->sessions_high; i++)
         if (bridge->sessions[i] != NULL)
             tdi_session_end(bridge->sessions[i], "the bridge was told to stop");
+    tdi_answers_show_all(bridge);
     const uint64_t deadline_ns = tdi_now_ns() + WORKERS_END_NS;
     sweep(bridge); /* all of them: their sessions have ended */
     while (bridge->sessions_total > 0 && tdi_now_ns() < deadline_ns) {

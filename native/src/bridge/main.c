@@ -256,5 +256,6 @@ int main(int argc, char **argv)
     tdi_close_all(&bridge.signal_fd, 1);
     free(bridge.short_run.output.start);
     free(bridge.scratch);
+    tdi_registry_free(&bridge.registry);
     return 0;
 }

@@ -1,5 +1,6 @@
 #include "bridge/registry.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static td_view view(const char *text)
@@ -7,18 +8,57 @@ static td_view view(const char *text)
     return (td_view){(const uint8_t *)text, strlen(text)};
 }
 
+static bool is(const char *text, td_view other)
+{
+    return strlen(text) == other.bytes && memcmp(text, other.data, other.bytes) == 0;
+}
+
+static bool offered(const tdi_registry_row *row)
+{
+    return row->local != NULL || row->agent != NULL;
+}
+
+uint32_t tdi_registry_id(const tdi_registry *registry, td_view agent, td_view name)
+{
+    for (uint32_t i = 0; i < registry->total; i++) {
+        const tdi_registry_row *row = &registry->rows[i];
+        if (offered(row) && is(row->about.name, name) && is(row->about.agent, agent))
+            return i + 1;
+    }
+    return 0;
+}
+
+bool tdi_registry_is_built_in(const tdi_registry *registry, td_view agent)
+{
+    for (uint32_t i = 0; i < registry->total; i++)
+        if (registry->rows[i].local != NULL && is(registry->rows[i].about.agent, agent))
+            return true;
+    return false;
+}
+
+static td_status room(const tdi_registry *registry, bool new_id, tdi_error *error)
+{
+    if (registry->live == TDI_ACTIONS_MAX)
+        return tdi_fail(error, TD_TOO_LARGE, "more than %d actions", TDI_ACTIONS_MAX);
+    if (new_id && registry->total == TDI_IDS_MAX)
+        return tdi_fail(error, TD_TOO_LARGE,
+                        "%d different actions have been offered; restart the bridge", TDI_IDS_MAX);
+    return TD_OK;
+}
+
 td_status tdi_registry_add(tdi_registry *registry, const td_action *actions, size_t total,
                            tdi_error *error)
 {
     for (size_t i = 0; i < total; i++) {
-        for (uint32_t k = 0; k < registry->total; k++)
-            if (strcmp(registry->actions[k]->agent, actions[i].agent) == 0 &&
-                strcmp(registry->actions[k]->name, actions[i].name) == 0)
-                return tdi_fail(error, TD_ERR_ARGUMENT, "action %s.%s is offered twice",
-                                actions[i].agent, actions[i].name);
-        if (registry->total == TDI_ACTIONS_MAX)
-            return tdi_fail(error, TD_TOO_LARGE, "more than %d actions", TDI_ACTIONS_MAX);
-        registry->actions[registry->total++] = &actions[i];
+        if (tdi_registry_id(registry, view(actions[i].agent), view(actions[i].name)) != 0)
+            return tdi_fail(error, TD_ERR_ARGUMENT, "action %s.%s is offered twice",
+                            actions[i].agent, actions[i].name);
+        const td_status status = room(registry, true, error);
+        if (status != TD_OK)
+            return status;
+        registry->rows[registry->total++] = (tdi_registry_row){
+            .about = actions[i], .local = &actions[i], .changed = ++registry->version};
+        registry->live++;
     }
     return TD_OK;
 }
@@ -29,12 +69,110 @@ td_status tdi_registry_add_built_in(tdi_registry *registry, tdi_error *error)
         tdi_registry_add(registry, tdi_system_actions, tdi_system_actions_count, error);
     if (status == TD_OK)
         status = tdi_registry_add(registry, tdi_docgen_actions, tdi_docgen_actions_count, error);
+    if (status == TD_OK)
+        status = tdi_registry_add(registry, tdi_router_actions, tdi_router_actions_count, error);
     return status;
+}
+
+/* The same meaning: the same id. */
+static bool means_the_same(const tdi_registry_row *row, const tdi_action_row *other)
+{
+    return row->local == NULL && is(row->about.name, other->name) &&
+           is(row->about.agent, other->agent) && is(row->about.version, other->version) &&
+           row->about.effects == other->effects && row->about.runs == other->runs &&
+           row->about.deterministic == other->deterministic;
+}
+
+static td_status intern(tdi_registry *registry, const tdi_action_row *row, uint32_t *index,
+                        tdi_error *error)
+{
+    const td_status status = room(registry, true, error);
+    if (status != TD_OK)
+        return status;
+    char *text = malloc(row->agent.bytes + row->name.bytes + row->version.bytes + 3);
+    if (text == NULL)
+        return tdi_fail(error, TD_ERR_MEMORY, "no memory for an action");
+    tdi_registry_row made = {
+        .about = {.effects = row->effects, .runs = row->runs, .deterministic = row->deterministic},
+        .text = text};
+    const td_view from[3] = {row->agent, row->name, row->version};
+    const char **into[3] = {&made.about.agent, &made.about.name, &made.about.version};
+    for (int i = 0; i < 3; i++) {
+        memcpy(text, from[i].data, from[i].bytes);
+        text[from[i].bytes] = '\0';
+        *into[i] = text;
+        text += from[i].bytes + 1;
+    }
+    *index = registry->total++;
+    registry->rows[*index] = made;
+    return TD_OK;
+}
+
+td_status tdi_registry_offer(tdi_registry *registry, tdi_agent *agent, const tdi_action_row *row,
+                             uint32_t *id, tdi_error *error)
+{
+    if (tdi_registry_id(registry, row->agent, row->name) != 0)
+        return tdi_fail(error, TD_ERR_REFUSED, "action %.*s.%.*s is offered already",
+                        (int)row->agent.bytes, row->agent.data, (int)row->name.bytes,
+                        row->name.data);
+    td_status status = room(registry, false, error);
+    uint32_t index = 0;
+    while (index < registry->total && !means_the_same(&registry->rows[index], row))
+        index++;
+    if (status == TD_OK && index == registry->total)
+        status = intern(registry, row, &index, error);
+    if (status != TD_OK)
+        return status;
+    registry->rows[index].agent = agent;
+    registry->rows[index].changed = ++registry->version;
+    registry->live++;
+    *id = index + 1;
+    return TD_OK;
+}
+
+void tdi_registry_withdraw(tdi_registry *registry, uint32_t id)
+{
+    tdi_registry_row *row = &registry->rows[id - 1];
+    row->agent = NULL;
+    row->changed = ++registry->version;
+    registry->live--;
+}
+
+void tdi_registry_free(tdi_registry *registry)
+{
+    for (uint32_t i = 0; i < registry->total; i++)
+        free(registry->rows[i].text);
+    registry->total = registry->live = 0;
+}
+
+const tdi_registry_row *tdi_registry_row_of(const tdi_registry *registry, uint32_t id)
+{
+    return id >= 1 && id <= registry->total && offered(&registry->rows[id - 1])
+               ? &registry->rows[id - 1]
+               : NULL;
 }
 
 const td_action *tdi_registry_find(const tdi_registry *registry, uint32_t id)
 {
-    return id >= 1 && id <= registry->total ? registry->actions[id - 1] : NULL;
+    const tdi_registry_row *row = tdi_registry_row_of(registry, id);
+    return row != NULL && row->local != NULL && row->local->run != NULL ? row->local : NULL;
+}
+
+static td_status encode(const tdi_registry *registry, uint32_t index, uint8_t *data,
+                        size_t bytes_max, size_t *at)
+{
+    const tdi_registry_row *row = &registry->rows[index];
+    const tdi_action_row words = {
+        .id = index + 1,
+        .effects = row->about.effects,
+        .runs = row->about.runs,
+        .deterministic = row->about.deterministic,
+        .gone = !offered(row),
+        .agent = view(row->about.agent),
+        .name = view(row->about.name),
+        .version = view(row->about.version),
+    };
+    return tdi_action_encode(&words, data, bytes_max, at);
 }
 
 td_status tdi_registry_encode(const tdi_registry *registry, uint8_t *data, size_t bytes_max,
@@ -42,20 +180,40 @@ td_status tdi_registry_encode(const tdi_registry *registry, uint8_t *data, size_
 {
     size_t at = 0;
     for (uint32_t i = 0; i < registry->total; i++) {
-        const td_action *action = registry->actions[i];
-        const tdi_action_row row = {
-            .id = i + 1,
-            .effects = action->effects,
-            .runs = action->runs,
-            .deterministic = action->deterministic,
-            .agent = view(action->agent),
-            .name = view(action->name),
-            .version = view(action->version),
-        };
-        const td_status status = tdi_action_encode(&row, data, bytes_max, &at);
+        if (!offered(&registry->rows[i]))
+            continue;
+        const td_status status = encode(registry, i, data, bytes_max, &at);
         if (status != TD_OK)
             return status;
     }
     *bytes = at;
     return TD_OK;
+}
+
+td_status tdi_registry_encode_ids(const tdi_registry *registry, const uint32_t *ids, uint32_t total,
+                                  uint8_t *data, size_t bytes_max, size_t *bytes)
+{
+    size_t at = 0;
+    for (uint32_t i = 0; i < total; i++) {
+        const td_status status = encode(registry, ids[i] - 1, data, bytes_max, &at);
+        if (status != TD_OK)
+            return status;
+    }
+    *bytes = at;
+    return TD_OK;
+}
+
+void tdi_registry_encode_changes(const tdi_registry *registry, uint64_t since, uint32_t *from,
+                                 uint8_t *data, size_t bytes_max, size_t *bytes, uint32_t *rows)
+{
+    size_t at = 0;
+    *rows = 0;
+    for (; *from < registry->total; (*from)++) {
+        if (registry->rows[*from].changed <= since)
+            continue;
+        if (encode(registry, *from, data, bytes_max, &at) != TD_OK)
+            break; /* the next frame */
+        (*rows)++;
+    }
+    *bytes = at;
 }

@@ -14,11 +14,13 @@
 static td_status make_rings(tdi_session *session, uint64_t ring_bytes, int *memfds,
                             tdi_error *error)
 {
-    td_status status = tdi_region_create(TDI_REGION_DOWN, ring_bytes, session->slots, &memfds[0],
-                                         &session->down, error);
+    const bool agent = session->role == TDI_ROLE_AGENT;
+    td_status status =
+        tdi_region_create(agent ? TDI_REGION_AGENT_DOWN : TDI_REGION_DOWN, ring_bytes,
+                          session->slots, &memfds[0], &session->down, error);
     if (status == TD_OK)
-        status = tdi_region_create(TDI_REGION_UP, ring_bytes, session->slots, &memfds[1],
-                                   &session->up, error);
+        status = tdi_region_create(agent ? TDI_REGION_AGENT_UP : TDI_REGION_UP, ring_bytes,
+                                   session->slots, &memfds[1], &session->up, error);
     if (status != TD_OK)
         return status;
     tdi_control *ours = session->down.control, *theirs = session->up.control;
@@ -64,6 +66,8 @@ static void free_session(tdi_session *session)
     tdi_region_unmap(&session->up);
     free(session->inbound.body);
     free(session->slot_busy);
+    free(session->relays);
+    free(session->free_relays);
     free(session);
 }
 
@@ -85,7 +89,8 @@ td_status tdi_session_create(tdi_bridge *bridge, int socket_fd, int64_t pid, con
     session->role = hello->role;
     session->pid = pid;
     memcpy(session->name, hello->name.data, hello->name.bytes);
-    session->slots = TDI_SLOTS_ORCHESTRATOR;
+    session->slots = hello->role == TDI_ROLE_AGENT ? TDI_SLOTS_AGENT : TDI_SLOTS_ORCHESTRATOR;
+    session->registry_seen = bridge->registry.version;
     for (int i = 0; i < TDI_CHANNEL_FDS; i++)
         fds[i] = -1;
     td_status status =
@@ -105,7 +110,10 @@ td_status tdi_session_create(tdi_bridge *bridge, int socket_fd, int64_t pid, con
         status = watch(bridge, session->bell_in_fd, &session->bell_source, error);
     if (status == TD_OK)
         status = watch(bridge, socket_fd, &session->socket_source, error);
+    if (status == TD_OK && hello->role == TDI_ROLE_AGENT)
+        status = tdi_agent_join(session, hello, error);
     if (status != TD_OK) {
+        epoll_ctl(bridge->epoll_fd, EPOLL_CTL_DEL, socket_fd, NULL);
         tdi_close_all(fds, TDI_CHANNEL_FDS);
         tdi_budget_give(&bridge->budget, &session->share);
         free_session(session);
@@ -115,12 +123,17 @@ td_status tdi_session_create(tdi_bridge *bridge, int socket_fd, int64_t pid, con
     session->id = ++bridge->session_id_last;
     bridge->sessions[place] = session;
     bridge->sessions_total++;
-    bridge->had_session = true;
+    if (place >= bridge->sessions_high)
+        bridge->sessions_high = place + 1;
+    if (session->role == TDI_ROLE_ORCHESTRATOR) {
+        bridge->orchestrators_total++;
+        bridge->had_session = true;
+    }
     *out = session;
     return TD_OK;
 }
 
-void tdi_session_end(tdi_session *session, const char *why)
+static void end(tdi_session *session, const char *why, bool dead)
 {
     if (atomic_load_explicit(&session->ended, memory_order_relaxed))
         return;
@@ -136,11 +149,23 @@ void tdi_session_end(tdi_session *session, const char *why)
     tdi_close_all(&session->socket_fd, 1);
     tdi_close_all(&session->bell_in_fd, 1);
     tdi_close_all(&session->bell_out_fd, 1);
+    if (session->role == TDI_ROLE_AGENT) {
+        tdi_agent_leave(session, dead);
+    } else {
+        tdi_batches_orphan(session);
+        tdi_relays_orphan(session);
+    }
+}
+
+void tdi_session_end(tdi_session *session, const char *why)
+{
+    end(session, why, false);
 }
 
 void tdi_sessions_reap(tdi_bridge *bridge)
 {
-    for (uint32_t i = 0; i < TDI_SESSIONS_MAX; i++) {
+    tdi_answers_show_all(bridge); /* nothing may point at what is freed here */
+    for (uint32_t i = 0; i < bridge->sessions_high; i++) {
         tdi_session *session = bridge->sessions[i];
         if (session == NULL || !session->ended || session->running > 0)
             continue;
@@ -149,7 +174,7 @@ void tdi_sessions_reap(tdi_bridge *bridge)
                     session->id, (unsigned long long)session->counters.rescues);
         bridge->sessions[i] = NULL;
         bridge->sessions_total--;
-        if (bridge->sessions_total == 0)
+        if (session->role == TDI_ROLE_ORCHESTRATOR && --bridge->orchestrators_total == 0)
             bridge->alone_since_ns = tdi_now_ns();
         tdi_budget_give(&bridge->budget, &session->share);
         free_session(session);
@@ -166,8 +191,12 @@ void tdi_session_hears(tdi_session *session)
         return;
     if (status == TD_OK || status == TD_TOO_LARGE)
         tdi_session_end(session, "a message after HELLO: nothing more was expected");
-    else
-        tdi_session_end(session, NULL);
+    else {
+        /* What it published before its end counts. */
+        while (session->role == TDI_ROLE_AGENT && !session->ended && tdi_session_round(session) > 0)
+            continue;
+        end(session, NULL, true);
+    }
 }
 
 td_status tdi_session_charge(tdi_session *session, uint64_t bytes)

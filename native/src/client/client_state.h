@@ -62,6 +62,9 @@ struct tdi_client {
     tdi_client_action *actions;
     size_t actions_total;
     char *action_text;
+    size_t actions_room;
+    uint64_t actions_version;            /* counts the changes after WELCOME */
+    struct client_text *learned;         /* strings of actions that came later */
 
     tdi_client_stats stats;
     tdi_error error;
@@ -69,6 +72,15 @@ struct tdi_client {
 
 /* Push what the ring has room for of the outbound body. TD_OK: nothing is left. TD_BUSY. */
 td_status tdi_client_pump(tdi_client *client);
+
+/* Strings of one action, kept as long as the client. */
+typedef struct client_text {
+    struct client_text *next;
+    char text[];
+} client_text;
+
+/* Take rows of an EVENT into the action table. TD_CORRUPT, TD_ERR_MEMORY. */
+td_status tdi_client_learn(tdi_client *client, td_view rows);
 
 /* Has the bridge gone? Reads its goodbye, if any, into the error. */
 int tdi_client_ended(tdi_client *client);

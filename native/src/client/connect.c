@@ -63,7 +63,7 @@ static td_status keep_actions(tdi_client *client, const tdi_welcome *welcome)
     }
     if (at != welcome->actions.bytes)
         return tdi_fail(&client->error, TD_CORRUPT, "malformed WELCOME: bytes after the actions");
-    client->actions_total = welcome->actions_total;
+    client->actions_total = client->actions_room = welcome->actions_total;
     return TD_OK;
 }
 
@@ -191,6 +191,11 @@ void tdi_client_close(tdi_client *client)
     free(client->inbound.body);
     free(client->actions);
     free(client->action_text);
+    while (client->learned != NULL) {
+        client_text *text = client->learned;
+        client->learned = text->next;
+        free(text);
+    }
     free(client);
 }
 
@@ -203,6 +208,70 @@ size_t tdi_client_actions(const tdi_client *client, const tdi_client_action **ou
 {
     *out = client->actions;
     return client->actions_total;
+}
+
+uint64_t tdi_client_actions_version(const tdi_client *client)
+{
+    return client->actions_version;
+}
+
+static td_status learn_one(tdi_client *client, const tdi_action_row *row)
+{
+    size_t at = 0;
+    while (at < client->actions_total && client->actions[at].id != row->id)
+        at++;
+    if (row->gone) {
+        if (at < client->actions_total)
+            client->actions[at] = client->actions[--client->actions_total];
+        return TD_OK;
+    }
+    if (at < client->actions_total)
+        return TD_OK; /* came, went and came again between two events */
+    if (client->actions_total == TDI_ACTIONS_MAX)
+        return TD_CORRUPT;
+    if (client->actions_total == client->actions_room) {
+        tdi_client_action *more =
+            realloc(client->actions, (client->actions_room + 16) * sizeof *more);
+        if (more == NULL)
+            return TD_ERR_MEMORY;
+        client->actions = more;
+        client->actions_room += 16;
+    }
+    client_text *text =
+        malloc(sizeof *text + row->agent.bytes + row->name.bytes + row->version.bytes + 3);
+    if (text == NULL)
+        return TD_ERR_MEMORY;
+    text->next = client->learned;
+    client->learned = text;
+    tdi_client_action *action = &client->actions[client->actions_total++];
+    *action = (tdi_client_action){.id = row->id,
+                                  .effects = row->effects,
+                                  .runs = row->runs,
+                                  .deterministic = row->deterministic};
+    const td_view from[3] = {row->agent, row->name, row->version};
+    const char **into[3] = {&action->agent, &action->name, &action->version};
+    char *to = text->text;
+    for (int i = 0; i < 3; i++) {
+        memcpy(to, from[i].data, from[i].bytes);
+        to[from[i].bytes] = '\0';
+        *into[i] = to;
+        to += from[i].bytes + 1;
+    }
+    return TD_OK;
+}
+
+td_status tdi_client_learn(tdi_client *client, td_view rows)
+{
+    size_t at = 0;
+    tdi_action_row row;
+    td_status status;
+    while ((status = tdi_action_next(rows, &at, &row)) == TD_OK) {
+        status = learn_one(client, &row);
+        if (status != TD_OK)
+            return status;
+    }
+    client->actions_version++;
+    return status == TD_ERR_AGAIN ? TD_OK : status;
 }
 
 uint64_t tdi_client_bridge_pid(const tdi_client *client)

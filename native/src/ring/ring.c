@@ -39,10 +39,9 @@ static void write_pad(tdi_ring_tx *ring, uint64_t rest)
     ring->at += rest;
 }
 
-td_status tdi_ring_push(tdi_ring_tx *ring, tdi_frame *frame, const uint8_t *ext,
-                        const td_view *parts, size_t parts_total)
+/* Make room for `span` bytes in one piece. */
+static td_status make_room(tdi_ring_tx *ring, uint64_t span)
 {
-    const uint64_t span = tdi_frame_span(frame);
     if (span > tdi_ring_span_max(ring->capacity))
         return TD_TOO_LARGE;
     const uint64_t rest = ring->capacity - (ring->at & (ring->capacity - 1));
@@ -56,6 +55,16 @@ td_status tdi_ring_push(tdi_ring_tx *ring, tdi_frame *frame, const uint8_t *ext,
     }
     if (span > rest)
         write_pad(ring, rest);
+    return TD_OK;
+}
+
+td_status tdi_ring_push(tdi_ring_tx *ring, tdi_frame *frame, const uint8_t *ext,
+                        const td_view *parts, size_t parts_total)
+{
+    const uint64_t span = tdi_frame_span(frame);
+    const td_status status = make_room(ring, span);
+    if (status != TD_OK)
+        return status;
     uint8_t *const start = ring->data + (ring->at & (ring->capacity - 1));
     uint8_t *to = start + TDI_FRAME_BYTES;
     const size_t ext_bytes = 8u * frame->ext_units;
@@ -79,6 +88,28 @@ td_status tdi_ring_push(tdi_ring_tx *ring, tdi_frame *frame, const uint8_t *ext,
     assert(body_bytes == frame->body_bytes);
     memset(to, 0, (size_t)(start + span - to)); /* no old bytes leak through the padding */
     tdi_frame_seal(frame, (uint32_t)(ring->at / 64), crc);
+    memcpy(start, frame, sizeof *frame);
+    ring->at += span;
+    return TD_OK;
+}
+
+td_status tdi_ring_forward(tdi_ring_tx *ring, tdi_frame *frame, const uint8_t *ext,
+                           const uint8_t *body)
+{
+    const uint64_t span = tdi_frame_span(frame);
+    const td_status status = make_room(ring, span);
+    if (status != TD_OK)
+        return status;
+    uint8_t *const start = ring->data + (ring->at & (ring->capacity - 1));
+    uint8_t *to = start + TDI_FRAME_BYTES;
+    if (frame->ext_units > 0)
+        memcpy(to, ext, 8u * frame->ext_units);
+    to += 8u * frame->ext_units;
+    if (frame->body_bytes > 0)
+        memcpy(to, body, frame->body_bytes);
+    to += frame->body_bytes;
+    memset(to, 0, (size_t)(start + span - to));
+    tdi_frame_seal(frame, (uint32_t)(ring->at / 64), frame->body_crc);
     memcpy(start, frame, sizeof *frame);
     ring->at += span;
     return TD_OK;

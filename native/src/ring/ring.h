@@ -57,6 +57,11 @@ static inline uint64_t tdi_ring_span_max(uint64_t capacity)
 td_status tdi_ring_push(tdi_ring_tx *ring, tdi_frame *frame, const uint8_t *ext,
                         const td_view *parts, size_t parts_total);
 
+/* As tdi_ring_push, with frame->body_crc as whoever made the body computed it: a router hands it
+ * on, so that it holds from end to end. */
+td_status tdi_ring_forward(tdi_ring_tx *ring, tdi_frame *frame, const uint8_t *ext,
+                           const uint8_t *body);
+
 /* Show the consumer everything pushed so far. Returns 1 if there was something new. */
 int tdi_ring_publish(tdi_ring_tx *ring);
 

@@ -19,12 +19,23 @@ static uint64_t page_up(uint64_t bytes)
     return (bytes + TDI_PAGE_BYTES - 1) & ~(uint64_t)(TDI_PAGE_BYTES - 1);
 }
 
+static int bridge_writes(tdi_region_kind kind)
+{
+    return kind == TDI_REGION_DOWN || kind == TDI_REGION_AGENT_DOWN;
+}
+
+/* Written by the side that makes the calls. */
+static int has_cancel_words(tdi_region_kind kind)
+{
+    return kind == TDI_REGION_UP || kind == TDI_REGION_AGENT_DOWN;
+}
+
 td_status tdi_layout_of(tdi_region_kind kind, uint64_t ring_bytes, uint32_t slots, tdi_layout *out)
 {
     if (ring_bytes < TDI_RING_BYTES_MIN || ring_bytes > TDI_RING_BYTES_MAX ||
         (ring_bytes & (ring_bytes - 1)) != 0 || slots == 0 || slots > TDI_SLOTS_MAX)
         return TD_ERR_ARGUMENT;
-    const uint64_t word = kind == TDI_REGION_UP ? sizeof(_Atomic uint32_t) : sizeof(tdi_progress);
+    const uint64_t word = has_cancel_words(kind) ? sizeof(_Atomic uint32_t) : sizeof(tdi_progress);
     out->words_offset = TDI_PAGE_BYTES;
     out->data_offset = TDI_PAGE_BYTES + page_up(word * slots);
     out->bytes = out->data_offset + ring_bytes;
@@ -40,7 +51,7 @@ static void place(tdi_region *region, tdi_region_kind kind, void *base, const td
         .data = (uint8_t *)base + layout->data_offset,
     };
     void *words = (uint8_t *)base + layout->words_offset;
-    if (kind == TDI_REGION_UP)
+    if (has_cancel_words(kind))
         region->cancel = words;
     else
         region->progress = words;
@@ -59,7 +70,7 @@ static td_status seal(int fd, tdi_region_kind kind, tdi_error *error)
 {
     /* A peer that can shrink gives SIGBUS, one that can grow gives memory nobody counted. */
     int seals = F_SEAL_SHRINK | F_SEAL_GROW;
-    if (kind == TDI_REGION_DOWN)
+    if (bridge_writes(kind))
         seals |= F_SEAL_FUTURE_WRITE; /* our own mapping is made; the peer gets none */
     if (fcntl(fd, F_ADD_SEALS, seals) != 0)
         return tdi_fail(error, TD_ERR_SYSTEM, "memfd: sealing failed: %s", strerror(errno));
@@ -76,7 +87,7 @@ td_status tdi_region_create(tdi_region_kind kind, uint64_t ring_bytes, uint32_t 
     if (status != TD_OK)
         return tdi_fail(error, status, "ring_bytes=%llu, slots=%u: not a valid region",
                         (unsigned long long)ring_bytes, slots);
-    const int made = create_memfd(kind == TDI_REGION_DOWN ? "tandem-down" : "tandem-up");
+    const int made = create_memfd(bridge_writes(kind) ? "tandem-down" : "tandem-up");
     if (made < 0)
         return tdi_fail(error, TD_ERR_SYSTEM, "memfd_create failed: %s", strerror(errno));
     /* fallocate takes the pages now, so that a full machine is an error here and no SIGBUS
@@ -87,7 +98,7 @@ td_status tdi_region_create(tdi_region_kind kind, uint64_t ring_bytes, uint32_t 
                           (unsigned long long)layout.bytes, strerror(errno));
         goto fail;
     }
-    const int protection = kind == TDI_REGION_DOWN ? PROT_READ | PROT_WRITE : PROT_READ;
+    const int protection = bridge_writes(kind) ? PROT_READ | PROT_WRITE : PROT_READ;
     void *base = mmap(NULL, layout.bytes, protection, MAP_SHARED | MAP_POPULATE, made, 0);
     if (base == MAP_FAILED) {
         status = tdi_fail(error, TD_ERR_SYSTEM, "mmap of %llu bytes: %s",
@@ -124,7 +135,7 @@ td_status tdi_region_attach(tdi_region_kind kind, int fd, uint64_t ring_bytes, u
         return tdi_fail(error, TD_CORRUPT, "bridge passed memory that is not sealed");
     if (fstat(fd, &about) != 0 || (uint64_t)about.st_size != layout.bytes)
         return tdi_fail(error, TD_CORRUPT, "bridge passed memory of another size than announced");
-    const int protection = kind == TDI_REGION_UP ? PROT_READ | PROT_WRITE : PROT_READ;
+    const int protection = bridge_writes(kind) ? PROT_READ : PROT_READ | PROT_WRITE;
     void *base = mmap(NULL, layout.bytes, protection, MAP_SHARED | MAP_POPULATE, fd, 0);
     if (base == MAP_FAILED)
         return tdi_fail(error, TD_ERR_SYSTEM, "mmap of %llu bytes: %s",

@@ -35,13 +35,15 @@ typedef struct tdi_control {
     _Alignas(64) _Atomic uint64_t head;         /* bytes released of the other region's ring */
     _Alignas(64) _Atomic uint32_t sleep_ticket; /* odd: the writer sleeps and wants frames */
     _Alignas(64) _Atomic uint32_t space_ticket; /* odd: the writer wants room in this ring */
-    _Alignas(64) uint8_t reserved[TDI_PAGE_BYTES - 4 * 64];
+    _Alignas(64) _Atomic uint32_t last_signal;  /* an agent's host: what killed it, or 0 */
+    uint8_t reserved[TDI_PAGE_BYTES - 4 * 64 - 4];
 } tdi_control;
 
 _Static_assert(sizeof(tdi_control) == TDI_PAGE_BYTES, "control is a page");
 _Static_assert(offsetof(tdi_control, head) == 64, "");
 _Static_assert(offsetof(tdi_control, sleep_ticket) == 128, "");
 _Static_assert(offsetof(tdi_control, space_ticket) == 192, "");
+_Static_assert(offsetof(tdi_control, last_signal) == 256, "");
 
 /* done and total as an action last reported them; zeroed before the slot's completion is
  * published. Two relaxed stores: a reader may see a new `done` with an old `total`. */
@@ -49,7 +51,14 @@ typedef struct tdi_progress {
     _Atomic uint64_t done, total;
 } tdi_progress;
 
-typedef enum tdi_region_kind { TDI_REGION_DOWN, TDI_REGION_UP } tdi_region_kind;
+/* With an agent the bridge makes the calls, so the words change sides: `down` has the cancel
+ * words, `up` the progress. */
+typedef enum tdi_region_kind {
+    TDI_REGION_DOWN,
+    TDI_REGION_UP,
+    TDI_REGION_AGENT_DOWN,
+    TDI_REGION_AGENT_UP
+} tdi_region_kind;
 
 /* Where things lie; a function of kind, ring_bytes and slots alone, so it is never sent. */
 typedef struct tdi_layout {
@@ -65,8 +74,8 @@ typedef struct tdi_region {
     uint64_t bytes;
     tdi_control *control;
     uint8_t *data;            /* ring data */
-    _Atomic uint32_t *cancel; /* up: one generation a slot */
-    tdi_progress *progress;   /* down: one a slot */
+    _Atomic uint32_t *cancel; /* the caller's region: one generation a slot */
+    tdi_progress *progress;   /* the other's: one a slot */
 } tdi_region;
 
 /* Bridge: create, size, pre-fault, map and seal. A down region is mapped for writing and sealed

@@ -17,7 +17,7 @@ typedef struct hello_head {
     uint64_t features_required, features_offered;
     uint64_t monotonic_ns;
     uint16_t token_bytes;
-    uint16_t actions_total; /* an agent's; 0 */
+    uint16_t actions_total; /* an agent's */
     uint32_t reserved;
 } hello_head;
 _Static_assert(sizeof(hello_head) == 64, "described in protocol/handshake.md");
@@ -44,7 +44,7 @@ _Static_assert(sizeof(welcome_head) == 96, "described in protocol/handshake.md")
 
 typedef struct action_head {
     uint32_t id;
-    uint8_t effects, runs, deterministic, reserved;
+    uint8_t effects, runs, deterministic, gone;
     uint16_t agent_bytes, name_bytes, version_bytes, reserved_end;
 } action_head;
 _Static_assert(sizeof(action_head) == 16, "described in protocol/handshake.md");
@@ -97,9 +97,10 @@ td_status tdi_hello_encode(const tdi_hello *hello, uint8_t *data, size_t bytes_m
         .features_offered = hello->features_offered,
         .monotonic_ns = hello->monotonic_ns,
         .token_bytes = (uint16_t)hello->token.bytes,
+        .actions_total = (uint16_t)hello->actions_total,
     };
     memcpy(head.magic, HELLO_MAGIC, sizeof head.magic);
-    const td_view parts[] = {hello->name, hello->build_id, hello->token, {NULL, 0}};
+    const td_view parts[] = {hello->name, hello->build_id, hello->token, hello->actions};
     size_t at = sizeof head;
     if (bytes_max < sizeof head)
         return TD_TOO_LARGE;
@@ -150,8 +151,11 @@ td_status tdi_hello_decode(const uint8_t *data, size_t bytes, tdi_hello *out, td
     if (head.name_bytes > TDI_NAME_BYTES_MAX ||
         take(&left, head.name_bytes, &hello.name) != TD_OK ||
         take(&left, head.build_id_bytes, &hello.build_id) != TD_OK ||
-        take(&left, head.token_bytes, &hello.token) != TD_OK || left.bytes != 0)
+        take(&left, head.token_bytes, &hello.token) != TD_OK ||
+        head.actions_total > TDI_AGENT_ACTIONS_MAX || (head.actions_total == 0 && left.bytes != 0))
         return tdi_fail(error, TD_CORRUPT, "malformed HELLO: its strings do not fit");
+    hello.actions_total = head.actions_total;
+    hello.actions = left;
     *out = hello;
     return TD_OK;
 }
@@ -229,6 +233,7 @@ td_status tdi_action_encode(const tdi_action_row *row, uint8_t *data, size_t byt
         .effects = row->effects,
         .runs = row->runs,
         .deterministic = row->deterministic,
+        .gone = row->gone,
         .agent_bytes = (uint16_t)row->agent.bytes,
         .name_bytes = (uint16_t)row->name.bytes,
         .version_bytes = (uint16_t)row->version.bytes,
@@ -254,7 +259,8 @@ td_status tdi_action_next(td_view actions, size_t *at, tdi_action_row *out)
     tdi_action_row row = {.id = head.id,
                           .effects = head.effects,
                           .runs = head.runs,
-                          .deterministic = head.deterministic};
+                          .deterministic = head.deterministic,
+                          .gone = head.gone};
     if (take(&left, head.agent_bytes, &row.agent) != TD_OK ||
         take(&left, head.name_bytes, &row.name) != TD_OK ||
         take(&left, head.version_bytes, &row.version) != TD_OK)

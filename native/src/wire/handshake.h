@@ -22,7 +22,9 @@ enum {
     TDI_ROLE_AGENT = 2,
     TDI_NAME_BYTES_MAX = 128,
     TDI_ENDIAN_MARK = 0x01020304,
-    TDI_ACTIONS_MAX = 512
+    TDI_ACTIONS_MAX = 512,       /* offered by a bridge at one time */
+    TDI_AGENT_ACTIONS_MAX = 128, /* brought by one agent */
+    TDI_HELLO_BYTES_MAX = 32 * 1024
 };
 
 typedef struct tdi_hello {
@@ -31,6 +33,8 @@ typedef struct tdi_hello {
     uint64_t features_required, features_offered; /* no bit has a meaning yet */
     uint64_t monotonic_ns;
     td_view name, build_id, token;
+    uint32_t actions_total; /* that an agent brings; their ids are 0 */
+    td_view actions;        /* encoded; see tdi_action_next */
 } tdi_hello;
 
 typedef struct tdi_welcome {
@@ -53,6 +57,7 @@ typedef struct tdi_welcome {
 typedef struct tdi_action_row {
     uint32_t id;
     uint8_t effects, runs, deterministic;
+    uint8_t gone; /* in an EVENT: 1 = no longer offered */
     td_view agent, name, version;
 } tdi_action_row;
 

@@ -1,0 +1,206 @@
+/* call.c - one call from start to status, in an agent's process. */
+#include <stdio.h>
+#include <string.h>
+
+#include "agentlib/agent_state.h"
+#include "base/clock.h"
+#include "strict/strict.h"
+
+#define BODY_BYTES_MAX (64u << 20)
+#define LOG_BYTES_MAX  1024
+
+static agent_run *run_of(td_call *call)
+{
+    return (agent_run *)call; /* its first member */
+}
+
+static td_view op_payload(td_call *call)
+{
+    return run_of(call)->payload;
+}
+
+static td_view op_inputs(td_call *call)
+{
+    return run_of(call)->inputs;
+}
+
+static td_writer *op_output(td_call *call)
+{
+    return &run_of(call)->output.writer;
+}
+
+/* What is not UTF-8 becomes '?'; cut at a character's start. */
+static void write_text(td_writer *writer, const char *text, size_t bytes_max)
+{
+    char clean[1024];
+    size_t bytes = strnlen(text, bytes_max < sizeof clean ? bytes_max : sizeof clean);
+    if (text[bytes] != '\0')
+        while (bytes > 0 && ((unsigned char)text[bytes] & 0xC0) == 0x80)
+            bytes--;
+    memcpy(clean, text, bytes);
+    if (!td_utf8_valid((const uint8_t *)clean, bytes))
+        for (size_t i = 0; i < bytes; i++)
+            if ((unsigned char)clean[i] >= 0x80)
+                clean[i] = '?';
+    td_write_str(writer, clean, bytes);
+}
+
+static td_status op_fail(td_call *call, const char *type, const char *message)
+{
+    agent_run *run = run_of(call);
+    td_writer writer;
+    td_writer_fixed(&writer, run->failure, sizeof run->failure);
+    td_write_map(&writer, 2);
+    td_write_text(&writer, "type");
+    write_text(&writer, type != NULL && *type != '\0' ? type : "Error", 128);
+    td_write_text(&writer, "message");
+    write_text(&writer, message != NULL ? message : "", 1023);
+    run->failure_bytes = td_writer_bytes(&writer);
+    run->failed = true;
+    return TD_FAILED;
+}
+
+static td_status wish(const agent_run *run)
+{
+    const td_agent *agent = run->agent;
+    /* acquire: pairs with the release of whoever wished. */
+    if (atomic_load_explicit(&agent->down.cancel[tdi_call_slot(run->call_id)],
+                             memory_order_acquire) == tdi_call_generation(run->call_id))
+        return TD_CANCELLED;
+    if (run->deadline_ns != 0 && tdi_now_ns() >= run->deadline_ns)
+        return TD_TIMED_OUT;
+    return TD_OK;
+}
+
+static bool op_cancelled(td_call *call)
+{
+    return wish(run_of(call)) != TD_OK;
+}
+
+static void op_progress(td_call *call, uint64_t done, uint64_t total)
+{
+    agent_run *run = run_of(call);
+    tdi_progress *progress = &run->agent->up.progress[tdi_call_slot(run->call_id)];
+    atomic_store_explicit(&progress->total, total, memory_order_relaxed);
+    /* release: who sees this `done` sees a `total` no older. */
+    atomic_store_explicit(&progress->done, done, memory_order_release);
+}
+
+/* To our own standard error, which belongs to whoever started this process. */
+static void op_log(td_call *call, int level, const char *message)
+{
+    const agent_run *run = run_of(call);
+    char line[LOG_BYTES_MAX];
+    int bytes = snprintf(line, sizeof line, "%s.%s: level=%d call=%llx: %s", run->action->agent,
+                         run->action->name, level, (unsigned long long)run->call_id, message);
+    for (int i = 0; i < bytes && i < (int)sizeof line - 1; i++)
+        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7F)
+            line[i] = '?';
+    fprintf(stderr, "%s\n", line);
+}
+
+static uint64_t op_deadline_ns(td_call *call)
+{
+    return run_of(call)->deadline_ns;
+}
+
+static uint32_t op_attempt(td_call *call)
+{
+    return run_of(call)->attempt;
+}
+
+static td_view op_idempotency_key(td_call *call)
+{
+    return run_of(call)->key;
+}
+
+static const td_call_ops ops = {
+    .size = sizeof ops,
+    .payload = op_payload,
+    .inputs = op_inputs,
+    .output = op_output,
+    .fail = op_fail,
+    .cancelled = op_cancelled,
+    .progress = op_progress,
+    .log = op_log,
+    .deadline_ns = op_deadline_ns,
+    .attempt = op_attempt,
+    .idempotency_key = op_idempotency_key,
+};
+
+void agent_run_begin(agent_run *run, td_agent *agent, const td_action *action,
+                     const tdi_frame *frame, const tdi_extension *ext)
+{
+    run->call.ops = &ops;
+    run->agent = agent;
+    run->action = action;
+    run->call_id = frame->call_id;
+    run->deadline_ns = frame->time_ns;
+    run->attempt = frame->attempt;
+    run->started_ns = run->elapsed_ns = 0;
+    run->failed = false;
+    run->is_pair = (ext->present & 1u << TDI_EXT_INPUTS) != 0;
+    run->status = TD_OK;
+    run->payload = run->inputs = run->key = (td_view){NULL, 0};
+    if (ext->key.bytes > 0) {
+        memcpy(run->key_bytes, ext->key.data, ext->key.bytes);
+        run->key = (td_view){run->key_bytes, ext->key.bytes};
+    }
+    run->failure_bytes = 0;
+    run->job.lane = frame->lane;
+    run->job.next = NULL;
+    run->output.bytes_max =
+        frame->aux != 0 && frame->aux < BODY_BYTES_MAX ? frame->aux : BODY_BYTES_MAX;
+}
+
+static td_status internal_error(agent_run *run, const char *what)
+{
+    char text[256];
+    snprintf(text, sizeof text, "%s.%s: %s", run->action->agent, run->action->name, what);
+    return op_fail(&run->call, "InternalError", text);
+}
+
+static td_status verdict(agent_run *run, td_status returned)
+{
+    const td_writer *output = &run->output.writer;
+    size_t value_bytes;
+    if (returned == TD_FAILED && run->failed)
+        return TD_FAILED;
+    if (returned == TD_CANCELLED) {
+        const td_status wished = wish(run);
+        return wished != TD_OK ? wished : internal_error(run, "stopped though nobody asked");
+    }
+    if (output->status == TD_TOO_LARGE || td_writer_bytes(output) > run->output.bytes_max)
+        return TD_TOO_LARGE;
+    if (output->status == TD_ERR_MEMORY)
+        return op_fail(&run->call, "MemoryError", "no memory for the output");
+    if (returned != TD_OK)
+        return internal_error(run, "returned a status without td_fail()");
+    if (run->failed)
+        return internal_error(run, "called td_fail() and returned TD_OK");
+    if (tdi_value_bytes(output->start, td_writer_bytes(output), &value_bytes) != TD_OK ||
+        value_bytes != td_writer_bytes(output))
+        return internal_error(run, "did not write exactly one value");
+    return TD_OK;
+}
+
+void agent_run_perform(agent_run *run)
+{
+    run->started_ns = tdi_now_ns();
+    run->status = wish(run);
+    if (run->status != TD_OK)
+        return;
+    const td_view body = run->body;
+    if (!run->is_pair) {
+        run->payload = body;
+        run->status = td_strict_check(body.data, body.bytes) == TD_OK ? TD_OK : TD_CORRUPT;
+    } else {
+        run->status = td_strict_check_pair(body.data, body.bytes) == TD_OK
+                          ? tdi_body_split(body, &run->payload, &run->inputs)
+                          : TD_CORRUPT;
+    }
+    if (run->status != TD_OK)
+        return;
+    run->status = verdict(run, run->action->run(&run->call));
+    run->elapsed_ns = tdi_now_ns() - run->started_ns;
+}

@@ -1,0 +1,401 @@
+/* Agents over a real bridge: they come, are called, die, and the router sends to them.
+ * argv[1] is agent_bridge, argv[2] the test agent. */
+#include <poll.h>
+
+#include "base/test.h"
+#include "client/bridge_fixture.h"
+#include "tandem/message.h"
+
+static const char *agent_path;
+static const uint8_t nil = 0xC0;
+
+static pid_t start_agent(const fixture *bridge, const char *name, const char *workers,
+                         const char *version)
+{
+    const pid_t pid = fork();
+    if (pid == 0) {
+        execl(agent_path, agent_path, name, bridge->socket_path, workers, version, (char *)NULL);
+        _exit(127);
+    }
+    return pid;
+}
+
+static int end_agent(pid_t pid, int number)
+{
+    int status;
+    kill(pid, number);
+    waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status);
+}
+
+static uint32_t id_of(const tdi_client *client, const char *agent, const char *name)
+{
+    const tdi_client_action *actions;
+    const size_t total = tdi_client_actions(client, &actions);
+    for (size_t i = 0; i < total; i++)
+        if (strcmp(actions[i].agent, agent) == 0 && strcmp(actions[i].name, name) == 0)
+            return actions[i].id;
+    return 0;
+}
+
+/* Drain until the action is there, or is not. */
+static uint32_t await_action(tdi_client *client, const char *agent, const char *name, int there)
+{
+    const uint64_t until_ns = tdi_now_ns() + 10 * TDI_NS_PER_S;
+    while (tdi_now_ns() < until_ns) {
+        answer reply = {0};
+        int more = 0;
+        if (tdi_client_drain(client, 16, answer_take, &reply, &more) != TD_OK)
+            return 0;
+        answer_free(&reply);
+        const uint32_t id = id_of(client, agent, name);
+        if ((id != 0) == (there != 0))
+            return there ? id : 1;
+        tdi_client_wait(client, 100 * TDI_NS_PER_MS);
+    }
+    return 0;
+}
+
+static td_status call(tdi_client *client, uint32_t id, const void *body, size_t bytes,
+                      uint64_t *call_id)
+{
+    const tdi_call_request request = {.action_id = id, .attempt = 1, .body = {body, bytes}};
+    return tdi_client_call(client, &request, call_id);
+}
+
+static td_status ask_agent(tdi_client *client, uint32_t id, const void *body, size_t bytes,
+                           answer *reply)
+{
+    uint64_t call_id;
+    const td_status status = call(client, id, body, bytes, &call_id);
+    return status == TD_OK ? hear(client, reply) : status;
+}
+
+static void an_agent_is_seen_at_once_called_and_gone(void)
+{
+    fixture bridge;
+    answer reply;
+    REQUIRE(fixture_start(&bridge, NULL));
+    tdi_client *client = fixture_connect(&bridge);
+    REQUIRE(client != NULL);
+    const pid_t agent = start_agent(&bridge, "agent1", "0", "1");
+    const uint32_t echo = await_action(client, "agent1", "echo", 1);
+    REQUIRE(echo != 0);
+    CHECK_EQ(ask_agent(client, echo, "\xA2hi", 3, &reply), TD_OK);
+    CHECK_EQ(reply.status, TD_OK);
+    CHECK(reply.bytes == 3 && memcmp(reply.body, "\xA2hi", 3) == 0);
+    answer_free(&reply);
+    CHECK_EQ(ask_agent(client, id_of(client, "agent1", "refuse"), &nil, 1, &reply), TD_OK);
+    CHECK_EQ(reply.status, TD_FAILED);
+    CHECK(reply.bytes > 0 && memmem(reply.body, reply.bytes, "not today", 9) != NULL);
+    answer_free(&reply);
+    CHECK_EQ(end_agent(agent, SIGTERM), 0);
+    CHECK(await_action(client, "agent1", "echo", 0));
+    CHECK_EQ(ask_agent(client, echo, &nil, 1, &reply), TD_OK);
+    CHECK_EQ(reply.status, TD_NO_AGENT);
+    /* The same action again has the same id, a changed one another. */
+    const pid_t again = start_agent(&bridge, "agent1", "0", "1");
+    CHECK_EQ(await_action(client, "agent1", "echo", 1), echo);
+    CHECK_EQ(end_agent(again, SIGTERM), 0);
+    CHECK(await_action(client, "agent1", "echo", 0));
+    const pid_t changed = start_agent(&bridge, "agent1", "0", "2");
+    const uint32_t other = await_action(client, "agent1", "echo", 1);
+    CHECK(other != 0 && other != echo);
+    CHECK_EQ(end_agent(changed, SIGTERM), 0);
+    tdi_client_close(client);
+    CHECK_EQ(fixture_stop(&bridge), 0);
+}
+
+static void long_bodies_travel_both_ways(void)
+{
+    fixture bridge;
+    answer reply;
+    REQUIRE(fixture_start(&bridge, NULL));
+    tdi_client *client = fixture_connect(&bridge);
+    REQUIRE(client != NULL);
+    const pid_t agent = start_agent(&bridge, "agent1", "0", "1");
+    const uint32_t echo = await_action(client, "agent1", "echo", 1);
+    REQUIRE(echo != 0);
+    static const size_t sizes[] = {20 << 10, 300 << 10, 5 << 20};
+    for (int i = 0; i < 3; i++) {
+        td_heap_writer heap;
+        td_heap_writer_init(&heap, 16 << 20);
+        uint8_t *blob = malloc(sizes[i]);
+        REQUIRE(blob != NULL);
+        for (size_t k = 0; k < sizes[i]; k++)
+            blob[k] = (uint8_t)(k * 31 + k / 251);
+        td_write_bin(&heap.writer, blob, sizes[i]);
+        const size_t bytes = td_writer_bytes(&heap.writer);
+        CHECK_EQ(ask_agent(client, echo, heap.writer.start, bytes, &reply), TD_OK);
+        CHECK_EQ(reply.status, TD_OK);
+        CHECK(reply.bytes == bytes && memcmp(reply.body, heap.writer.start, bytes) == 0);
+        answer_free(&reply);
+        free(blob);
+        td_heap_writer_fini(&heap);
+    }
+    CHECK_EQ(end_agent(agent, SIGTERM), 0);
+    tdi_client_close(client);
+    CHECK_EQ(fixture_stop(&bridge), 0);
+}
+
+/* One thread: the call that kills is popped, those behind it are not. */
+static void a_death_tells_popped_from_never_popped(void)
+{
+    fixture bridge;
+    REQUIRE(fixture_start(&bridge, NULL));
+    tdi_client *client = fixture_connect(&bridge);
+    REQUIRE(client != NULL);
+    const pid_t agent = start_agent(&bridge, "agent1", "0", "1");
+    REQUIRE(await_action(client, "agent1", "die", 1));
+    kill(agent, SIGSTOP);
+    uint64_t ids[3];
+    CHECK_EQ(call(client, id_of(client, "agent1", "die"), &nil, 1, &ids[0]), TD_OK);
+    CHECK_EQ(call(client, id_of(client, "agent1", "echo"), &nil, 1, &ids[1]), TD_OK);
+    CHECK_EQ(call(client, id_of(client, "agent1", "echo"), &nil, 1, &ids[2]), TD_OK);
+    answer reply;
+    CHECK_EQ(ask(client, "noop", &nil, 1, &reply), TD_OK); /* the bridge has routed them */
+    answer_free(&reply);
+    kill(agent, SIGCONT);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(hear(client, &reply), TD_OK);
+        CHECK_EQ(reply.status, reply.call_id == ids[0] ? TD_UNKNOWN : TD_NOT_STARTED);
+        if (reply.call_id == ids[0])
+            CHECK(reply.bytes > 0 && memmem(reply.body, reply.bytes, "agent1", 6) != NULL);
+        answer_free(&reply);
+    }
+    waitpid(agent, NULL, 0);
+    CHECK_EQ(ask(client, "noop", &nil, 1, &reply), TD_OK);
+    answer_free(&reply);
+    tdi_client_close(client);
+    CHECK_EQ(fixture_stop(&bridge), 0);
+}
+
+static void a_full_agent_is_busy_and_stops_nobody(void)
+{
+    fixture bridge;
+    answer reply;
+    REQUIRE(fixture_start(&bridge, NULL));
+    tdi_client *client = fixture_connect(&bridge);
+    REQUIRE(client != NULL);
+    const pid_t stuck = start_agent(&bridge, "agent1", "0", "1");
+    const pid_t fine = start_agent(&bridge, "agent2", "0", "1");
+    REQUIRE(await_action(client, "agent1", "echo", 1));
+    REQUIRE(await_action(client, "agent2", "echo", 1));
+    kill(stuck, SIGSTOP);
+    uint64_t call_id;
+    for (int i = 0; i < 256; i++)
+        CHECK_EQ(call(client, id_of(client, "agent1", "echo"), &nil, 1, &call_id), TD_OK);
+    CHECK_EQ(ask_agent(client, id_of(client, "agent1", "echo"), &nil, 1, &reply), TD_OK);
+    CHECK_EQ(reply.status, TD_BUSY);
+    CHECK_EQ(ask_agent(client, id_of(client, "agent2", "echo"), &nil, 1, &reply), TD_OK);
+    CHECK_EQ(reply.status, TD_OK);
+    answer_free(&reply);
+    kill(stuck, SIGCONT);
+    for (int i = 0; i < 256; i++) {
+        CHECK_EQ(hear(client, &reply), TD_OK);
+        CHECK_EQ(reply.status, TD_OK);
+        answer_free(&reply);
+    }
+    CHECK_EQ(end_agent(stuck, SIGTERM), 0);
+    CHECK_EQ(end_agent(fine, SIGTERM), 0);
+    tdi_client_close(client);
+    CHECK_EQ(fixture_stop(&bridge), 0);
+}
+
+static void cancel_and_progress_pass_through(void)
+{
+    fixture bridge;
+    REQUIRE(fixture_start(&bridge, NULL));
+    tdi_client *client = fixture_connect(&bridge);
+    REQUIRE(client != NULL);
+    for (int workers = 0; workers < 2; workers++) {
+        const pid_t agent = start_agent(&bridge, "agent1", workers ? "2" : "0", "1");
+        const uint32_t nap = await_action(client, "agent1", "nap", 1);
+        REQUIRE(nap != 0);
+        uint64_t call_id, done = 0, total = 0;
+        answer reply;
+        CHECK_EQ(call(client, nap, &nil, 1, &call_id), TD_OK);
+        for (int i = 0; i < 2000 && done == 0; i++) {
+            tdi_client_progress(client, call_id, &done, &total);
+            usleep(1000);
+        }
+        CHECK_EQ(done, 3);
+        CHECK_EQ(total, 7);
+        if (workers) { /* a short action is not stopped by a blocking one */
+            CHECK_EQ(ask_agent(client, id_of(client, "agent1", "echo"), &nil, 1, &reply), TD_OK);
+            CHECK_EQ(reply.status, TD_OK);
+            answer_free(&reply);
+        }
+        CHECK_EQ(tdi_client_cancel(client, call_id), TD_OK);
+        CHECK_EQ(hear(client, &reply), TD_OK);
+        CHECK_EQ(reply.status, TD_CANCELLED);
+        answer_free(&reply);
+        CHECK_EQ(end_agent(agent, SIGTERM), 0);
+        CHECK(await_action(client, "agent1", "nap", 0));
+    }
+    tdi_client_close(client);
+    CHECK_EQ(fixture_stop(&bridge), 0);
+}
+
+static void instances_share_and_an_unequal_one_is_refused(void)
+{
+    fixture bridge;
+    answer reply;
+    REQUIRE(fixture_start(&bridge, NULL));
+    tdi_client *client = fixture_connect(&bridge);
+    REQUIRE(client != NULL);
+    const pid_t one = start_agent(&bridge, "agent1", "0", "1");
+    const uint32_t pid = await_action(client, "agent1", "pid", 1);
+    REQUIRE(pid != 0);
+    const pid_t two = start_agent(&bridge, "agent1", "0", "1");
+    int seen_one = 0, seen_two = 0;
+    for (int i = 0; i < 2000 && !(seen_one && seen_two); i++) {
+        CHECK_EQ(ask_agent(client, pid, &nil, 1, &reply), TD_OK);
+        td_reader reader = td_reader_of(reply.body, reply.bytes);
+        int64_t said = 0;
+        CHECK_EQ(td_read_int(&reader, &said), TD_OK);
+        seen_one |= said == one;
+        seen_two |= said == two;
+        answer_free(&reply);
+        usleep(500);
+    }
+    CHECK(seen_one && seen_two);
+    const pid_t unequal = start_agent(&bridge, "agent1", "0", "2");
+    int status;
+    waitpid(unequal, &status, 0);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    const pid_t built_in = start_agent(&bridge, "system", "0", "1");
+    waitpid(built_in, &status, 0);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    CHECK_EQ(end_agent(one, SIGKILL), 256 + SIGKILL);
+    CHECK_EQ(ask_agent(client, pid, &nil, 1, &reply), TD_OK);
+    answer_free(&reply);
+    CHECK_EQ(end_agent(two, SIGTERM), 0);
+    tdi_client_close(client);
+    CHECK_EQ(fixture_stop(&bridge), 0);
+}
+
+/* {"batch_size": size, "destinations": ["agent1", "agent2", "agent3"], "policy": policy} */
+static size_t route_payload(uint8_t *memory, size_t bytes_max, uint64_t size, const char *policy)
+{
+    td_writer writer;
+    td_writer_fixed(&writer, memory, bytes_max);
+    td_write_map(&writer, 3);
+    td_write_text(&writer, "batch_size");
+    td_write_uint(&writer, size);
+    td_write_text(&writer, "destinations");
+    td_write_array(&writer, 3);
+    td_write_text(&writer, "agent1");
+    td_write_text(&writer, "agent2");
+    td_write_text(&writer, "agent3");
+    td_write_text(&writer, "policy");
+    td_write_text(&writer, policy);
+    return td_writer_bytes(&writer);
+}
+
+static uint64_t number_at(const answer *reply, const char *key)
+{
+    td_reader value;
+    uint64_t number = UINT64_MAX;
+    if (td_map_find(td_reader_of(reply->body, reply->bytes), key, &value) == TD_OK)
+        td_read_uint(&value, &number);
+    return number;
+}
+
+static void the_router_delivers_and_waits_for_the_full(void)
+{
+    fixture bridge;
+    answer reply;
+    uint8_t payload[256];
+    REQUIRE(fixture_start(&bridge, NULL));
+    tdi_client *client = fixture_connect(&bridge);
+    REQUIRE(client != NULL);
+    const uint32_t route = id_of(client, "router", "route_messages");
+    REQUIRE(route != 0);
+    size_t bytes = route_payload(payload, sizeof payload, 10000, "round_robin");
+    CHECK_EQ(ask_agent(client, route, payload, bytes, &reply), TD_OK);
+    CHECK_EQ(reply.status, TD_FAILED);
+    CHECK(reply.bytes > 0 && memmem(reply.body, reply.bytes, "unknown_agent", 13) != NULL);
+    answer_free(&reply);
+    pid_t agents[3];
+    static const char *const names[] = {"agent1", "agent2", "agent3"};
+    for (int i = 0; i < 3; i++) {
+        agents[i] = start_agent(&bridge, names[i], "0", "1");
+        REQUIRE(await_action(client, names[i], "receive", 1));
+    }
+    static const struct {
+        const char *policy;
+        uint64_t delivered;
+    } cases[] = {{"round_robin", 10000}, {"hash", 10000}, {"broadcast", 30000}};
+    for (int i = 0; i < 3; i++) {
+        bytes = route_payload(payload, sizeof payload, 10000, cases[i].policy);
+        CHECK_EQ(ask_agent(client, route, payload, bytes, &reply), TD_OK);
+        CHECK_EQ(reply.status, TD_OK);
+        CHECK_EQ(number_at(&reply, "delivered"), cases[i].delivered);
+        CHECK_EQ(number_at(&reply, "refused"), 0);
+        answer_free(&reply);
+    }
+    /* One is stopped for a while: nothing is lost. */
+    kill(agents[0], SIGSTOP);
+    uint64_t call_id;
+    bytes = route_payload(payload, sizeof payload, 10000, "round_robin");
+    CHECK_EQ(call(client, route, payload, bytes, &call_id), TD_OK);
+    CHECK_EQ(tdi_client_wait(client, 200 * TDI_NS_PER_MS), TD_TIMED_OUT);
+    kill(agents[0], SIGCONT);
+    CHECK_EQ(hear(client, &reply), TD_OK);
+    CHECK_EQ(number_at(&reply, "delivered"), 10000);
+    answer_free(&reply);
+    /* One dies on the way: its messages are refused, the others' arrive. */
+    kill(agents[0], SIGSTOP);
+    CHECK_EQ(call(client, route, payload, bytes, &call_id), TD_OK);
+    CHECK_EQ(tdi_client_wait(client, 100 * TDI_NS_PER_MS), TD_TIMED_OUT);
+    CHECK_EQ(end_agent(agents[0], SIGKILL), 256 + SIGKILL);
+    CHECK_EQ(hear(client, &reply), TD_OK);
+    CHECK_EQ(reply.status, TD_OK);
+    CHECK_EQ(number_at(&reply, "delivered"), 6666);
+    CHECK_EQ(number_at(&reply, "refused"), 3334);
+    answer_free(&reply);
+    CHECK_EQ(end_agent(agents[1], SIGTERM), 0);
+    CHECK_EQ(end_agent(agents[2], SIGTERM), 0);
+    tdi_client_close(client);
+    CHECK_EQ(fixture_stop(&bridge), 0);
+}
+
+static void a_caller_that_dies_leaves_the_agent_free(void)
+{
+    fixture bridge;
+    answer reply;
+    REQUIRE(fixture_start(&bridge, NULL));
+    tdi_client *first = fixture_connect(&bridge), *second = fixture_connect(&bridge);
+    REQUIRE(first != NULL && second != NULL);
+    const pid_t agent = start_agent(&bridge, "agent1", "0", "1");
+    const uint32_t nap = await_action(first, "agent1", "nap", 1);
+    REQUIRE(nap != 0);
+    uint64_t call_id;
+    CHECK_EQ(call(first, nap, &nil, 1, &call_id), TD_OK);
+    tdi_client_close(first);
+    const uint32_t echo = await_action(second, "agent1", "echo", 1);
+    CHECK_EQ(ask_agent(second, echo, &nil, 1, &reply), TD_OK); /* the nap was cancelled */
+    CHECK_EQ(reply.status, TD_OK);
+    answer_free(&reply);
+    CHECK_EQ(end_agent(agent, SIGTERM), 0);
+    tdi_client_close(second);
+    CHECK_EQ(fixture_stop(&bridge), 0);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 3)
+        return 2;
+    agent_bridge_path = argv[1];
+    agent_path = argv[2];
+    RUN(an_agent_is_seen_at_once_called_and_gone);
+    RUN(long_bodies_travel_both_ways);
+    RUN(a_death_tells_popped_from_never_popped);
+    RUN(a_full_agent_is_busy_and_stops_nobody);
+    RUN(cancel_and_progress_pass_through);
+    RUN(instances_share_and_an_unequal_one_is_refused);
+    RUN(the_router_delivers_and_waits_for_the_full);
+    RUN(a_caller_that_dies_leaves_the_agent_free);
+    return TEST_RESULT;
+}

@@ -1,0 +1,463 @@
+/* router.c - router.route_messages: many messages to agents, over their rings, as credits allow.
+ *
+ * Each destination has a cursor of its own over the messages, so that a full one waits and the
+ * others go on. A batch ends when every message was answered, or at cancel or deadline.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/crc32c.h"
+#include "bridge/bridge.h"
+#include "strict/strict.h"
+
+#define MESSAGES_MAX     1000000u
+#define DESTINATIONS_MAX 256u
+
+const td_action tdi_router_actions[] = {
+    {"router", "route_messages", NULL, TD_EFFECTS_EXTERNAL, TD_RUNS_SHORT, 0, 0, "1"},
+};
+const size_t tdi_router_actions_count = 1;
+
+typedef enum policy { ROUND_ROBIN, HASH, BROADCAST } policy;
+
+typedef struct destination {
+    char name[TDI_NAME_BYTES_MAX + 1];
+    uint32_t action_id;
+    uint32_t at; /* the next message to look at */
+    uint64_t delivered, refused;
+} destination;
+
+struct tdi_batch {
+    tdi_batch *next;
+    tdi_session *caller; /* NULL: gone */
+    uint64_t call_id, charged, deadline_ns, started_ns;
+    uint16_t attempt;
+    uint8_t lane;
+    policy policy;
+    uint32_t messages, destinations;
+    destination *to;
+    uint16_t *owner;  /* HASH: whose each message is */
+    uint8_t *payload; /* a copy, when it has the messages */
+    td_view *bodies;  /* into it; NULL: {"seq": i} */
+    uint64_t outstanding;
+    td_status stop; /* TD_OK, or why nothing more is sent */
+};
+
+static void free_batch(tdi_batch *batch)
+{
+    free(batch->to);
+    free(batch->owner);
+    free(batch->payload);
+    free(batch->bodies);
+    free(batch);
+}
+
+static size_t body_of(const tdi_batch *batch, uint32_t index, uint8_t *memory, td_view *out)
+{
+    if (batch->bodies != NULL) {
+        *out = batch->bodies[index];
+        return out->bytes;
+    }
+    td_writer writer;
+    td_writer_fixed(&writer, memory, 16);
+    td_write_map(&writer, 1);
+    td_write_text(&writer, "seq");
+    td_write_uint(&writer, index);
+    *out = (td_view){memory, td_writer_bytes(&writer)};
+    return out->bytes;
+}
+
+static void answered(tdi_relay *relay, tdi_reply *reply)
+{
+    destination *to = relay->owner;
+    tdi_batch *batch = NULL;
+    for (tdi_batch *one = relay->agent->bridge->batches; one != NULL && batch == NULL;
+         one = one->next)
+        if (to >= one->to && to < one->to + one->destinations)
+            batch = one;
+    if (batch == NULL)
+        return;
+    batch->outstanding--;
+    if (reply->status == TD_OK)
+        to->delivered++;
+    else
+        to->refused++;
+}
+
+/* Is message `index` for destination `d`? */
+static bool is_for(const tdi_batch *batch, uint32_t index, uint32_t d)
+{
+    switch (batch->policy) {
+    case ROUND_ROBIN:
+        return index % batch->destinations == d;
+    case HASH:
+        return batch->owner[index] == d;
+    default:
+        return true;
+    }
+}
+
+/* Send what the credits allow; returns whether everything has been sent or refused. */
+static bool send_some(tdi_bridge *bridge, tdi_batch *batch)
+{
+    bool all = true;
+    for (uint32_t d = 0; d < batch->destinations; d++) {
+        destination *to = &batch->to[d];
+        while (to->at < batch->messages) {
+            if (!is_for(batch, to->at, d)) {
+                to->at++;
+                continue;
+            }
+            const tdi_registry_row *row = tdi_registry_row_of(&bridge->registry, to->action_id);
+            uint8_t memory[16];
+            tdi_outgoing call = {
+                .frame = {.lane = batch->lane,
+                          .attempt = batch->attempt,
+                          .time_ns = batch->deadline_ns,
+                          .action_id = to->action_id},
+                .caller = batch->caller,
+                .call_id = batch->call_id,
+                .reply = answered,
+                .owner = to,
+                .batch = true,
+            };
+            body_of(batch, to->at, memory, &call.body);
+            batch->outstanding++; /* before: it may be answered at once */
+            const td_status status =
+                row == NULL || row->agent == NULL ? TD_NO_AGENT : tdi_agent_send(row->agent, &call);
+            if (status == TD_BUSY) {
+                batch->outstanding--;
+                all = false;
+                break; /* back-pressure: its credits come back, and then we do */
+            }
+            if (status != TD_OK) {
+                batch->outstanding--;
+                to->refused++;
+            }
+            to->at++;
+        }
+    }
+    return all;
+}
+
+static void finish(tdi_batch *batch, td_status status)
+{
+    td_heap_writer heap;
+    td_heap_writer_init(&heap, 1 << 20);
+    td_writer *writer = &heap.writer;
+    uint64_t delivered = 0, refused = 0;
+    for (uint32_t d = 0; d < batch->destinations; d++) {
+        delivered += batch->to[d].delivered;
+        refused += batch->to[d].refused;
+    }
+    td_write_map(writer, 3);
+    td_write_text(writer, "delivered");
+    td_write_uint(writer, delivered);
+    td_write_text(writer, "refused");
+    td_write_uint(writer, refused);
+    td_write_text(writer, "destinations");
+    td_write_map(writer, batch->destinations);
+    for (uint32_t d = 0; d < batch->destinations; d++) {
+        td_write_text(writer, batch->to[d].name);
+        td_write_map(writer, 2);
+        td_write_text(writer, "delivered");
+        td_write_uint(writer, batch->to[d].delivered);
+        td_write_text(writer, "refused");
+        td_write_uint(writer, batch->to[d].refused);
+    }
+    if (status == TD_OK && writer->status != TD_OK)
+        status = TD_TOO_LARGE;
+    const uint64_t elapsed_ns = tdi_now_ns() - batch->started_ns;
+    const uint64_t elapsed_us = elapsed_ns / 1000 < UINT32_MAX ? elapsed_ns / 1000 : UINT32_MAX;
+    const tdi_frame words = {.flags = TDI_FLAG_ELAPSED_US,
+                             .attempt = batch->attempt,
+                             .time_ns = batch->started_ns,
+                             .source = batch->caller->id,
+                             .aux2 = (uint32_t)elapsed_us};
+    tdi_reply reply = {.status = status, .frame = &words};
+    if (status == TD_OK)
+        reply.body = (td_view){writer->start, td_writer_bytes(writer)};
+    tdi_answer_reply(batch->caller, batch->call_id, &reply, batch->charged);
+    td_heap_writer_fini(&heap);
+}
+
+static void cancel_outstanding(tdi_bridge *bridge, const tdi_batch *batch)
+{
+    for (uint32_t i = 0; i < bridge->sessions_high; i++) {
+        tdi_session *session = bridge->sessions[i];
+        if (session == NULL || session->relays == NULL || session->ended)
+            continue;
+        for (uint32_t slot = 0; slot < session->slots; slot++) {
+            tdi_relay *relay = &session->relays[slot];
+            const destination *to = relay->owner;
+            if (relay->in_use && relay->batch && to >= batch->to &&
+                to < batch->to + batch->destinations)
+                tdi_relay_cancel(relay);
+        }
+    }
+}
+
+/* The wish of whoever asked for the batch. */
+static td_status wish_of(const tdi_batch *batch)
+{
+    if (batch->caller == NULL)
+        return TD_CANCELLED;
+    const uint32_t slot = tdi_call_slot(batch->call_id);
+    if (atomic_load_explicit(&batch->caller->up.cancel[slot], memory_order_acquire) ==
+        tdi_call_generation(batch->call_id))
+        return TD_CANCELLED;
+    return batch->deadline_ns != 0 && tdi_now_ns() >= batch->deadline_ns ? TD_TIMED_OUT : TD_OK;
+}
+
+void tdi_batches_go_on(tdi_bridge *bridge)
+{
+    tdi_batch **link = &bridge->batches;
+    while (*link != NULL) {
+        tdi_batch *batch = *link;
+        if (batch->stop == TD_OK) {
+            batch->stop = wish_of(batch);
+            if (batch->stop != TD_OK)
+                cancel_outstanding(bridge, batch);
+        }
+        const bool sent = batch->stop != TD_OK || send_some(bridge, batch);
+        if (batch->caller != NULL) {
+            tdi_progress *progress = &batch->caller->down.progress[tdi_call_slot(batch->call_id)];
+            uint64_t done = 0;
+            for (uint32_t d = 0; d < batch->destinations; d++)
+                done += batch->to[d].delivered + batch->to[d].refused;
+            const uint64_t copies = batch->policy == BROADCAST ? batch->destinations : 1;
+            atomic_store_explicit(&progress->total, batch->messages * copies, memory_order_relaxed);
+            atomic_store_explicit(&progress->done, done, memory_order_release);
+        }
+        if (!sent || batch->outstanding > 0) {
+            link = &batch->next;
+            continue;
+        }
+        *link = batch->next;
+        if (batch->caller != NULL)
+            finish(batch, batch->stop);
+        free_batch(batch);
+    }
+}
+
+void tdi_batches_orphan(tdi_session *caller)
+{
+    for (tdi_batch *batch = caller->bridge->batches; batch != NULL; batch = batch->next)
+        if (batch->caller == caller) {
+            batch->caller = NULL;
+            batch->stop = TD_CANCELLED;
+            cancel_outstanding(caller->bridge, batch);
+        }
+}
+
+/* ---- the payload ---- */
+
+typedef struct fault {
+    const char *type;
+    char text[400];
+} fault;
+
+static bool fail(fault *why, const char *type, const char *text)
+{
+    why->type = type;
+    snprintf(why->text, sizeof why->text, "%s", text);
+    return false;
+}
+
+static bool read_destinations(const tdi_bridge *bridge, tdi_batch *batch, td_reader value,
+                              const char *action, size_t action_bytes, fault *why)
+{
+    size_t total;
+    if (td_read_array(&value, &total) != TD_OK || total == 0 || total > DESTINATIONS_MAX)
+        return fail(why, "ValueError", "destinations must be a list of 1 to 256 agents");
+    batch->to = calloc(total, sizeof *batch->to);
+    if (batch->to == NULL)
+        return fail(why, "MemoryError", "no memory for the destinations");
+    batch->destinations = (uint32_t)total;
+    for (size_t d = 0; d < total; d++) {
+        const char *name;
+        size_t bytes;
+        if (td_read_str(&value, &name, &bytes) != TD_OK || bytes == 0 || bytes > TDI_NAME_BYTES_MAX)
+            return fail(why, "TypeError", "destinations must be names of agents");
+        memcpy(batch->to[d].name, name, bytes);
+        for (size_t k = 0; k < d; k++)
+            if (strcmp(batch->to[k].name, batch->to[d].name) == 0) {
+                snprintf(why->text, sizeof why->text, "destination %s is named twice",
+                         batch->to[d].name);
+                why->type = "ValueError";
+                return false;
+            }
+        const td_view agent = {(const uint8_t *)name, bytes};
+        if (tdi_agent_find(bridge, agent) == NULL) {
+            why->type = "unknown_agent";
+            snprintf(why->text, sizeof why->text, "destination %s: no such agent is connected",
+                     batch->to[d].name);
+            return false;
+        }
+        batch->to[d].action_id = tdi_registry_id(&bridge->registry, agent,
+                                                 (td_view){(const uint8_t *)action, action_bytes});
+        if (batch->to[d].action_id == 0) {
+            why->type = "unknown_action";
+            snprintf(why->text, sizeof why->text, "destination %s offers no action %.*s",
+                     batch->to[d].name, (int)(action_bytes > 128 ? 128 : action_bytes), action);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool read_messages(tdi_batch *batch, td_reader value, fault *why)
+{
+    size_t total;
+    if (td_read_array(&value, &total) != TD_OK || total > MESSAGES_MAX)
+        return fail(why, "TypeError", "messages must be a list of at most 1000000");
+    batch->bodies = calloc(total + 1, sizeof *batch->bodies);
+    if (batch->bodies == NULL)
+        return fail(why, "MemoryError", "no memory for the messages");
+    batch->messages = (uint32_t)total;
+    for (size_t i = 0; i < total; i++)
+        if (td_read_raw(&value, &batch->bodies[i].data, &batch->bodies[i].bytes) != TD_OK)
+            return fail(why, "TypeError", "messages must be a list");
+    return true;
+}
+
+/* HASH: by the value under `key` in each message, or by the whole message. */
+static bool read_key(tdi_batch *batch, td_reader payload, fault *why)
+{
+    td_reader value;
+    const char *key = NULL;
+    size_t key_bytes = 0;
+    td_type type;
+    if (td_map_find(payload, "key", &value) == TD_OK && td_peek_type(&value, &type) == TD_OK &&
+        type != TD_TYPE_NIL && td_read_str(&value, &key, &key_bytes) != TD_OK)
+        return fail(why, "TypeError", "key must be the name of a field, or null");
+    if (batch->policy != HASH)
+        return true;
+    batch->owner = calloc(batch->messages + 1u, sizeof *batch->owner);
+    if (batch->owner == NULL)
+        return fail(why, "MemoryError", "no memory for the messages");
+    for (uint32_t i = 0; i < batch->messages; i++) {
+        uint8_t memory[16];
+        td_view body;
+        body_of(batch, i, memory, &body);
+        td_view hashed = body;
+        if (key != NULL) {
+            td_reader found;
+            if (td_map_find_n(td_reader_of(body.data, body.bytes), key, key_bytes, &found) !=
+                    TD_OK ||
+                td_read_raw(&found, &hashed.data, &hashed.bytes) != TD_OK) {
+                why->type = "ValueError";
+                snprintf(why->text, sizeof why->text, "message %u has no field %.*s", i,
+                         (int)(key_bytes > 128 ? 128 : key_bytes), key);
+                return false;
+            }
+        }
+        batch->owner[i] =
+            (uint16_t)(tdi_crc32c(0, hashed.data, hashed.bytes) % batch->destinations);
+    }
+    return true;
+}
+
+static bool read_policy(tdi_batch *batch, td_reader payload, fault *why)
+{
+    static const char *const names[] = {"round_robin", "hash", "broadcast"};
+    td_reader value;
+    const char *text;
+    size_t bytes;
+    if (td_map_find(payload, "policy", &value) != TD_OK)
+        return true;
+    if (td_read_str(&value, &text, &bytes) == TD_OK)
+        for (int i = 0; i < 3; i++)
+            if (strlen(names[i]) == bytes && memcmp(names[i], text, bytes) == 0) {
+                batch->policy = (policy)i;
+                return true;
+            }
+    return fail(why, "ValueError", "policy must be round_robin, hash or broadcast");
+}
+
+static bool read_payload(const tdi_bridge *bridge, tdi_batch *batch, td_view body, fault *why)
+{
+    const td_reader payload = td_reader_of(body.data, body.bytes);
+    td_reader value;
+    td_type type;
+    uint64_t size = 0;
+    const char *action = "receive";
+    size_t action_bytes = 7;
+    if (td_peek_type(&payload, &type) != TD_OK || type != TD_TYPE_MAP)
+        return fail(why, "TypeError", "the payload must be a map");
+    const bool sized = td_map_find(payload, "batch_size", &value) == TD_OK;
+    if (sized && (td_read_uint(&value, &size) != TD_OK || size > MESSAGES_MAX))
+        return fail(why, "ValueError", "batch_size must be a number from 0 to 1000000");
+    if (td_map_find(payload, "action", &value) == TD_OK &&
+        td_read_str(&value, &action, &action_bytes) != TD_OK)
+        return fail(why, "TypeError", "action must be a name");
+    if (!read_policy(batch, payload, why))
+        return false;
+    if (td_map_find(payload, "destinations", &value) != TD_OK)
+        return fail(why, "ValueError", "destinations are missing");
+    if (!read_destinations(bridge, batch, value, action, action_bytes, why))
+        return false;
+    if (td_map_find(payload, "messages", &value) == TD_OK && td_peek_type(&value, &type) == TD_OK &&
+        type != TD_TYPE_NIL) {
+        if (!read_messages(batch, value, why))
+            return false;
+        if (sized && size != batch->messages)
+            return fail(why, "ValueError", "batch_size is not the number of messages");
+    } else {
+        if (!sized)
+            return fail(why, "ValueError", "batch_size is missing, and so are messages");
+        batch->messages = (uint32_t)size;
+    }
+    return read_key(batch, payload, why);
+}
+
+void tdi_router_start(tdi_session *session, const tdi_frame *frame, const tdi_extension *ext,
+                      td_view body, uint64_t charged)
+{
+    const bool pair = (ext->present & 1u << TDI_EXT_INPUTS) != 0;
+    td_view payload = body, inputs;
+    const td_status strict =
+        pair ? td_strict_check_pair(body.data, body.bytes) : td_strict_check(body.data, body.bytes);
+    if (strict != TD_OK || (pair && tdi_body_split(body, &payload, &inputs) != TD_OK)) {
+        tdi_answer_refusal(session, frame->call_id, TD_CORRUPT, charged);
+        return;
+    }
+    tdi_batch *batch = calloc(1, sizeof *batch);
+    uint8_t *copy = malloc(payload.bytes + 1);
+    if (batch == NULL || copy == NULL) {
+        free(batch);
+        free(copy);
+        tdi_answer_refusal(session, frame->call_id, TD_BUSY, charged);
+        return;
+    }
+    memcpy(copy, payload.data, payload.bytes);
+    batch->payload = copy;
+    batch->caller = session;
+    batch->call_id = frame->call_id;
+    batch->charged = charged;
+    batch->deadline_ns = frame->time_ns;
+    batch->started_ns = tdi_now_ns();
+    batch->attempt = frame->attempt;
+    batch->lane = frame->lane;
+    fault why = {NULL, ""};
+    if (read_payload(session->bridge, batch, (td_view){copy, payload.bytes}, &why)) {
+        batch->next = session->bridge->batches;
+        session->bridge->batches = batch; /* the round's end sends */
+        return;
+    }
+    uint8_t memory[1024];
+    td_writer writer;
+    td_writer_fixed(&writer, memory, sizeof memory);
+    td_write_map(&writer, 2);
+    td_write_text(&writer, "type");
+    td_write_text(&writer, why.type);
+    td_write_text(&writer, "message");
+    td_write_text(&writer, why.text);
+    const tdi_frame words = {.attempt = frame->attempt, .time_ns = batch->started_ns};
+    tdi_reply reply = {
+        .status = TD_FAILED, .body = {memory, td_writer_bytes(&writer)}, .frame = &words};
+    free_batch(batch);
+    tdi_answer_reply(session, frame->call_id, &reply, charged);
+}
