@@ -14,6 +14,7 @@ from tandem_orchestrator.cli import doctor as doctor_command
 from tandem_orchestrator.cli import run_commands, runs_commands
 from tandem_orchestrator.cli import topology as topology_command
 from tandem_orchestrator.cli.exits import Exit, UsageError, tell_error
+from tandem_orchestrator.cli.loop import Terminated
 from tandem_orchestrator.cli.run_commands import RunWish
 from tandem_orchestrator.cli.target import read_settings
 
@@ -159,6 +160,8 @@ def _end(command: Callable[[], Exit]) -> NoReturn:
         code = command()
     except KeyboardInterrupt:
         code = Exit.INTERRUPTED
+    except Terminated:
+        code = Exit.TERMINATED
     raise typer.Exit(int(code))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import platform
 import sys
@@ -12,13 +11,14 @@ from typing import Literal
 
 from tandem_orchestrator import CommandSet, CommandStep, Settings, TandemError, TandemOrchestrator
 from tandem_orchestrator.cli.exits import Exit
+from tandem_orchestrator.cli.loop import run_in_loop
 from tandem_orchestrator.cli.output import print_json, print_table, print_text
 from tandem_orchestrator.layers.native import find_native_files
 
 EXTRAS = (
     ("textual", "tui", "full-screen display of results"),
     ("tree_sitter_c", "c-analysis", "analysis of C sources"),
-    ("uvloop", "uvloop", "a faster event loop in 'tandem serve'"),
+    ("uvloop", "uvloop", "a faster event loop on the command line"),
 )
 """(module, extra, what it is for)."""
 
@@ -36,7 +36,8 @@ class Finding:
 
 def doctor(settings: Settings, *, as_json: bool) -> Exit:
     """Look at everything, by using it; degraded is fine, broken is exit code 5."""
-    findings = [*_machine(), *asyncio.run(_path(settings)), *_extras()]
+    walked = run_in_loop(settings, lambda: _path(settings))
+    findings = [*_machine(), *walked, *_extras()]
     broken = any(finding.state == "broken" for finding in findings)
     degraded = any(finding.state == "degraded" for finding in findings)
     status = "broken" if broken else "degraded" if degraded else "ok"

@@ -29,6 +29,9 @@ class Exit(IntEnum):
     REFUSED = 5
     """By a layer, the journal or a bound."""
     INTERRUPTED = 130
+    """By SIGINT: 128 and the signal's number, as shells tell it."""
+    TERMINATED = 143
+    """By SIGTERM."""
 
 
 class UsageError(Exception):

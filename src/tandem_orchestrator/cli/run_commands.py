@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from tandem_orchestrator import InvalidCommandSet, Settings, TandemOrchestrator
 from tandem_orchestrator.cli.exits import Exit, exit_of_status
+from tandem_orchestrator.cli.loop import Terminated, run_in_loop
 from tandem_orchestrator.cli.output import print_json, print_table, print_text
 from tandem_orchestrator.cli.progress import ProgressView
 from tandem_orchestrator.cli.run_table import print_result
@@ -40,24 +40,26 @@ class RunWish:
 def run(wish: RunWish) -> Exit:
     """Run a target to its end.
 
-    Raises: KeyboardInterrupt when the user gave up; the run has been cancelled then.
+    Raises: KeyboardInterrupt when the user gave up, Terminated at SIGTERM; the run has been
+        cancelled then.
     """
+    settings = read_settings(wish.settings, wish.journal)
     view = ProgressView(quiet=wish.as_json)
     try:
-        return asyncio.run(_run(wish, view))
+        return run_in_loop(settings, lambda: _run(wish, settings, view), on_sigterm=True)
     except InvalidCommandSet as error:
         raise _named(error, wish.target) from error.__cause__
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated) as signal:
         if view.run_id:
-            print(f"tandem: interrupted, run {view.run_id} was cancelled", file=sys.stderr)
+            what = "terminated" if isinstance(signal, Terminated) else "interrupted"
+            print(f"tandem: {what}, run {view.run_id} was cancelled", file=sys.stderr)
         raise
 
 
-async def _run(wish: RunWish, view: ProgressView) -> Exit:
+async def _run(wish: RunWish, settings: Settings, view: ProgressView) -> Exit:
     inputs = read_inputs(wish.inputs)
-    settings = read_settings(wish.settings, wish.journal)
     agents = import_agents(wish.modules)
-    command_set, run_inputs = read_target(wish.target, inputs)
+    command_set, run_inputs, faults = read_target(wish.target, inputs)
     if wish.mode is not None:
         command_set.mode = wish.mode
     if wish.durability is not None:
@@ -67,6 +69,8 @@ async def _run(wish: RunWish, view: ProgressView) -> Exit:
     async with TandemOrchestrator(settings) as tandem:
         for agent in agents:
             tandem.add_agent(agent)
+        if faults:  # Raises, with what else is wrong: one round is enough.
+            tandem.validate(command_set, inputs=run_inputs, faults=faults)
         with view:
             async with tandem.listening(view.on_event, view.on_progress):
                 result = await tandem.execute_command_set(command_set, inputs=run_inputs)
@@ -79,8 +83,9 @@ async def _run(wish: RunWish, view: ProgressView) -> Exit:
 
 def validate(wish: RunWish) -> Exit:
     """Check a target and show its plan; nothing runs."""
+    settings = read_settings(wish.settings, ":memory:")
     try:
-        return asyncio.run(_validate(wish))
+        return run_in_loop(settings, lambda: _validate(wish, settings))
     except InvalidCommandSet as error:
         raise _named(error, wish.target) from error.__cause__
 
@@ -92,17 +97,16 @@ def _named(error: InvalidCommandSet, target: str) -> InvalidCommandSet:
     return error
 
 
-async def _validate(wish: RunWish) -> Exit:
+async def _validate(wish: RunWish, settings: Settings) -> Exit:
     inputs = read_inputs(wish.inputs)
-    settings = read_settings(wish.settings, ":memory:")
     agents = import_agents(wish.modules)
-    command_set, run_inputs = read_target(wish.target, inputs)
+    command_set, run_inputs, faults = read_target(wish.target, inputs)
     if wish.mode is not None:
         command_set.mode = wish.mode
     async with TandemOrchestrator(settings) as tandem:
         for agent in agents:
             tandem.add_agent(agent)
-        plan = tandem.validate(command_set, inputs=run_inputs)
+        plan = tandem.validate(command_set, inputs=run_inputs, faults=faults)
     if wish.as_json:
         steps = [
             {
@@ -131,13 +135,15 @@ async def _validate(wish: RunWish) -> Exit:
     columns = ("step", "action", "runs as", "after", "reason")
     print_table(columns, rows, folds=("step", "after", "reason"), may_go=("reason",))
     cut = f" (the first {len(rows)} are shown)" if len(plan.steps) > len(rows) else ""
-    print_text(f"valid: {len(plan.steps)} steps{cut}, mode {plan.mode}, priority {plan.priority}")
+    steps_total = f"{len(plan.steps)} step{'' if len(plan.steps) == 1 else 's'}"
+    print_text(f"valid: {steps_total}{cut}, mode {plan.mode}, priority {plan.priority}")
     return Exit.DONE
 
 
 def agents(modules: list[str], *, limit: int, as_json: bool) -> Exit:
     """List agents and what they can do."""
-    actions = asyncio.run(_actions(modules, read_settings([], ":memory:")))
+    settings = read_settings([], ":memory:")
+    actions = run_in_loop(settings, lambda: _actions(modules, settings))
     shown = actions[:limit]
     if as_json:
         print_json([_describe(action) for action in shown])

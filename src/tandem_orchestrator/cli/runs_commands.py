@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from tandem_orchestrator import CommandError, RunStatus, Settings
 from tandem_orchestrator.cli.exits import Exit, UsageError
+from tandem_orchestrator.cli.loop import run_in_loop
 from tandem_orchestrator.cli.output import (
     print_json,
     print_table,
@@ -84,6 +84,8 @@ def explain(settings: Settings, run_id: str, step_id: str | None, *, as_json: bo
         print_json(shown if step_id is None else shown[0])
         return Exit.DONE
     for entry in shown:
+        if entry["reason"] == entry["planned_reason"]:
+            entry["reason"] = ""  # It ran as planned: once is enough.
         print_text(visible(f"{entry['step']}: {entry['outcome'] or 'not ended'}"))
         for key in (
             "action",
@@ -95,8 +97,12 @@ def explain(settings: Settings, run_id: str, step_id: str | None, *, as_json: bo
             "fallback",
         ):
             if entry[key] not in (None, "", []):
-                print_text(visible(f"  {key.replace('_', ' ')}: {entry[key]}"))
+                print_text(visible(f"  {key.replace('_', ' ')}: {_words(entry[key])}"))
     return Exit.DONE
+
+
+def _words(value: object) -> str:
+    return ", ".join(str(each) for each in value) if isinstance(value, list) else str(value)
 
 
 # Any: plain data for JSON.
@@ -146,4 +152,4 @@ def _with_journal(settings: Settings, use: Callable[[Journal], Awaitable[_T]]) -
         finally:
             await journal.close()
 
-    return asyncio.run(work())
+    return run_in_loop(settings, work)

@@ -9,23 +9,27 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tandem_orchestrator import Agent, CommandSet, Settings
+from tandem_orchestrator import Agent, CommandSet, Fault, Settings
 from tandem_orchestrator.cli.exits import UsageError
-from tandem_orchestrator.model.documents import FORMATS, load
+from tandem_orchestrator.model.documents import FORMATS, read
 from tandem_orchestrator.workflows import WORKFLOWS, make_workflow
 
 
-def read_target(target: str, inputs: dict[str, Any]) -> tuple[CommandSet, dict[str, Any]]:
-    """Give the command set that a target means, and the inputs its run gets.
+def read_target(
+    target: str, inputs: dict[str, Any]
+) -> tuple[CommandSet, dict[str, Any], list[Fault]]:
+    """Give the command set that a target means, the inputs its run gets, and a file's faults.
 
-    A file's run gets the inputs; a workflow takes them as its arguments.
+    A file's run gets the inputs; a workflow takes them as its arguments. The faults are for the
+    planner to tell together with those that it finds.
 
     Raises: InvalidCommandSet, CommandError: the file or the name is not one.
     """
     path = Path(target)
     if path.suffix.lower() in FORMATS or (target not in WORKFLOWS and path.exists()):
-        return load(path), inputs
-    return make_workflow(target, inputs), {}
+        command_set, faults = read(path)
+        return command_set, inputs, faults
+    return make_workflow(target, inputs), {}, []
 
 
 def read_inputs(given: list[str]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ COMMANDS = (
     ["explain"],
     ["agents"],
     ["doctor"],
+    ["topology"],
 )
 
 

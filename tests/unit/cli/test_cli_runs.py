@@ -1,0 +1,142 @@
+"""What ``run``, ``validate`` and ``explain`` say: every fault in one round, words and no lists."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tandem_orchestrator.cli.app import run_app
+
+
+class Done(NamedTuple):
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+
+Tandem = Callable[..., Done]
+
+
+@pytest.fixture
+def tandem(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Tandem:
+    """Run ``tandem`` in this process, without the C layer, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TANDEM_C_LAYER__ENABLED", "false")
+
+    def run(*arguments: str) -> Done:
+        capsys.readouterr()
+        code = run_app(list(arguments))
+        shown = capsys.readouterr()
+        return Done(code, shown.out, shown.err)
+
+    return run
+
+
+def write(name: str, *lines: str) -> str:
+    Path(name).write_text("\n".join(lines) + "\n")
+    return name
+
+
+@pytest.mark.parametrize("command", ["run", "validate"])
+def test_a_files_type_faults_and_the_planners_come_in_one_round(
+    tandem: Tandem, command: str
+) -> None:
+    file = write(
+        "broken.yaml",
+        "mode: reduntant",
+        "steps:",
+        "  - {id: a, agent: sytem, action: echo, timeout: soon}",
+        "  - {id: b, agent: system, action: echo}",
+        "  - {id: b, agent: system, action: ehco, colour: red}",
+        "dependencies: {b: [nobody]}",
+    )
+
+    done = tandem(command, file, "--json")
+
+    faults = json.loads(done.out)["faults"]
+    assert done.code == 4
+    assert sorted((fault["code"], fault["path"]) for fault in faults) == [
+        ("bad_type", "steps[0].timeout"),
+        ("bad_type", "steps[2].colour"),
+        ("duplicate_id", "steps[2].id"),
+        ("no_policy", "mode"),
+        ("unknown_action", "steps[2].action"),
+        ("unknown_agent", "steps[0].agent"),
+        ("unknown_dependency", "dependencies.b"),
+    ]
+    assert json.loads(tandem("runs", "list", "--json").out) == []
+
+
+def test_a_fault_of_a_type_alone_is_told_once_and_nothing_runs(tandem: Tandem) -> None:
+    file = write("typo.yaml", "steps:", "  - {agent: system, action: noop, timeout: soon}")
+
+    done = tandem("run", file)
+
+    assert done.code == 4
+    assert "typo.yaml: 1 fault, nothing was run" in done.err
+    assert json.loads(tandem("runs", "list", "--json").out) == []
+
+
+@pytest.mark.parametrize(("steps", "words"), [(1, "valid: 1 step, "), (2, "valid: 2 steps, ")])
+def test_validate_counts_in_english(tandem: Tandem, steps: int, words: str) -> None:
+    file = write("set.yaml", "steps:", *["  - {agent: system, action: noop}"] * steps)
+
+    assert words in tandem("validate", file).out
+
+
+def test_explain_says_words_and_each_reason_once(tandem: Tandem) -> None:
+    file = write("set.yaml", "steps:", "  - {id: say, agent: system, action: echo, payload: 1}")
+    tandem("run", file)
+    run_id = json.loads(tandem("runs", "list", "--json").out)[0]["run_id"]
+
+    told = [line.strip() for line in tandem("explain", run_id).out.splitlines()]
+    data = json.loads(tandem("explain", run_id, "say", "--json").out)
+
+    assert told[0] == "say: succeeded"
+    assert "planned: python" in told
+    reasons = [line.partition(": ")[2] for line in told if "reason: " in line]
+    assert reasons and len(reasons) == len(set(reasons))
+    assert data["planned"] == ["python"]
+    assert data["planned_reason"] == data["reason"] == reasons[0]
+
+
+@pytest.mark.parametrize("use_uvloop", ["false", "true"])
+def test_sigterm_leaves_the_run_cancelled_and_the_exit_code_143(
+    tandem: Tandem, use_uvloop: str
+) -> None:
+    file = write(
+        "nap.yaml",
+        "steps:",
+        "  - {id: mark, agent: tui, action: display, payload: {message: begun}}",
+        "  - {id: nap, agent: system, action: sleep, payload: {seconds: 60}}",
+        "dependencies: {nap: [mark]}",
+    )
+    main = "import tandem_orchestrator.cli as c; raise SystemExit(c.main())"
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", main, "run", file],
+        env=os.environ | {"TANDEM_ASYNC_IO": use_uvloop},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stderr is not None
+        for line in program.stderr:
+            if "begun" in line:
+                break
+        program.terminate()
+        out, err = program.communicate(timeout=20.0)
+
+    assert (program.returncode, out) == (128 + signal.SIGTERM, "")
+    assert "terminated, run " in err and " was cancelled" in err and "Traceback" not in err
+    [row] = json.loads(tandem("runs", "list", "--json").out)
+    assert row["status"] == "cancelled"
