@@ -149,11 +149,12 @@ enum {
     ARG_DEADLINE,
     ARG_REPLY,
     ARG_KEY,
+    ARG_KIND,
     ARG_COUNT
 };
 static const char *const call_names[ARG_COUNT] = {
-    "action_id", "body",        "inputs",          "attempt",
-    "lane",      "deadline_ns", "reply_bytes_max", "idempotency_key",
+    "action_id",       "body", "inputs", "attempt", "lane", "deadline_ns", "reply_bytes_max",
+    "idempotency_key", "kind",
 };
 
 /* Sort positional and keyword arguments of call() into `values` (borrowed). 0 or -1. */
@@ -206,14 +207,19 @@ static PyObject *client_call(client_object *self, PyObject *const *args, Py_ssiz
                              PyObject *keywords)
 {
     PyObject *values[ARG_COUNT] = {NULL};
-    uint64_t action = 0, attempt, lane, deadline_ns, reply_bytes_max;
+    uint64_t action = 0, attempt, lane, deadline_ns, reply_bytes_max, kind;
     if (!usable(self) || sort_call_arguments(args, positional, keywords, values) < 0 ||
         ext_unsigned(values[ARG_ACTION], "action_id", UINT32_MAX, &action) < 0 ||
         optional_unsigned(values, ARG_ATTEMPT, UINT16_MAX, 1, &attempt) < 0 ||
         optional_unsigned(values, ARG_LANE, 3, 2, &lane) < 0 ||
         optional_unsigned(values, ARG_DEADLINE, UINT64_MAX, 0, &deadline_ns) < 0 ||
-        optional_unsigned(values, ARG_REPLY, UINT32_MAX, 0, &reply_bytes_max) < 0)
+        optional_unsigned(values, ARG_REPLY, UINT32_MAX, 0, &reply_bytes_max) < 0 ||
+        optional_unsigned(values, ARG_KIND, 5, 1, &kind) < 0)
         return NULL;
+    if (kind != 1 && kind != 4 && kind != 5) {
+        PyErr_SetString(PyExc_ValueError, "kind: expected 1 (call), 4 (load) or 5 (run)");
+        return NULL;
+    }
 
     PyObject *result = NULL;
     Py_buffer body = {0}, inputs = {0}, key = {0};
@@ -231,6 +237,7 @@ static PyObject *client_call(client_object *self, PyObject *const *args, Py_ssiz
     const tdi_call_request request = {
         .action_id = (uint32_t)action,
         .attempt = (uint16_t)attempt,
+        .kind = (uint8_t)kind,
         .lane = (uint8_t)lane,
         .deadline_ns = deadline_ns,
         .reply_bytes_max = (uint32_t)reply_bytes_max,

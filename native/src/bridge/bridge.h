@@ -168,10 +168,11 @@ struct tdi_session {
     _Atomic uint64_t bytes_used; /* any thread: replies grow in the pool */
     tdi_inbound inbound;
     tdi_answer *waiting_first, *waiting_last;
-    uint32_t running;       /* runs that the pool has */
-    uint64_t registry_seen; /* an orchestrator's: registry.version of its last EVENT */
-    tdi_agent *agent;       /* an agent's; NULL for orchestrators */
-    tdi_relay *relays;      /* an agent's: share.slots of them */
+    uint32_t running;        /* runs that the pool has, programs */
+    struct tdi_shelf *shelf; /* programs it has loaded, or NULL */
+    uint64_t registry_seen;  /* an orchestrator's: registry.version of its last EVENT */
+    tdi_agent *agent;        /* an agent's; NULL for orchestrators */
+    tdi_relay *relays;       /* an agent's: share.slots of them */
     uint32_t *free_relays, free_total;
     uint64_t credit_used;
     uint64_t log_window_ns, log_lines;
@@ -231,8 +232,9 @@ struct tdi_bridge {
     uint32_t relays_total; /* in flight */
     uint64_t relays_swept_ns;
     tdi_batch *batches;
-    tdi_run short_run; /* short actions run here, one at a time */
-    uint8_t *scratch;  /* body of the frame being handled */
+    struct tdi_program_call *programs; /* being run */
+    tdi_run short_run;                 /* short actions run here, one at a time */
+    uint8_t *scratch;                  /* body of the frame being handled */
     uint64_t scratch_bytes;
     bool parent_gone, had_session, stopping;
     uint64_t alone_since_ns; /* since when there is no session */
@@ -289,6 +291,14 @@ void tdi_router_start(tdi_session *session, const tdi_frame *frame, const tdi_ex
                       td_view body, uint64_t charged);
 void tdi_batches_go_on(tdi_bridge *bridge);
 void tdi_batches_orphan(tdi_session *caller);
+
+/* programs.c */
+/* A LOAD or RUN frame; takes `owned`. */
+void tdi_program_call_start(tdi_session *session, const tdi_frame *frame, const tdi_extension *ext,
+                            td_view body, uint8_t *owned, uint64_t charged);
+/* One turn for each program that is being run. Returns how many did something. */
+uint32_t tdi_programs_go_on(tdi_bridge *bridge);
+void tdi_shelf_free(tdi_session *session);
 
 /* dispatch.c: handle at most TDI_FRAMES_A_ROUND frames. Returns how many. */
 uint32_t tdi_session_round(tdi_session *session);

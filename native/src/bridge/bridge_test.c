@@ -397,7 +397,7 @@ static void break_rule(const fixture *bridge, int rule)
         frame.flags = TDI_FLAG_PROGRAM;
         break;
     case 7:
-        frame.kind = TDI_KIND_LOAD;
+        frame.kind = TDI_KIND_REGISTER;
         break;
     }
     if (rule < 8) {

@@ -82,6 +82,10 @@ static void start(tdi_session *session, const tdi_frame *frame, const uint8_t *e
     const td_action *action = tdi_registry_find(registry, frame->action_id);
     const tdi_registry_row *row = tdi_registry_row_of(registry, frame->action_id);
     session->counters.calls++;
+    if (frame->kind != TDI_KIND_CALL) {
+        tdi_program_call_start(session, frame, ext, body, owned, charged);
+        return;
+    }
     if (row != NULL && row->agent != NULL) {
         tdi_agent_call(session, row->agent, frame, ext_bytes, body, owned, charged);
         return; /* it has the body */
@@ -185,8 +189,9 @@ static td_status handle(tdi_session *session, const tdi_frame *frame, const uint
         return TD_CORRUPT;
     if (frame->kind == TDI_KIND_CONT)
         return go_on_long(session, frame, body);
-    /* LOAD, RUN and REGISTER belong to peers that announce them as a feature; none can yet. */
-    if (frame->kind != TDI_KIND_CALL || session->inbound.active)
+    const bool is_call =
+        frame->kind == TDI_KIND_CALL || frame->kind == TDI_KIND_LOAD || frame->kind == TDI_KIND_RUN;
+    if (!is_call || session->inbound.active)
         return TD_CORRUPT;
     if ((frame->flags & ~(TDI_FLAG_MORE | TDI_FLAG_WANT_REPLY)) != 0)
         return TD_CORRUPT;

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "bridge/bridge.h"
+#include "program/run.h"
 #include "wire/channel.h"
 
 #define RESCUE_MS      1000
@@ -19,6 +20,8 @@
 static int must_stop_waiting(const tdi_job *job, void *context)
 {
     (void)context;
+    if (job->perform == td_program_perform)
+        return td_program_job_is_stale(job);
     const tdi_run *run = (const tdi_run *)((const uint8_t *)job - offsetof(tdi_run, job));
     return tdi_run_wish(run) != TD_OK;
 }
@@ -27,6 +30,13 @@ static uint32_t finish_jobs(tdi_job *job, bool never_ran)
 {
     uint32_t finished = 0;
     while (job != NULL) {
+        if (job->perform == td_program_perform) {
+            tdi_job *const ended = job;
+            job = job->next;
+            td_program_finished(ended, never_ran); /* its program goes on in this round */
+            finished++;
+            continue;
+        }
         tdi_run *run = (tdi_run *)((uint8_t *)job - offsetof(tdi_run, job));
         tdi_session *session = run->session;
         job = job->next;
@@ -50,6 +60,7 @@ static void sweep(tdi_bridge *bridge)
 static uint32_t round_of_all(tdi_bridge *bridge)
 {
     uint32_t work = finish_jobs(tdi_pool_take(bridge->pool), false);
+    work += tdi_programs_go_on(bridge);
     for (uint32_t i = 0; i < bridge->sessions_high; i++) {
         tdi_session *session = bridge->sessions[i];
         if (session == NULL || session->ended)
@@ -247,6 +258,7 @@ static int stop(tdi_bridge *bridge)
     sweep(bridge); /* all of them: their sessions have ended */
     while (bridge->sessions_total > 0 && tdi_now_ns() < deadline_ns) {
         finish_jobs(tdi_pool_take(bridge->pool), false);
+        tdi_programs_go_on(bridge);
         tdi_sessions_reap(bridge);
         if (bridge->sessions_total > 0)
             look(bridge, 1);

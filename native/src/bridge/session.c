@@ -66,6 +66,7 @@ static void free_session(tdi_session *session)
     tdi_region_unmap(&session->up);
     free(session->inbound.body);
     free(session->slot_busy);
+    tdi_shelf_free(session);
     free(session->relays);
     free(session->free_relays);
     free(session);

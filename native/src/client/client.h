@@ -38,8 +38,9 @@ typedef struct tdi_client_action {
 } tdi_client_action;
 
 typedef struct tdi_call_request {
-    uint32_t action_id;
+    uint32_t action_id;       /* RUN: the program's id */
     uint16_t attempt;
+    uint8_t kind;             /* TDI_KIND_CALL (0 is the same), _LOAD or _RUN */
     uint8_t lane;             /* 0 = most urgent .. 3 */
     uint64_t deadline_ns;     /* CLOCK_MONOTONIC, 0 = none */
     uint32_t reply_bytes_max; /* charged in advance; 0: up to 64 MiB, charged as it grows */

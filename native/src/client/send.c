@@ -106,7 +106,7 @@ static td_status push_call(tdi_client *client, const tdi_call_request *request, 
     const size_t total = request->body.bytes + (with_inputs ? request->inputs.bytes + 1 : 0);
 
     tdi_frame frame = {
-        .kind = TDI_KIND_CALL,
+        .kind = request->kind != 0 ? request->kind : TDI_KIND_CALL,
         .flags = TDI_FLAG_WANT_REPLY,
         .lane = request->lane,
         .body_bytes = (uint32_t)total,

@@ -60,6 +60,8 @@ td_program_state td_program_step(td_program_run *run, uint32_t steps, uint64_t n
 
 /* Perform a submitted job; any thread. */
 void td_program_perform(tdi_job *job);
+/* Is a job that waits no longer wanted? */
+bool td_program_job_is_stale(const tdi_job *job);
 /* A job came back, performed (or, `swept`, never begun). Returns its run. */
 td_program_run *td_program_finished(tdi_job *job, bool swept);
 

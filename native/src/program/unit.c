@@ -332,6 +332,11 @@ void tdi_unit_start(td_program_run *run, uint32_t step, uint32_t item, td_view i
     settle(run, unit);
 }
 
+bool td_program_job_is_stale(const tdi_job *job)
+{
+    return wish((const tdi_unit *)((const uint8_t *)job - offsetof(tdi_unit, job))) != TD_OK;
+}
+
 td_program_run *td_program_finished(tdi_job *job, bool swept)
 {
     tdi_unit *unit = (tdi_unit *)((uint8_t *)job - offsetof(tdi_unit, job));

@@ -89,8 +89,11 @@ class Client:
         deadline_ns: int = 0,
         reply_bytes_max: int = 0,
         idempotency_key: Buffer | None = None,
+        kind: int = 1,
     ) -> int:
         """Push one call; never waits.
+
+        ``kind`` 4 loads a program (``body``), 5 runs the program ``action_id``.
 
         Args:
             action_id: From ``actions()``.

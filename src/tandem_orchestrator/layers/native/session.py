@@ -49,6 +49,8 @@ class Completion:
     """How long it ran."""
     body: bytes = field(repr=False)
     """OK: the output. FAILED: ``{"type", "message"}``. Strict MessagePack."""
+    mark: int = 0
+    """Of a program that died with its bridge: the steps from this one on never started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,7 @@ class Session:
         deadline_ns: int = 0,
         reply_bytes_max: int = 0,
         idempotency_key: bytes | None = None,
+        kind: int = 1,
     ) -> tuple[int, asyncio.Future[Completion]]:
         """Send one call; arguments as in ``_ext.Client.call``.
 
@@ -152,6 +155,7 @@ class Session:
                 deadline_ns=deadline_ns,
                 reply_bytes_max=reply_bytes_max,
                 idempotency_key=idempotency_key,
+                kind=kind,
             )
         except self._ext.NativeError as error:
             self._schedule_look()  # if the session is over, that is where it ends
@@ -318,7 +322,9 @@ class Session:
         for call_id, future in self._waiting.items():
             if not future.done():
                 status = UNKNOWN if fate is None else fate(call_id)
-                future.set_result(Completion(status, 0, 0, b""))
+                # The words of progress lie in memory that outlives the bridge.
+                mark = self.progress(call_id)[0] if status == UNKNOWN and fate else 0
+                future.set_result(Completion(status, 0, 0, b"", mark))
         self._waiting.clear()
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
