@@ -36,6 +36,7 @@ PAYLOAD = {
 }  # fmt: skip
 BODY = msgspec.msgpack.encode(PAYLOAD)
 IN_FLIGHT = 256
+CPUS = sorted(os.sched_getaffinity(0))
 CONFIG = {"journal": {"path": ":memory:"}, "orchestrator": {"entry_points": False}}
 
 
@@ -122,6 +123,15 @@ def _sync(tandem: TandemOrchestrator, rounds: int) -> float:
     return statistics.median(times) / 1e3
 
 
+def _apart(far_side: int) -> None:
+    """Put the far side on the last CPU and us on the first, whoever the far side is.
+
+    Left alone, a busy scheduler wakes both on one CPU, and a figure then tells of the scheduler.
+    """
+    os.sched_setaffinity(far_side, {CPUS[-1]})
+    os.sched_setaffinity(0, {CPUS[0]})
+
+
 def _spinning(rounds: int) -> float:
     """call_sync to a bridge that was told to look for 50 us before it sleeps."""
     with tempfile.TemporaryDirectory() as folder:
@@ -140,6 +150,7 @@ def _spinning(rounds: int) -> float:
             async with TandemOrchestrator(config) as tandem:
                 return _sync(tandem, rounds)
 
+        _apart(bridge.pid)
         try:
             return asyncio.run(measure())
         finally:
@@ -189,6 +200,7 @@ class ZmqPeer:
         spawn = multiprocessing.get_context("spawn")
         self._process = spawn.Process(target=_zmq_far_side, args=(self._folder.name,))
         self._process.start()
+        _apart(self._process.pid or 0)
 
     def window(self, total: int) -> float:
         """Messages a second with IN_FLIGHT under way."""
@@ -249,6 +261,7 @@ async def _round(rows: dict[str, Row], peer: ZmqPeer, scale: float, uv: bool) ->
     kind = "uvloop" if uv else "asyncio"
     total = int(100_000 * scale) // IN_FLIGHT * IN_FLIGHT
     async with TandemOrchestrator(CONFIG) as tandem:
+        _apart(tandem.layer_health()["c"].details["pid"])
         await _window(lambda: tandem.send("system", "echo", PAYLOAD), 25_600)
         row = rows[kind]
         row.values.append(await _window(lambda: tandem.send("system", "echo", PAYLOAD), total))
@@ -293,6 +306,7 @@ def main() -> None:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_round(rows, peer, scale, uv=True))
             rows["spin"].values.append(_spinning(int(10_000 * scale)))
+            os.sched_setaffinity(0, CPUS)
             begun = time.perf_counter()
             list(pool.map(_echo, payloads, chunksize=1000))
             rows["many"].peers.setdefault("ProcessPoolExecutor.map, chunks", []).append(
