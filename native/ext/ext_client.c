@@ -591,6 +591,13 @@ static PyObject *get_socket_fd(client_object *self, void *unused)
     return usable(self) ? PyLong_FromLong(tdi_client_socket_fd(self->client)) : NULL;
 }
 
+static PyObject *get_actions_version(client_object *self, void *unused)
+{
+    (void)unused;
+    return usable(self) ? PyLong_FromUnsignedLongLong(tdi_client_actions_version(self->client))
+                        : NULL;
+}
+
 static PyObject *get_bridge_pid(client_object *self, void *unused)
 {
     (void)unused;
@@ -646,6 +653,8 @@ static PyGetSetDef client_properties[] = {
     {"fd", (getter)get_fd, NULL, PyDoc_STR("The doorbell's descriptor."), NULL},
     {"socket_fd", (getter)get_socket_fd, NULL, PyDoc_STR("The socket; EOF is the bridge's death."),
      NULL},
+    {"actions_version", (getter)get_actions_version, NULL,
+     PyDoc_STR("Counts the events after which actions() differs."), NULL},
     {"bridge_pid", (getter)get_bridge_pid, NULL, PyDoc_STR("For display only."), NULL},
     {"closed", (getter)get_closed, NULL, PyDoc_STR("True after close() or in a forked child."),
      NULL},

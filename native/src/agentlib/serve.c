@@ -475,10 +475,12 @@ const char *td_agent_error(const td_agent *agent)
 }
 
 static td_agent *_Atomic to_stop; /* of the process, as signals are */
+static _Atomic bool stop_wanted;
 
 static void on_signal(int number)
 {
     (void)number;
+    atomic_store_explicit(&stop_wanted, true, memory_order_seq_cst);
     td_agent *agent = atomic_load_explicit(&to_stop, memory_order_acquire);
     if (agent != NULL)
         td_agent_stop(agent);
@@ -487,16 +489,19 @@ static void on_signal(int number)
 int td_agent_main(const td_agent_options *options)
 {
     td_agent *agent;
+    /* Before anybody can see the agent, so that whoever sees it can stop it. */
+    const struct sigaction stop = {.sa_handler = on_signal};
+    sigaction(SIGTERM, &stop, NULL);
+    sigaction(SIGINT, &stop, NULL);
+    signal(SIGPIPE, SIG_IGN);
     td_status status = td_agent_connect(options, &agent);
     if (status != TD_OK) {
         fprintf(stderr, "agent: %s\n", td_agent_error(NULL));
         return 1;
     }
-    atomic_store_explicit(&to_stop, agent, memory_order_release);
-    const struct sigaction stop = {.sa_handler = on_signal};
-    sigaction(SIGTERM, &stop, NULL);
-    sigaction(SIGINT, &stop, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    atomic_store_explicit(&to_stop, agent, memory_order_seq_cst);
+    if (atomic_load_explicit(&stop_wanted, memory_order_seq_cst))
+        td_agent_stop(agent);
     status = td_agent_serve(agent);
     if (status != TD_OK)
         fprintf(stderr, "agent %s: %s\n", options->actions[0].agent, td_agent_error(agent));

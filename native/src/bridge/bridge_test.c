@@ -272,7 +272,7 @@ static const char *refusal(const fixture *bridge, const void *data, size_t bytes
 static void malformed_and_future_hellos_are_refused(void)
 {
     fixture bridge;
-    uint8_t bytes[8192] = {0};
+    static uint8_t bytes[2 * TDI_HELLO_BYTES_MAX];
     size_t total;
     const char *ours = tdi_build_id();
     tdi_hello hello = {.protocol_min = 1,

@@ -55,7 +55,8 @@ typedef struct tdi_completion {
     uint64_t started_ns;
     uint64_t elapsed_ns;
     /* Borrowed until the callback returns. TD_OK and TD_FAILED: strict MessagePack, checked here
-     * (what is not becomes TD_CORRUPT); any other status: absent. */
+     * (what is not becomes TD_CORRUPT); TD_UNKNOWN: perhaps how
+     * its agent died; any other status: absent. */
     td_view body;
 } tdi_completion;
 

@@ -61,8 +61,9 @@ static td_status deliver(tdi_client *client, const tdi_frame *frame, td_view bod
             completion.status = TD_CORRUPT; /* this answer alone; its session is sound */
             completion.body = (td_view){NULL, 0};
         }
-    } else if (body.bytes == 0) {
-        completion.body.data = NULL;
+    } else if (body.bytes == 0 || (completion.status == TD_UNKNOWN &&
+                                   td_strict_check(body.data, body.bytes) != TD_OK)) {
+        completion.body = (td_view){NULL, 0};
     }
     slot->in_use = 0;
     client->bytes_used -= slot->charged;

@@ -236,6 +236,10 @@ class Client:
         """Readable at the bridge's death; owned by the client."""
 
     @property
+    def actions_version(self) -> int:
+        """How often ``actions()`` has changed since the connection, as far as it was drained."""
+
+    @property
     def bridge_pid(self) -> int:
         """The bridge's process id when it answered: for people, never for signals."""
 

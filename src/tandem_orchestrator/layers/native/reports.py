@@ -52,6 +52,8 @@ def report_of(work: Work, completion: Completion) -> Report:
         text = "asked to stop and gave no answer within its grace; it may be running still"
         failure = Failure("Abandoned", f"{_name(work)}: {text}")
         return Report(Outcome.ABANDONED, failure=failure, seconds=seconds, stopped=False)
+    if status == UNKNOWN and completion.body:
+        return _report_of_crash(work, completion, seconds)
     if status in _PLAIN:
         outcome, kind, text = _PLAIN[status]
     else:
@@ -95,6 +97,23 @@ def _report_of_body(work: Work, completion: Completion, seconds: float) -> Repor
     kind, message = value.get("type"), value.get("message")
     failure = Failure(str(kind or "ActionFailed"), str(message or ""))
     return Report(Outcome.FAILED, failure=failure, seconds=seconds)
+
+
+def _report_of_crash(work: Work, completion: Completion, seconds: float) -> Report:
+    """An agent's process died with the call: the bridge says how, as a failure's map."""
+    try:
+        value = decode_body(completion.body)
+    except CodecError:
+        value = None
+    said = value if isinstance(value, dict) else {}
+    kind, text = said.get("type"), said.get("message")
+    return _failed(
+        work,
+        Outcome.UNKNOWN,
+        str(kind or "OutcomeUnknown"),
+        str(text or "its agent died after taking it"),
+        seconds,
+    )
 
 
 def _failed(work: Work, outcome: Outcome, kind: str, text: str, seconds: float = 0.0) -> Report:

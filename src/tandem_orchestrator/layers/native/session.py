@@ -95,7 +95,8 @@ class Session:
 
     Attributes:
         ended: Resolves with the reason once the session is over and every call was answered.
-        actions: What the bridge offers, by (agent, action).
+        actions: What the bridge and its agents offer now, by (agent, action); another mapping
+            after each change.
         bridge_pid: For people.
     """
 
@@ -114,12 +115,12 @@ class Session:
         self._fds = (client.fd, client.socket_fd)
         self.ended: asyncio.Future[str] = self._loop.create_future()
         self.bridge_pid = client.bridge_pid
-        self.actions = {
-            (action.agent, action.name): action
-            for action in (NativeAction(*row) for row in client.actions())
-        }
+        self.actions: dict[tuple[str, str], NativeAction] = {}
+        self._actions_version = -1
+        self._learn()
         for fd in self._fds:
             self._loop.add_reader(fd, self._take, client.drain)
+        self._schedule_look()  # it arms the doorbell: agents may come before the first call
 
     @property
     def in_flight(self) -> int:
@@ -280,6 +281,8 @@ class Session:
             future = self._waiting.pop(call_id, None)
             if future is not None and not future.done():
                 future.set_result(Completion(status, started_ns, elapsed_ns, body))
+        if self._client.actions_version != self._actions_version:
+            self._learn()
         came, waiting = bool(batch), bool(self._waiting)
         if self._messages:
             settled = self._client.settled
@@ -292,6 +295,16 @@ class Session:
         self._empty_looks = 0 if came else self._empty_looks + 1
         if more or (waiting and self._empty_looks <= EMPTY_LOOKS_MAX):
             self._schedule_look()
+
+    def _learn(self) -> None:
+        """Read the action table again: agents came or went."""
+        self._actions_version = self._client.actions_version
+        self.actions = {
+            (action.agent, action.name): action
+            for action in (NativeAction(*row) for row in self._client.actions())
+        }
+        if self._messages:
+            self._prepare_messages()  # it knows actions by name, too
 
     def _prepare_messages(self) -> None:
         names = {row.action_id: f"{row.agent}.{row.name}" for row in self.actions.values()}

@@ -53,7 +53,6 @@ class BridgeSupervisor:
         limits: How long to wait for what.
 
     Attributes:
-        offered: The actions of the open session, or of the last one.
         reason: Why there is no session; empty while there is one.
     """
 
@@ -75,7 +74,7 @@ class BridgeSupervisor:
         self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._starts_total = 0
         self._session: Session | None = None
-        self.offered: Mapping[tuple[str, str], NativeAction] = {}
+        self._offered: Mapping[tuple[str, str], NativeAction] = {}
         self.reason = "not started"
 
     @property
@@ -89,6 +88,13 @@ class BridgeSupervisor:
         """Why no session can be had soon; empty while one is open or about to be opened again."""
         soon = self._starts_total > 0 and not self._policy.breaker_open and self._keeper is not None
         return "" if self.session is not None or soon else self.reason
+
+    @property
+    def offered(self) -> Mapping[tuple[str, str], NativeAction]:
+        """The actions of the open session, or of the last one; another mapping at each change."""
+        if self._session is not None:
+            self._offered = self._session.actions
+        return self._offered
 
     async def start(self) -> None:
         """Open the first session; a failure is kept in ``away`` and tried again later."""
@@ -138,7 +144,7 @@ class BridgeSupervisor:
     async def _open(self) -> None:
         self._process, client = await self._open_bridge()
         self._session = session = Session(client)
-        self.offered = session.actions
+        self._offered = session.actions
         self.reason = ""
         self._starts_total += 1
         again = "restarted" if self._starts_total > 1 else "started"

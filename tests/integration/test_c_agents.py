@@ -1,0 +1,243 @@
+"""Agents in C, seen from a program: they come at once, work, die, and come back."""
+
+import asyncio
+import importlib.resources
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tandem_orchestrator import (
+    CommandSet,
+    CommandStep,
+    ExecutionMode,
+    HardwareAffinity,
+    TandemOrchestrator,
+)
+from tandem_orchestrator.ids import Ids
+from tandem_orchestrator.layers import CancelToken, Report, Work
+from tandem_orchestrator.layers.native import NativeLayer
+from tandem_orchestrator.model.outcomes import Outcome
+
+pytestmark = pytest.mark.native
+WAIT_S = 20.0
+ROOT = Path(__file__).parents[2]
+NATIVE = Path(str(importlib.resources.files("tandem_orchestrator._native")))
+
+
+async def eventually(condition: Callable[[], bool], what: str) -> None:
+    """Wait for another process: there is no clock of ours to move."""
+    give_up_at = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < give_up_at, f"not within {WAIT_S} s: {what}"
+        await asyncio.sleep(0.002)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example program, built as its README says."""
+    if shutil.which("cc") is None or not (NATIVE / "lib" / "libtandem_agent.a").exists():
+        pytest.skip("no C compiler, or no libtandem_agent")
+    made = tmp_path_factory.mktemp("agent") / "agent"
+    subprocess.run(
+        ["cc", "-std=c11", f"-I{NATIVE / 'include'}",
+         str(ROOT / "examples" / "c_agent_program" / "agent.c"),
+         str(NATIVE / "lib" / "libtandem_agent.a"), "-pthread", "-o", str(made)],
+        check=True,
+    )  # fmt: skip
+    return made
+
+
+Start = Callable[[str, str], "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def start(program: Path) -> Iterator[Start]:
+    """Start an agent of a name at a socket; all are gone after the test."""
+    made: list[subprocess.Popen[bytes]] = []
+
+    def begin(name: str, socket: str) -> "subprocess.Popen[bytes]":
+        made.append(
+            subprocess.Popen([program, name], env={**os.environ, "TANDEM_SOCKET": socket})
+        )
+        return made[-1]
+
+    yield begin
+    for process in made:
+        process.kill()
+        process.wait(WAIT_S)
+
+
+@pytest.fixture
+async def layer() -> AsyncIterator[NativeLayer]:
+    made = NativeLayer(Ids().make(), required=True)
+    await made.start()
+    yield made
+    await made.close()
+
+
+def offers(layer: NativeLayer, agent: str) -> bool:
+    return any(action.agent == agent for action in layer.actions())
+
+
+async def run(layer: NativeLayer, agent: str, action: str, payload: Any) -> Report:
+    work = Work("run", f"s{time.monotonic_ns()}", agent, action, "c", payload)
+    return await asyncio.wait_for(layer.run(work, CancelToken()), WAIT_S)
+
+
+async def test_an_agent_that_connects_is_there_at_once_and_works(
+    layer: NativeLayer, start: Start
+) -> None:
+    assert not offers(layer, "agent1")
+    process = start("agent1", layer.socket_path)
+    await eventually(lambda: offers(layer, "agent1"), "agent1 is offered")
+    report = await run(layer, "agent1", "greet", {"name": "Ada"})
+    assert report.outcome is Outcome.SUCCEEDED
+    assert report.output == "Hello, Ada!"
+    refused = await run(layer, "agent1", "greet", {"name": 7})
+    assert refused.failure is not None
+    assert refused.failure.type == "ValueError"
+    process.terminate()
+    assert process.wait(WAIT_S) == 0
+    await eventually(lambda: not offers(layer, "agent1"), "agent1 is gone")
+
+
+async def test_the_death_of_an_agent_is_noticed_and_ends_its_calls(
+    layer: NativeLayer, start: Start
+) -> None:
+    process = start("agent1", layer.socket_path)
+    await eventually(lambda: offers(layer, "agent1"), "agent1 is offered")
+    process.send_signal(signal.SIGSTOP)
+    waiting = asyncio.create_task(run(layer, "agent1", "greet", {"name": "Ada"}))
+    await run(layer, "system", "noop", None)
+    process.kill()
+    report = await waiting
+    assert report.outcome is Outcome.NOT_STARTED
+    await eventually(lambda: not offers(layer, "agent1"), "agent1 is gone")
+
+
+async def test_an_agent_comes_back_after_the_bridges_death(
+    start: Start, tmp_path: Path
+) -> None:
+    directory = tmp_path / "bridge"
+    socket = str(directory / "bridge.sock")
+
+    def bridge() -> "subprocess.Popen[bytes]":
+        return subprocess.Popen([NATIVE / "bin" / "agent_bridge", "--socket", socket])
+
+    first = bridge()
+    await eventually(lambda: Path(socket).exists(), "the bridge listens")
+    events: list[str] = []
+    layer = NativeLayer(
+        Ids().make(), socket=socket, required=True, on_event=lambda kind, _: events.append(kind)
+    )
+    await layer.start()
+    start("agent1", socket)
+    await eventually(lambda: offers(layer, "agent1"), "agent1 is offered")
+    first.kill()
+    first.wait(WAIT_S)
+    second = bridge()
+    try:
+        await eventually(lambda: "restarted" in events, "the layer is connected again")
+        await eventually(lambda: offers(layer, "agent1"), "agent1 is back")
+        report = await run(layer, "agent1", "greet", {"name": "Ada"})
+        assert report.outcome is Outcome.SUCCEEDED
+    finally:
+        await layer.close()
+        second.terminate()
+        second.wait(WAIT_S)
+
+
+@pytest.fixture
+async def by_hand(tmp_path: Path) -> AsyncIterator[str]:
+    """A bridge that was started by hand: its socket."""
+    socket = tmp_path / "bridge" / "bridge.sock"
+    process = subprocess.Popen([NATIVE / "bin" / "agent_bridge", "--socket", socket])
+    await eventually(socket.exists, "the bridge listens")
+    yield str(socket)
+    process.terminate()
+    process.wait(WAIT_S)
+
+
+async def agents_of(tandem: TandemOrchestrator, count: int) -> None:
+    """Wait until so many of agent1, agent2 … are known to an orchestrator."""
+    layer = next(one for one in gc_layers() if one.socket_path == tandem.settings.c_layer.socket)
+    await eventually(
+        lambda: all(offers(layer, f"agent{i + 1}") for i in range(count)), f"{count} agents"
+    )
+
+
+def gc_layers() -> list[NativeLayer]:
+    import gc
+
+    return [thing for thing in gc.get_objects() if isinstance(thing, NativeLayer)]
+
+
+async def test_a_step_of_an_orchestrator_runs_on_the_agent(by_hand: str, start: Start) -> None:
+    start("agent1", by_hand)
+    tandem = TandemOrchestrator({"journal": {"path": ":memory:"}, "c_layer": {"socket": by_hand}})
+    await tandem.initialize()
+    try:
+        await agents_of(tandem, 1)
+        step = CommandStep(id="hello", agent="agent1", action="greet", payload={"name": "Ada"})
+        result = await tandem.execute_command_set(
+            CommandSet(name="greet", mode=ExecutionMode.INTELLIGENT, steps=[step])
+        )
+        assert result["results"] == {"hello": "Hello, Ada!"}
+        assert result["steps"]["hello"]["layer"] == "c"
+    finally:
+        await tandem.close()
+
+
+def speed_critical() -> CommandSet:
+    return CommandSet(
+        name="Speed Critical Routing",
+        mode=ExecutionMode.SPEED_CRITICAL,
+        c_optimized=True,
+        hardware_affinity=HardwareAffinity.P_CORE_ULTRA,
+        steps=[
+            CommandStep(
+                agent="router",
+                action="route_messages",
+                payload={
+                    "batch_size": 10000,
+                    "destinations": ["agent1", "agent2", "agent3"],
+                },
+            )
+        ],
+    )
+
+
+async def test_example_4_routes_to_three_agents_and_says_so_without_them(
+    by_hand: str, start: Start
+) -> None:
+    tandem = TandemOrchestrator({"journal": {"path": ":memory:"}, "c_layer": {"socket": by_hand}})
+    await tandem.initialize()
+    try:
+        refused = await tandem.execute_command_set(speed_critical())
+        assert refused["status"] == "failed"
+        assert refused["error_detail"]["type"] == "unknown_agent"
+        assert "agent1" in refused["error"]
+        for number in (1, 2, 3):
+            start(f"agent{number}", by_hand)
+        await agents_of(tandem, 3)
+        result = await tandem.execute_command_set(speed_critical())
+        assert result["status"] == "completed", result["error"]
+        (output,) = result["results"].values()
+        assert output == {
+            "delivered": 10000,
+            "refused": 0,
+            "destinations": {
+                "agent1": {"delivered": 3334, "refused": 0},
+                "agent2": {"delivered": 3333, "refused": 0},
+                "agent3": {"delivered": 3333, "refused": 0},
+            },
+        }
+    finally:
+        await tandem.close()
