@@ -338,6 +338,7 @@ static PyObject *take(client_object *self, PyObject *argument, drain_fn drain)
     if (context.list == NULL)
         return NULL;
     int more = 0;
+    ext_messages_show(&self->messages, self->client);
     self->entered = true;
     td_status status = drain(self->client, (size_t)max, keep_completion, &context, &more);
     if (self->messages.batches != NULL) {

@@ -5,6 +5,7 @@
 #include "strict/strict.h"
 
 #define WINDOW        1024u      /* messages of one batch in flight */
+#define HELD_MAX      32         /* single messages that wait for the look that shows them */
 #define SHOW_EVERY    64         /* of a batch: so that the bridge begins while we encode */
 #define SCRATCH_KEPT  (1u << 20) /* bytes; a larger buffer is given back after its message */
 #define WAIT_SLICE_NS 100000000u /* ask() looks for signals this often */
@@ -213,6 +214,13 @@ static PyObject *make_future(const ext_state *state, ext_messages *messages, PyO
     return future;
 }
 
+void ext_messages_show(ext_messages *messages, tdi_client *client)
+{
+    if (messages->held > 0)
+        tdi_client_show(client);
+    messages->held = 0;
+}
+
 static ext_entry *entry_begin(ext_messages *messages, uint64_t call_id,
                               const tdi_call_request *request, unsigned flags)
 {
@@ -242,6 +250,15 @@ PyObject *ext_messages_send(const ext_state *state, ext_messages *messages, tdi_
     PyObject *future = make_future(state, messages, owner);
     uint64_t call_id = 0;
     if (future != NULL) {
+        /* The first is shown at once. While others are under way a look is due in this turn of the
+         * loop, and until then the rest is held: one doorbell for many, where the bridge would
+         * otherwise fall asleep and be rung awake between any two. */
+        if (messages->waiting > 0 && messages->held < HELD_MAX) {
+            tdi_client_hold(client);
+            messages->held++;
+        } else {
+            ext_messages_show(messages, client);
+        }
         const td_status status = tdi_client_call(client, &call, &call_id);
         if (status == TD_OK) {
             entry_begin(messages, call_id, &call, flags)->future = Py_NewRef(future);

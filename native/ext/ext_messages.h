@@ -49,6 +49,7 @@ typedef struct ext_entry {
 typedef struct ext_messages {
     ext_entry *table; /* NULL before the first use */
     uint32_t slots, high;
+    uint32_t held;      /* sent and not shown to the bridge yet */
     uint32_t waiting;   /* entries in the state WAITING */
     ext_batch *batches; /* unfinished */
     ext_buffer scratch;
@@ -77,6 +78,8 @@ PyObject *ext_messages_send_many(const ext_state *state, ext_messages *messages,
 PyObject *ext_messages_ask(const ext_state *state, ext_messages *messages, tdi_client *client,
                            PyObject *payload, const tdi_call_request *request, unsigned flags);
 
+/* Show the bridge what is held; comes before every look. */
+void ext_messages_show(ext_messages *messages, tdi_client *client);
 /* Take a completion if it is a message's: 1, else 0. Raises nothing. */
 int ext_messages_take(const ext_state *state, ext_messages *messages,
                       const tdi_completion *completion);

@@ -54,6 +54,7 @@ class SyncPool:
         self._idle: list[_Line] = []
         self._open: list[_Line] = []
         self._opening = 0
+        self._waiters = 0
         self._closed = False
         self._counts = {"settled": 0, "elapsed_ns": 0}
 
@@ -64,15 +65,24 @@ class SyncPool:
 
         Raises: what ``send`` raises and what its Future gets; Busy when every session stays in use.
         """
-        end_s = None if timeout_s is None else time.monotonic() + timeout_s
-        line = self._take(end_s, timeout_s)
+        try:
+            line: _Line | None = self._idle.pop()  # atomic: the usual case takes no lock
+        except IndexError:
+            line = None
+        if line is not None and line.bridge is self._bridge():
+            left_s = timeout_s
+        else:
+            if line is not None:
+                self._give_back(line, keep=False)
+            end_s = None if timeout_s is None else time.monotonic() + timeout_s
+            line = self._take(end_s, timeout_s)
+            left_s = None if end_s is None else max(end_s - time.monotonic(), 1e-6)
         keep = False
         try:
             action_id = line.actions.get((agent, action))
             if action_id is None:
                 keep = True
                 raise LayerUnavailable(f"{agent}.{action}: the bridge does not offer it")
-            left_s = None if end_s is None else max(end_s - time.monotonic(), 1e-6)
             answer = line.client.ask(action_id, payload, lane, left_s, flags)
             keep = True
             return answer
@@ -81,7 +91,12 @@ class SyncPool:
             keep = keep or isinstance(error, CommandError) or _is_answer(error)
             self._raise(error)
         finally:
-            self._give_back(line, keep)
+            if keep and not self._wanted():
+                self._idle.append(line)
+                if self._wanted():  # just now, in another thread
+                    self._wake()
+            else:
+                self._give_back(line, keep)
 
     def stats(self) -> dict[str, int]:
         """Count the messages answered, and the nanoseconds that they ran."""
@@ -97,9 +112,7 @@ class SyncPool:
         """Refuse new calls and close idle sessions; those in use are closed when they come back."""
         with self._changed:
             self._closed = True
-            idle, self._idle = self._idle, []
-            for line in idle:
-                self._drop(line)
+            self._close_idle()
             self._changed.notify_all()
 
     def _take(self, end_s: float | None, timeout_s: float | None) -> _Line:
@@ -110,19 +123,12 @@ class SyncPool:
             while True:
                 if self._closed:
                     raise Closed("this orchestrator was closed")
-                while self._idle:
-                    line = self._idle.pop()
-                    if line.bridge is bridge:
-                        return line
-                    self._drop(line)
+                if (line := self._pop_of(bridge)) is not None:
+                    return line
                 if len(self._open) + self._opening < SESSIONS_MAX:
                     self._opening += 1
                     break
-                left_s = None if end_s is None else end_s - time.monotonic()
-                if (left_s is not None and left_s <= 0) or not self._changed.wait(left_s):
-                    raise Busy(
-                        f"call_sync: all {SESSIONS_MAX} sessions stayed in use for {timeout_s} s"
-                    )
+                self._wait(end_s, timeout_s)
         line_opened: _Line | None = None
         try:
             line_opened = self._connect(bridge, end_s)
@@ -134,6 +140,50 @@ class SyncPool:
                     self._open.append(line_opened)
                 else:
                     self._changed.notify()
+
+    def _pop_of(self, bridge: Session) -> _Line | None:
+        """Take an idle session with this bridge, and drop those with earlier ones; lock held."""
+        while True:
+            try:
+                line = self._idle.pop()
+            except IndexError:
+                return None
+            if line.bridge is bridge:
+                return line
+            self._drop(line)
+
+    def _wait(self, end_s: float | None, timeout_s: float | None) -> None:
+        """Wait for a session to come back; the lock is held."""
+        self._waiters += 1
+        try:
+            left_s = None if end_s is None else end_s - time.monotonic()
+            if self._idle:
+                return  # it came back without seeing us
+            if (left_s is not None and left_s <= 0) or not self._changed.wait(left_s):
+                raise Busy(
+                    f"call_sync: all {SESSIONS_MAX} sessions stayed in use for {timeout_s} s"
+                )
+        finally:
+            self._waiters -= 1
+
+    def _wanted(self) -> bool:
+        """Whether somebody waits for what comes back; other threads change this."""
+        return self._waiters > 0 or self._closed
+
+    def _wake(self) -> None:
+        with self._changed:
+            if self._closed:
+                self._close_idle()
+            self._changed.notify()
+
+    def _close_idle(self) -> None:
+        """Close what nobody uses; the lock is held, and others may take without it."""
+        while True:
+            try:
+                line = self._idle.pop()
+            except IndexError:
+                return
+            self._drop(line)
 
     def _connect(self, bridge: Session, end_s: float | None) -> _Line:
         from tandem_orchestrator._native import _ext
