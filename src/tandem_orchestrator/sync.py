@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from tandem_orchestrator.clock import Clock
-from tandem_orchestrator.errors import Closed, Forked, NotInitialized, WrongLoop
+from tandem_orchestrator.errors import Closed, Fault, Forked, NotInitialized, WrongLoop
 from tandem_orchestrator.ids import Ids
 from tandem_orchestrator.journal import JournalHealth, RunRow
 from tandem_orchestrator.layers import LayerHealth
@@ -273,9 +273,15 @@ class TandemOrchestrator:
         """See the async class."""
         return self._do(self._tandem.catalogue)
 
-    def validate(self, command_set: CommandSet, *, inputs: Mapping[str, Any] | None = None) -> Plan:
+    def validate(
+        self,
+        command_set: CommandSet,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        faults: Iterable[Fault] = (),
+    ) -> Plan:
         """See the async class."""
-        return self._do(lambda: self._tandem.validate(command_set, inputs=inputs))
+        return self._do(lambda: self._tandem.validate(command_set, inputs=inputs, faults=faults))
 
     def submit(self, command_set: CommandSet, *, inputs: Mapping[str, Any] | None = None) -> Run:
         """See the async class; handlers run in a copy of the calling thread's contextvars."""
