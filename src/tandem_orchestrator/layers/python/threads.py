@@ -32,6 +32,7 @@ class ThreadRunner:
         self.abandoned = 0
         """Threads that hang at this moment."""
         self.busy = 0
+        self._closed = False
 
     def start(self, function: Callable[[], Any]) -> Job:
         """Run ``function`` in a thread; a permit has been acquired, and is given back at its end."""
@@ -50,7 +51,10 @@ class ThreadRunner:
             self.abandoned -= 1
         else:
             self._release()
-        self._idle.append(thread)
+        if self._closed:
+            thread.give(None)
+        else:
+            self._idle.append(thread)
 
     def _abandon(self) -> None:
         self.abandoned += 1
@@ -61,7 +65,8 @@ class ThreadRunner:
         self.permits.release()
 
     def close(self) -> None:
-        """Let idle threads end."""
+        """Let idle threads end, and those at work when they are done."""
+        self._closed = True
         while self._idle:
             self._idle.pop().give(None)
 
@@ -87,8 +92,8 @@ class Job:
         self.was_abandoned = True
         self._runner._abandon()
 
-    def run(self, thread: _Thread) -> None:
-        """Worker thread: do it, and tell the loop."""
+    def run(self, thread: _Thread) -> bool:
+        """Worker thread: do it, and tell the loop; False if that is closed."""
         result, error = None, None
         try:
             result = self._context.run(self._function)
@@ -97,7 +102,8 @@ class Job:
         try:
             self._loop.call_soon_threadsafe(self._settle, thread, result, error)
         except RuntimeError:
-            return  # The loop is closed: nobody is waiting for this any more.
+            return False  # The loop is closed: nobody is waiting for this any more.
+        return True
 
     def _settle(self, thread: _Thread, result: Any, error: BaseException | None) -> None:
         self._runner._finished(self, thread)
@@ -134,5 +140,6 @@ class _Thread:
                 continue
             if job is None:
                 return
-            job.run(self)
+            if not job.run(self):
+                return  # Not idle, so nobody can have handed over anything meanwhile.
             del job
