@@ -21,6 +21,7 @@ class ScriptedClient:
         self.socket_fd, self._far = os.pipe()
         self.bridge_pid = 4711
         self.closed = False
+        self.actions_version = 0
         self.calls = 0
         self.ready: list[tuple[int, int, int, int, bytes]] = []
         self.error: BaseException | None = None
