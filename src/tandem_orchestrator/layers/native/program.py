@@ -8,6 +8,7 @@ one loaded program: ``structure_of`` gives the key and the values in one cheap w
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -140,8 +141,11 @@ def structure_of(
     parent = steps[0].parent if steps else ""
     for step in steps:
         fault = _fault(step, parent)
-        if fault or not seen.issuperset(ids.intersection(step.depends_on)):
-            raise ProgramRefused(step.id, fault or "it comes before a step that it depends on")
+        if not fault and not seen.issuperset(step.depends_on):
+            early = (other for other in step.depends_on if other in ids and other not in seen)
+            fault = next((f"it comes before step {other!r}, which it needs" for other in early), "")
+        if fault:
+            raise ProgramRefused(step.id, fault)
         try:
             shapes.append(_shape_of(step, wanted, literals))
         except CodecError as error:
@@ -202,10 +206,16 @@ def _has_refs(value: Any) -> bool:
     if kind is dict:
         if "$ref" in value or "$literal" in value:
             return True
-        return any(_has_refs(item) for item in value.values())
-    if kind is list:
-        return any(_has_refs(item) for item in value)
-    return kind is Ref
+        items = value.values()
+    elif kind is list:
+        items = value
+    else:
+        return kind is Ref
+    for item in items:
+        inside = type(item)
+        if inside is Ref or ((inside is dict or inside is list) and _has_refs(item)):
+            return True
+    return False
 
 
 def _cut(
@@ -218,25 +228,51 @@ def _cut(
     """Append the pieces of one value; ``text`` is the literal that has not been closed."""
     if depth > 64:
         raise CodecError("nested deeper than 32 containers")
-    ref = as_ref(value) if type(value) in (dict, Ref) else None
-    hole: RefShape | None = None
-    if ref is not None:
-        hole = _ref_shape(ref)
-    elif type(value) is dict and value.keys() == {"$literal"}:
-        literals.append(encode_body(value["$literal"]))
-    elif not _has_refs(value):
-        literals.append(encode_body(value))
-    else:
-        text += _head(len(value), is_map=type(value) is dict)
-        for item in value.items() if type(value) is dict else value:
-            if type(value) is dict:
-                text += encode_body(item[0])
-            _cut(item[1] if type(value) is dict else item, pieces, text, literals, depth + 1)
-        return
+    hole = _ref_of(value)
+    if hole is None:
+        if type(value) is dict and value.keys() == {"$literal"}:
+            literals.append(encode_body(value["$literal"]))
+        elif not _has_refs(value):
+            literals.append(encode_body(value))
+        elif type(value) is dict:
+            text += _head(len(value), is_map=True)
+            for key, item in value.items():
+                text += _encoded_key(key)
+                _cut(item, pieces, text, literals, depth + 1)
+            return
+        else:
+            text += _head(len(value), is_map=False)
+            for item in value:
+                _cut(item, pieces, text, literals, depth + 1)
+            return
     if text:
         pieces.append(bytes(text))
         text.clear()
     pieces.append(hole)
+
+
+def _ref_of(value: Any) -> RefShape | None:
+    """Give the reference that a value is, if it is one."""
+    kind = type(value)
+    if kind is dict:
+        if "$ref" not in value:
+            return None
+        if len(value) == 1 and type(value["$ref"]) is str:
+            return _parsed_ref(value["$ref"])
+    elif kind is not Ref:
+        return None
+    ref = as_ref(value)
+    return None if ref is None else _ref_shape(ref)
+
+
+@functools.lru_cache(4096)
+def _parsed_ref(text: str) -> RefShape:
+    return _ref_shape(Ref.parse(text))
+
+
+@functools.lru_cache(4096)
+def _encoded_key(key: str) -> bytes:
+    return encode_body(key)
 
 
 def _head(count: int, *, is_map: bool) -> bytes:
