@@ -68,6 +68,20 @@ typedef struct td_action {
     const char *version; /* changes when the meaning changes; "1" */
 } td_action;
 
+/* What a plug-in exports under the name `td_plugin`; all actions are of one agent:
+ *     TD_PLUGIN(actions);
+ * at file scope, after `static const td_action actions[] = {...}`. */
+struct td_plugin {
+    uint32_t abi;  /* TD_AGENT_ABI */
+    uint32_t size; /* sizeof(struct td_plugin) */
+    const td_action *actions;
+    size_t actions_total;
+};
+#define TD_PLUGIN(table)                                                                 \
+    __attribute__((visibility("default"))) extern const struct td_plugin td_plugin;      \
+    const struct td_plugin td_plugin = {TD_AGENT_ABI, sizeof(struct td_plugin), (table), \
+                                        sizeof(table) / sizeof *(table)}
+
 static inline td_view td_payload(td_call *call)
 {
     return call->ops->payload(call);

@@ -16,12 +16,16 @@
 #include "base/clock.h"
 #include "bridge/bridge.h"
 #include "bridge/confine.h"
+#include "host/host.h"
+#include "supervise/supervise.h"
 #include "wire/channel.h"
 
 enum { EXIT_USAGE = 2, EXIT_HELD = 3 };
 
 static const char usage[] =
     "usage: agent_bridge --socket PATH [options]\n"
+    "       agent_bridge host PLUGIN.so [options]   (host --help)\n"
+    "       agent_bridge supervise [options]        (supervise --help)\n"
     "       agent_bridge --version\n"
     "\n"
     "  --socket PATH        absolute; its directory is made with mode 700 if it is missing\n"
@@ -228,6 +232,10 @@ int main(int argc, char **argv)
                                 .epoll_fd = -1,
                                 .signal_fd = -1};
     tdi_error error = {""};
+    if (argc > 1 && strcmp(argv[1], "host") == 0)
+        return tdi_host_main(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "supervise") == 0)
+        return tdi_supervise_main(argc - 1, argv + 1);
     const int done = read_options(argc, argv, &bridge.options);
     if (done >= 0)
         return done;

@@ -1,0 +1,324 @@
+/* supervise.c - start a bridge and a host for each plug-in; restart what dies, with back-off. */
+#include "supervise/supervise.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+#define CHILDREN_MAX   65
+#define BACK_OFF_FIRST (100 * TDI_NS_PER_MS)
+#define BACK_OFF_MAX   (30 * TDI_NS_PER_S)
+#define STEADY_NS      (10 * TDI_NS_PER_S) /* up so long: earlier deaths are forgotten */
+#define GRACE_NS       (3 * TDI_NS_PER_S)
+
+enum { EXIT_USAGE = 2, EXIT_HELD = 3 };
+
+static const char usage[] =
+    "usage: agent_bridge supervise [--socket PATH] [--plugin FILE.so]... [--config FILE]\n"
+    "\n"
+    "A configuration file has lines `key = value` and # comments; keys: socket, plugin (may\n"
+    "come again), buffer_size, max_agents, workers, grace_ms, memory_max. It must be yours, and\n"
+    "nobody else may be able to write it. Options win over the file. SIGTERM and SIGINT end all.\n";
+
+typedef struct child {
+    const char *plugin; /* NULL: the bridge */
+    pid_t pid;          /* 0: not running */
+    uint64_t started_ns, next_ns, back_off_ns;
+} child;
+
+typedef struct plan {
+    char program[PATH_MAX], socket[PATH_MAX];
+    char *values[6]; /* by `keys` */
+    child children[CHILDREN_MAX];
+    int total;
+} plan;
+
+static const char *const keys[6] = {"buffer_size", "max_agents", "workers",
+                                    "grace_ms",    "memory_max", NULL};
+static const char *const options_of[5] = {"--buffer-size", "--max-agents", "--workers",
+                                          "--grace-ms", "--memory-max"};
+
+static int add_plugin(plan *wish, const char *path)
+{
+    if (wish->total == CHILDREN_MAX) {
+        fprintf(stderr, "supervise: more than %d plug-ins\n", CHILDREN_MAX - 1);
+        return 0;
+    }
+    wish->children[wish->total++] = (child){.plugin = strdup(path)};
+    return 1;
+}
+
+static int take(plan *wish, const char *key, const char *value, const char *file, int line)
+{
+    if (strcmp(key, "plugin") == 0)
+        return add_plugin(wish, value);
+    if (strcmp(key, "socket") == 0) {
+        if (wish->socket[0] == '\0')
+            snprintf(wish->socket, sizeof wish->socket, "%s", value);
+        return 1;
+    }
+    for (int i = 0; keys[i] != NULL; i++)
+        if (strcmp(key, keys[i]) == 0) {
+            free(wish->values[i]);
+            wish->values[i] = strdup(value);
+            return 1;
+        }
+    fprintf(stderr, "supervise: %s:%d: unknown key '%s'\n", file, line, key);
+    return 0;
+}
+
+static char *trimmed(char *text)
+{
+    while (*text == ' ' || *text == '\t')
+        text++;
+    size_t bytes = strlen(text);
+    while (bytes > 0 && strchr(" \t\r\n", text[bytes - 1]) != NULL)
+        text[--bytes] = '\0';
+    return text;
+}
+
+static int read_config(plan *wish, const char *path)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    struct stat about;
+    if (fd < 0 || fstat(fd, &about) != 0) {
+        fprintf(stderr, "supervise: '%s': %s\n", path, strerror(errno));
+        return 0;
+    }
+    if (about.st_uid != geteuid() || (about.st_mode & 022) != 0 || !S_ISREG(about.st_mode)) {
+        fprintf(stderr, "supervise: '%s': must be yours and writable by nobody else\n", path);
+        close(fd);
+        return 0;
+    }
+    FILE *file = fdopen(fd, "r");
+    char line[PATH_MAX + 64];
+    int fine = file != NULL, at = 0;
+    while (fine && fgets(line, sizeof line, file) != NULL) {
+        at++;
+        char *text = trimmed(line), *equals = strchr(text, '=');
+        if (*text == '\0' || *text == '#')
+            continue;
+        if (equals == NULL) {
+            fprintf(stderr, "supervise: %s:%d: not 'key = value'\n", path, at);
+            fine = 0;
+            break;
+        }
+        *equals = '\0';
+        fine = take(wish, trimmed(text), trimmed(equals + 1), path, at);
+    }
+    if (file != NULL)
+        fclose(file);
+    return fine;
+}
+
+static void default_socket(plan *wish)
+{
+    const char *base = getenv("XDG_RUNTIME_DIR"), *named = getenv("TANDEM_SOCKET");
+    struct stat about;
+    char directory[PATH_MAX - 32];
+    if (wish->socket[0] != '\0')
+        return;
+    if (named != NULL && *named != '\0') {
+        snprintf(wish->socket, sizeof wish->socket, "%s", named);
+        return;
+    }
+    if (base != NULL && *base == '/' && lstat(base, &about) == 0 && S_ISDIR(about.st_mode) &&
+        about.st_uid == geteuid())
+        snprintf(directory, sizeof directory, "%s/tandem", base);
+    else
+        snprintf(directory, sizeof directory, "/tmp/tandem-%u", (unsigned)geteuid());
+    mkdir(directory, 0700); /* the bridge checks what it finds */
+    snprintf(wish->socket, sizeof wish->socket, "%s/default/bridge.sock", directory);
+}
+
+static void start(plan *wish, child *one)
+{
+    const char *argv[24] = {wish->program};
+    int at = 1;
+    if (one->plugin != NULL) {
+        argv[at++] = "host";
+        argv[at++] = one->plugin;
+    }
+    argv[at++] = "--socket";
+    argv[at++] = wish->socket;
+    for (int i = one->plugin != NULL ? 3 : 0; i < (one->plugin != NULL ? 5 : 3); i++)
+        if (wish->values[i] != NULL) {
+            argv[at++] = options_of[i];
+            argv[at++] = wish->values[i];
+        }
+    const pid_t parent = getpid(), pid = fork();
+    if (pid == 0) {
+        sigset_t none;
+        sigemptyset(&none);
+        sigprocmask(SIG_SETMASK, &none, NULL);
+        prctl(PR_SET_PDEATHSIG, SIGTERM);
+        if (getppid() != parent)
+            _exit(1);
+        execv(wish->program, (char **)(uintptr_t)argv);
+        _exit(127);
+    }
+    one->pid = pid > 0 ? pid : 0;
+    one->started_ns = tdi_now_ns();
+    if (pid < 0) {
+        fprintf(stderr, "supervise: fork: %s\n", strerror(errno));
+        one->next_ns = one->started_ns + BACK_OFF_MAX;
+    }
+}
+
+static const char *name_of(const child *one)
+{
+    return one->plugin != NULL ? one->plugin : "bridge";
+}
+
+/* Note the dead. Returns 0 when going on makes no sense. */
+static int reap(plan *wish, int stopping)
+{
+    for (int i = 0; i < wish->total; i++) {
+        child *one = &wish->children[i];
+        int status;
+        if (one->pid == 0 || waitpid(one->pid, &status, WNOHANG) != one->pid)
+            continue;
+        one->pid = 0;
+        if (stopping)
+            continue;
+        const uint64_t now_ns = tdi_now_ns();
+        if (one->back_off_ns == 0 || now_ns - one->started_ns >= STEADY_NS)
+            one->back_off_ns = BACK_OFF_FIRST;
+        else
+            one->back_off_ns =
+                one->back_off_ns * 2 < BACK_OFF_MAX ? one->back_off_ns * 2 : BACK_OFF_MAX;
+        one->next_ns = now_ns + one->back_off_ns;
+        if (WIFSIGNALED(status))
+            fprintf(stderr, "supervise: %s was killed by SIG%s; again in %llu ms\n", name_of(one),
+                    sigabbrev_np(WTERMSIG(status)),
+                    (unsigned long long)(one->back_off_ns / TDI_NS_PER_MS));
+        else
+            fprintf(stderr, "supervise: %s ended with %d; again in %llu ms\n", name_of(one),
+                    WEXITSTATUS(status), (unsigned long long)(one->back_off_ns / TDI_NS_PER_MS));
+        if (one->plugin == NULL && WIFEXITED(status) &&
+            (WEXITSTATUS(status) == EXIT_HELD || WEXITSTATUS(status) == EXIT_USAGE))
+            return 0; /* another bridge is there, or the options are wrong: no use in repeating */
+    }
+    return 1;
+}
+
+static int alive(const plan *wish)
+{
+    int total = 0;
+    for (int i = 0; i < wish->total; i++)
+        total += wish->children[i].pid != 0;
+    return total;
+}
+
+static void signal_all(const plan *wish, int number)
+{
+    for (int i = wish->total - 1; i >= 0; i--) /* hosts before the bridge; none is reaped yet */
+        if (wish->children[i].pid != 0)
+            kill(wish->children[i].pid, number);
+}
+
+static void stop(plan *wish, int signals)
+{
+    const uint64_t until_ns = tdi_now_ns() + GRACE_NS;
+    signal_all(wish, SIGTERM);
+    while (alive(wish) > 0) {
+        struct pollfd wanted = {.fd = signals, .events = POLLIN};
+        struct signalfd_siginfo about;
+        poll(&wanted, 1, 50);
+        if (read(signals, &about, sizeof about) < 0 && errno != EAGAIN)
+            break;
+        if (tdi_now_ns() >= until_ns)
+            signal_all(wish, SIGKILL);
+        reap(wish, 1);
+    }
+}
+
+static int serve(plan *wish, int signals)
+{
+    for (;;) {
+        const uint64_t now_ns = tdi_now_ns();
+        uint64_t next_ns = now_ns + 60 * TDI_NS_PER_S;
+        for (int i = 0; i < wish->total; i++) {
+            child *one = &wish->children[i];
+            if (one->pid == 0 && one->next_ns <= now_ns)
+                start(wish, one);
+            if (one->pid == 0 && one->next_ns < next_ns)
+                next_ns = one->next_ns;
+        }
+        struct pollfd wanted = {.fd = signals, .events = POLLIN};
+        poll(&wanted, 1, (int)((next_ns - now_ns) / TDI_NS_PER_MS + 1));
+        struct signalfd_siginfo about;
+        int told = 0;
+        while (read(signals, &about, sizeof about) == (ssize_t)sizeof about)
+            told |= about.ssi_signo != SIGCHLD;
+        if (told) {
+            stop(wish, signals);
+            return 0;
+        }
+        if (!reap(wish, 0)) {
+            stop(wish, signals);
+            return 1;
+        }
+    }
+}
+
+int tdi_supervise_main(int argc, char **argv)
+{
+    static const struct option known[] = {{"socket", required_argument, NULL, 's'},
+                                          {"plugin", required_argument, NULL, 'p'},
+                                          {"config", required_argument, NULL, 'c'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
+    static plan wish = {.total = 1}; /* children[0] is the bridge */
+    const char *config = NULL;
+    int letter, fine = 1;
+    while ((letter = getopt_long(argc, argv, "", known, NULL)) != -1) {
+        if (letter == 's')
+            snprintf(wish.socket, sizeof wish.socket, "%s", optarg);
+        else if (letter == 'p')
+            fine &= add_plugin(&wish, optarg);
+        else if (letter == 'c')
+            config = optarg;
+        else if (letter == 'h')
+            return fputs(usage, stdout) < 0;
+        else
+            fine = 0;
+    }
+    if (!fine || optind != argc) {
+        fputs(usage, stderr);
+        return EXIT_USAGE;
+    }
+    if (config != NULL && !read_config(&wish, config))
+        return EXIT_USAGE;
+    default_socket(&wish);
+    const ssize_t bytes = readlink("/proc/self/exe", wish.program, sizeof wish.program - 1);
+    if (bytes <= 0) {
+        fprintf(stderr, "supervise: /proc/self/exe: %s\n", strerror(errno));
+        return 1;
+    }
+    sigset_t wanted;
+    sigemptyset(&wanted);
+    sigaddset(&wanted, SIGCHLD);
+    sigaddset(&wanted, SIGTERM);
+    sigaddset(&wanted, SIGINT);
+    sigprocmask(SIG_BLOCK, &wanted, NULL);
+    const int signals = signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (signals < 0) {
+        fprintf(stderr, "supervise: signalfd: %s\n", strerror(errno));
+        return 1;
+    }
+    return serve(&wish, signals);
+}
