@@ -1,4 +1,4 @@
-/* format.h - the bytes of a program: a header and seven tables, little-endian, 8-aligned.
+/* format.h - the bytes of a program: a header and eight tables, little-endian, 8-aligned.
  *
  * The tables follow each other in the order of tdi_program_header's totals, each padded with
  * zeros to 8 bytes, so there are no offsets that could lie. `at` and `bytes` name a run of bytes in
