@@ -67,8 +67,9 @@ class ActionHandle:
         Its rung on the promotion ladder is ``shadow``: the router does not pick it, modes that
         compare do, and a step may name it.
 
-        Raises: TwinError if the name is taken.
+        Raises: TwinError if the name is taken, or cannot be one.
         """
+        _check_name("twin", name, TwinError)
         if name in self.implementations or name == "c":
             raise TwinError(f"{self.entry.agent}.{self.entry.name}: {name!r} is taken already")
 
@@ -171,7 +172,7 @@ class Agent:
             errors: Exception class or name to the failure type it is reported and compared as.
             max_concurrency: Attempts of this action at one time.
 
-        Raises: CommandError if the name, the effects or the signature cannot be used.
+        Raises: CommandError if the name, an option or the signature cannot be used.
         """
         _check_name("action", name)
         if effects not in EFFECTS:
@@ -179,6 +180,8 @@ class Agent:
             raise CommandError(f"{self.name}.{name}: effects={effects!r}, expected {expected}")
         if cpu not in (None, "process"):
             raise CommandError(f"{self.name}.{name}: cpu={cpu!r}, expected None or 'process'")
+        if batch not in (None, "items"):
+            raise CommandError(f"{self.name}.{name}: batch={batch!r}, expected None or 'items'")
         check_bound(f"{self.name}.{name}", max_concurrency)
 
         def add(handler: Handler) -> ActionHandle:
@@ -226,11 +229,11 @@ def check_bound(label: str, max_concurrency: object) -> None:
         raise CommandError(f"{label}: max_concurrency={max_concurrency!r}, expected at least 1")
 
 
-def _check_name(what: str, name: object) -> None:
+def _check_name(what: str, name: object, kind: type[CommandError] = CommandError) -> None:
     if not isinstance(name, str) or not 1 <= len(name) <= 64:
-        raise CommandError(f"{what} name {name!r}: expected 1 to 64 characters")
+        raise kind(f"{what} name {name!r}: expected 1 to 64 characters")
     if not all(c.isalnum() or c in "_-." for c in name):
-        raise CommandError(f"{what} name {name!r}: expected letters, digits, '_', '-' and '.'")
+        raise kind(f"{what} name {name!r}: expected letters, digits, '_', '-' and '.'")
 
 
 def describe_handler(

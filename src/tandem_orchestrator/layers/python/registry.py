@@ -68,7 +68,7 @@ class Registry:
         for point in sorted(entry_points(group=group), key=lambda point: point.name):
             try:
                 agent = point.load()
-            except Exception as error:  # noqa: BLE001 - a stranger's package; shown in health
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's; shown in health
                 self.broken[point.name] = f"{point.value}: {type(error).__name__}: {error}"
                 continue
             if not isinstance(agent, Agent):
