@@ -200,3 +200,27 @@ async def test_supervise_restarts_what_dies_and_ends_all(
     )
     assert refused.returncode == 2
     assert "writable by nobody else" in refused.stderr
+
+
+async def test_an_orchestrators_plugins_run_in_hosts_that_come_back(words: Path, bad: Path) -> None:
+    made = NativeLayer(Ids().make(), required=True, plugins=(str(words), str(bad)))
+    await made.start()
+    try:
+        await eventually(lambda: offers(made, "words") and offers(made, "bad"), "both are offered")
+        before = made.health().details["plugins"]
+        assert (await run(made, "words", "count", {"text": "a"})).output == 1
+        assert (await run(made, "bad", "crash")).outcome is Outcome.UNKNOWN
+        await eventually(
+            lambda: (
+                made.health().details["plugins"][str(bad)]["pid"]
+                not in (None, before[str(bad)]["pid"])
+            ),
+            "bad has another host",
+        )
+        assert "SIGSEGV" in made.health().details["plugins"][str(bad)]["reason"]
+        await eventually(lambda: offers(made, "bad"), "bad is back")
+        assert (await run(made, "bad", "fine")).outcome is Outcome.SUCCEEDED
+        pids = [one["pid"] for one in made.health().details["plugins"].values()]
+    finally:
+        await made.close()
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)

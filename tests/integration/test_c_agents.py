@@ -63,9 +63,7 @@ def start(program: Path) -> Iterator[Start]:
     made: list[subprocess.Popen[bytes]] = []
 
     def begin(name: str, socket: str) -> "subprocess.Popen[bytes]":
-        made.append(
-            subprocess.Popen([program, name], env={**os.environ, "TANDEM_SOCKET": socket})
-        )
+        made.append(subprocess.Popen([program, name], env={**os.environ, "TANDEM_SOCKET": socket}))
         return made[-1]
 
     yield begin
@@ -122,9 +120,7 @@ async def test_the_death_of_an_agent_is_noticed_and_ends_its_calls(
     await eventually(lambda: not offers(layer, "agent1"), "agent1 is gone")
 
 
-async def test_an_agent_comes_back_after_the_bridges_death(
-    start: Start, tmp_path: Path
-) -> None:
+async def test_an_agent_comes_back_after_the_bridges_death(start: Start, tmp_path: Path) -> None:
     directory = tmp_path / "bridge"
     socket = str(directory / "bridge.sock")
 

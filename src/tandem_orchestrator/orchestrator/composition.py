@@ -96,6 +96,7 @@ def make_native_layer(
         owner,
         socket=section.socket or "",
         options=options,
+        plugins=tuple(path for path in (section.plugins or "").split(":") if path),
         on_event=on_event,
         clock=clock,
         limits=limits,

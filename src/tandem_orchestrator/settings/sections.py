@@ -207,6 +207,13 @@ class CLayer(Section, title="c_layer"):
         env="TANDEM_C_MAX_AGENTS",
         counts="session",
     )
+    plugins: str | None = key(
+        None,
+        "Plug-ins (shared objects), separated by colons; each runs in a host process of its own.",
+        check=_check_path,
+        counts="session",
+        guarded=True,
+    )
     use_huge_pages: bool = key(
         True,
         "Ask for huge pages for rings of 2 MiB and more.",

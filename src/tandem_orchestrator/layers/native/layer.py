@@ -21,6 +21,7 @@ from tandem_orchestrator.layers.native.binary import NativeFiles, find_native_fi
 from tandem_orchestrator.layers.native.body import encode_body
 from tandem_orchestrator.layers.native.codec import CodecError
 from tandem_orchestrator.layers.native.environment import child_environment
+from tandem_orchestrator.layers.native.hosts import HostCommand, PluginHosts
 from tandem_orchestrator.layers.native.launch import BridgeCommand, launch_bridge
 from tandem_orchestrator.layers.native.process import BridgeProcess, Spawn, spawn_program
 from tandem_orchestrator.layers.native.progress import ProgressWatch
@@ -79,6 +80,7 @@ class NativeLayer:
         socket: A bridge that somebody else looks after (``c_layer.socket``): connect only.
         required: Whether ``start`` raises when the layer cannot be had.
         options: Further arguments for the bridge, as ``("--buffer-size", "16777216")``.
+        plugins: Shared objects that offer agents; each runs in a host process of its own.
         on_event: Told ``started | died | restarted | gave_up`` and one line, on the loop.
         clock, environ, spawn, files, limits: The world, passed in.
     """
@@ -92,6 +94,7 @@ class NativeLayer:
         socket: str = "",
         required: bool = False,
         options: tuple[str, ...] = (),
+        plugins: tuple[str, ...] = (),
         on_event: OnEvent = _ignore_event,
         clock: Clock | None = None,
         environ: Mapping[str, str] = os.environ,
@@ -103,6 +106,8 @@ class NativeLayer:
         self._socket = socket
         self._required = required
         self._options = options
+        self._plugins = plugins
+        self._hosts: PluginHosts | None = None
         self._on_event = on_event
         self._clock = clock or SystemClock()
         self._environ = environ
@@ -152,6 +157,7 @@ class NativeLayer:
             )
             await supervisor.start()
             self._supervisor = supervisor
+            self._start_hosts()
         if self._required and self.away:
             reason = self.away
             await self.close()
@@ -163,6 +169,9 @@ class NativeLayer:
         supervisor, self._supervisor = self._supervisor, None
         self._away = self._away if supervisor is None else "closed"
         self._progress.close()
+        hosts, self._hosts = self._hosts, None
+        if hosts is not None:
+            await hosts.close()
         if supervisor is not None:
             await supervisor.close()
 
@@ -207,6 +216,8 @@ class NativeLayer:
         supervisor = self._supervisor
         details = {} if supervisor is None else supervisor.describe()
         details["socket"] = self._socket_path
+        if self._hosts is not None:
+            details["plugins"] = self._hosts.describe()
         if supervisor is None:
             return LayerHealth(self.name, False, self._away, details)
         return LayerHealth(self.name, supervisor.session is not None, supervisor.reason, details)
@@ -253,6 +264,23 @@ class NativeLayer:
         if deadline_ns:
             limit_s = min(limit_s, (deadline_ns - self._clock.monotonic_ns()) / 1e9)
         return await supervisor.session_within(limit_s, cancel)
+
+    def _start_hosts(self) -> None:
+        """Start a host for each plug-in; they wait for the bridge by being restarted."""
+        files = self._files or find_native_files()
+        if not self._plugins or not files.usable:
+            return
+        command = HostCommand(
+            files.bridge_path, self._socket_path, child_environment(self._environ)
+        )
+        self._hosts = PluginHosts(
+            command,
+            self._plugins,
+            clock=self._clock,
+            spawn=self._spawn,
+            restarts=self._limits.supervisor.restarts,
+        )
+        self._hosts.start()
 
     def _way_to_a_bridge(self) -> Open:
         """Decide, once, how to get a session: over a named socket, or by a bridge of our own."""

@@ -152,6 +152,10 @@ class BridgeProcess:
         """Kill it, also while it is stopped; harmless when it is gone."""
         self._signal(signal.SIGKILL)
 
+    def terminate(self) -> None:
+        """Ask it to leave by SIGTERM; harmless when it is gone."""
+        self._signal(signal.SIGTERM)
+
     def hang_up(self) -> None:
         """Close the lifeline: a healthy bridge leaves at once."""
         _lifelines.discard(self._lifeline)

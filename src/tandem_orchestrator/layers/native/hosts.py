@@ -1,0 +1,132 @@
+"""Keep a host process running for each plug-in, and restart what dies.
+
+A host is ``agent_bridge host PLUGIN.so``: it loads one plug-in and connects to the bridge as an
+ordinary agent. A crash costs the attempt it had; the bridge says so. This room only starts hosts
+again, as the restart policy says, and ends them with the layer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tandem_orchestrator.clock import Clock
+from tandem_orchestrator.errors import LayerUnavailable
+from tandem_orchestrator.layers.native.process import BridgeProcess, Spawn
+from tandem_orchestrator.layers.native.restarts import RestartLimits, RestartPolicy
+from tandem_orchestrator.layers.native.waiting import pause, settled_within
+
+_log = logging.getLogger(__name__)
+
+STOP_GRACE_S = 1.0
+"""Seconds a host gets to leave after SIGTERM before it is killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostCommand:
+    """How the hosts of one bridge are started."""
+
+    bridge_path: str
+    """Absolute path of ``agent_bridge``."""
+    socket_path: str
+    """Where the bridge listens."""
+    environment: Mapping[str, str]
+    """Their whole environment."""
+    options: tuple[str, ...] = ()
+    """Further arguments, as ``--memory-max 268435456``."""
+
+    def argv(self, plugin: str) -> list[str]:
+        """Make the arguments for the host of one plug-in."""
+        return [self.bridge_path, "host", plugin, "--socket", self.socket_path, *self.options]
+
+
+class PluginHosts:
+    """Look after one host for each plug-in, from ``start`` to ``close``.
+
+    Args:
+        command: How hosts are started.
+        plugins: Paths of shared objects; each one is trusted with its own host process.
+        clock: For waits and for counting deaths.
+        spawn: How a program is started.
+        restarts: How patient to be with one that dies.
+    """
+
+    def __init__(
+        self,
+        command: HostCommand,
+        plugins: tuple[str, ...],
+        *,
+        clock: Clock,
+        spawn: Spawn,
+        restarts: RestartLimits | None = None,
+    ) -> None:
+        self._command = command
+        self._plugins = plugins
+        self._clock = clock
+        self._spawn = spawn
+        self._restarts = restarts or RestartLimits()
+        self._keepers: list[asyncio.Task[None]] = []
+        self._running: dict[str, BridgeProcess] = {}
+        self._reasons: dict[str, str] = {}
+
+    def start(self) -> None:
+        """Start all hosts on the running loop."""
+        for plugin in self._plugins:
+            self._keepers.append(
+                asyncio.create_task(self._keep(plugin), name=f"tandem-host {plugin}")
+            )
+
+    async def close(self) -> None:
+        """End all hosts within their grace; may be repeated."""
+        keepers, self._keepers = self._keepers, []
+        for keeper in keepers:
+            keeper.cancel()
+        if keepers:
+            await asyncio.wait(keepers)
+        running, self._running = list(self._running.values()), {}
+        for process in running:
+            process.terminate()
+        for process in running:
+            if not await settled_within(process.died, STOP_GRACE_S, self._clock):
+                await process.stop(0.0, self._clock)
+
+    # Any: figures and texts for people.
+    def describe(self) -> dict[str, Any]:
+        """Describe each host without waiting: its process, or why it last ended."""
+        return {
+            plugin: {
+                "pid": self._running[plugin].pid if plugin in self._running else None,
+                "reason": self._reasons.get(plugin, ""),
+            }
+            for plugin in self._plugins
+        }
+
+    async def _keep(self, plugin: str) -> None:
+        policy = RestartPolicy(self._restarts)
+        while True:
+            try:
+                process = BridgeProcess.start(
+                    lambda _lifeline, _ready: self._command.argv(plugin),
+                    env=self._command.environment,
+                    spawn=self._spawn,
+                )
+            except LayerUnavailable as error:
+                self._reasons[plugin] = str(error)
+            else:
+                self._running[plugin] = process
+                await self._watch(process, policy)
+                del self._running[plugin]
+                words = process.last_words()
+                self._reasons[plugin] = process.died.result() + (f": {words}" if words else "")
+            _log.warning("host of %s: %s", plugin, self._reasons[plugin])
+            decision = policy.note_death(self._clock.monotonic_ns() / 1e9)
+            await pause(decision.delay_s, self._clock)
+
+    async def _watch(self, process: BridgeProcess, policy: RestartPolicy) -> None:
+        """Return at its death; once it was up for a while, forget earlier ones."""
+        if not await settled_within(process.died, self._restarts.window_s, self._clock):
+            policy.note_steady()
+            await asyncio.shield(process.died)
