@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import random
@@ -48,15 +49,31 @@ def journal_error(path: Path, error: BaseException, doing: str) -> JournalError:
                 "the file is damaged; keep a copy of it with its -wal file, run "
                 "`tandem journal check`, or move it away to start a new one"
             )
-        case apsw.FullError():
+        case _ if _means_full(error):
             advice = "the disk is full; make room, then open the journal again"
         case apsw.BusyError() | apsw.LockedError():
             advice = "another process holds the file; see who with `fuser`, then open it again"
-        case apsw.ReadOnlyError() | apsw.PermissionsError() | apsw.CantOpenError():
+        case (
+            apsw.ReadOnlyError()
+            | apsw.PermissionsError()
+            | apsw.CantOpenError()
+            | PermissionError()
+            | NotADirectoryError()
+            | FileExistsError()
+            | OSError(errno=errno.EROFS | errno.ELOOP)
+        ):
             advice = "it must be a file in a folder that this user may write"
         case _:
             advice = "nothing more is acknowledged; open the journal again to read what is there"
     return JournalError(f"journal {path}: {doing}: {type(error).__name__}: {error}; {advice}")
+
+
+def _means_full(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # SHMSIZE is what SQLite says when there is no room for the index of its log.
+    code = getattr(error, "extendedresult", None)
+    return isinstance(error, apsw.FullError) or code == apsw.SQLITE_IOERR_SHMSIZE
 
 
 def make_file(path: Path) -> None:
