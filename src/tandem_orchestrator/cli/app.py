@@ -10,6 +10,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from tandem_orchestrator import TandemError, __version__
+from tandem_orchestrator.cli import agent_new as agent_new_command
+from tandem_orchestrator.cli import config_flags as config_flags_command
 from tandem_orchestrator.cli import doctor as doctor_command
 from tandem_orchestrator.cli import run_commands, runs_commands
 from tandem_orchestrator.cli import topology as topology_command
@@ -30,6 +32,10 @@ _runs = typer.Typer(
     help="What ran before, and what runs now.", no_args_is_help=True, rich_markup_mode=None
 )
 _app.add_typer(_runs, name="runs")
+_agent = typer.Typer(
+    help="Begin an agent of your own.", no_args_is_help=True, rich_markup_mode=None
+)
+_app.add_typer(_agent, name="agent")
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 _Limit = Annotated[int, typer.Option(help="At most so many entries.", min=1, max=100_000)]
@@ -152,6 +158,26 @@ def runs_show(run_id: _RunId, journal: _Journal = None, json: _Json = False) -> 
     """Show one run: its steps, result and error."""
     settings = read_settings([], journal)
     _end(lambda: runs_commands.show_run(settings, run_id, as_json=json))
+
+
+@_agent.command("new")
+def agent_new(
+    name: Annotated[str, typer.Argument(help="a-z, 0-9 and _; the folder has this name.")],
+    lang: Annotated[str, typer.Option(help="c or python.")] = "python",
+) -> None:
+    """Make a folder with a small agent that builds and runs."""
+    _end(lambda: agent_new_command.agent_new(name, lang))
+
+
+@_app.command()
+def config(
+    cflags: Annotated[bool, typer.Option("--cflags", help="Where the C headers are.")] = False,
+    libs: Annotated[bool, typer.Option("--libs", help="What an agent in C links with.")] = False,
+) -> None:
+    """Print what a compiler needs to build an agent in C."""
+    if not (cflags or libs):
+        raise UsageError("config: say --cflags, --libs or both")
+    _end(lambda: config_flags_command.config_flags(cflags=cflags, libs=libs))
 
 
 def _end(command: Callable[[], Exit]) -> NoReturn:

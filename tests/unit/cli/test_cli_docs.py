@@ -23,6 +23,8 @@ COMMANDS = (
     ["agents"],
     ["doctor"],
     ["topology"],
+    ["agent", "new"],
+    ["config"],
 )
 
 
@@ -79,13 +81,13 @@ def test_each_option_of_each_command_is_documented(
 
 def test_no_command_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     found = set()
-    for group in ([], ["runs"]):
+    for group in ([], ["runs"], ["agent"]):
         run_app([*group, "--help"])
         listed = capsys.readouterr().out.partition("Commands:")[2]
         names = re.findall(r"^  ([a-z]+) ", listed, re.MULTILINE)
         found |= {" ".join([*group, name]) for name in names}
 
-    assert found - {"runs"} == {" ".join(command) for command in COMMANDS}
+    assert found - {"runs", "agent"} == {" ".join(command) for command in COMMANDS}
 
 
 def test_each_exit_code_is_documented() -> None:
