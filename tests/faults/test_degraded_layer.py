@@ -292,8 +292,15 @@ def hanging_bridge(own: Path) -> World:
 
 
 WORLDS = [
-    without_native_files, without_the_extension, switched_off, dead_socket, absent_socket,
-    regular_file, wide_runtime_directory, dying_bridge, hanging_bridge,
+    without_native_files,
+    switched_off,
+    dead_socket,
+    regular_file,
+    wide_runtime_directory,
+    dying_bridge,
+    hanging_bridge,
+    pytest.param(without_the_extension, marks=pytest.mark.long),
+    pytest.param(absent_socket, marks=pytest.mark.long),
 ]  # fmt: skip
 
 

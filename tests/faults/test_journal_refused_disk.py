@@ -72,7 +72,9 @@ def paying(n: int) -> CommandSet:
 
 
 @pytest.mark.parametrize(("operation", "full"), [("write", True), ("sync", False)])
-@pytest.mark.parametrize("after", [0, 1, 4, 9, 17])
+@pytest.mark.parametrize(
+    "after", [0, 1, 4, *(pytest.param(n, marks=pytest.mark.long) for n in (9, 17))]
+)
 async def test_a_disk_that_fails_between_runs_loses_nothing_that_was_acknowledged(
     tmp_path: Path, on_disk: FaultyDisk, operation: str, full: bool, after: int
 ) -> None:
