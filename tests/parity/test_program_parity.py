@@ -230,3 +230,72 @@ def test_a_program_that_pauses_after_every_step_ends_the_same(native_programs, p
 def test_jobs_of_the_pool_may_come_back_in_any_order(native_programs, plan, order):
     said, expected = in_both(native_programs, plan, "1", order)
     assert said == expected
+
+
+EDGES = [
+    None, False, True, 0, 1, -1, 2**53, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, -(2**63),
+    0.0, -0.0, 1.0, 1.5, -1.5, 2.0**53, 2.0**63, 2.0**64, -(2.0**63), float("inf"), float("-inf"),
+    float("nan"), "", "a", "ab", "é", b"", b"a", [], [1], [1.0, "a"], {}, {"a": 1}, {"a": 1, "b": 2},
+    {"b": 2.0, "a": 1}, {"a": 1, "b": 3}, [{"b": 2, "a": True}, float("nan")],
+]  # fmt: skip
+
+
+def test_every_comparison_of_edge_values_is_the_same(native_programs):
+    operators = ("eq", "ne", "lt", "le", "gt", "ge", "in", "contains", "truthy", "exists")
+    steps = []
+    for left in range(len(EDGES)):
+        for op in operators:
+            for right in EDGES if op not in ("truthy", "exists") else [None]:
+                if op == "in" and not isinstance(right, list | str):
+                    continue
+                when = {"ref": f"inputs#/v/{left}", "op": op}
+                if op not in ("truthy", "exists"):
+                    when["value"] = right
+                steps.append(
+                    PlannedStep(id=f"s{len(steps)}", agent="system", action="noop", when=when)
+                )
+    said, expected = in_both(native_programs, (steps, set(), {"v": EDGES}, {}))
+    wrong = [step.when for step, c, py in zip(steps, said, expected, strict=True) if c != py]
+    assert wrong == []
+    assert 1000 < sum(row[0] == 0 for row in said) < len(steps) - 1000
+
+
+@pytest.mark.parametrize(
+    "token", ["0", "1", "2", "3", "-1", "01", "٢", "4294967295", "99999999999"]
+)
+def test_a_list_ends_where_it_ends(native_programs, token):
+    ref = {"$ref": f"inputs#/v/{token}", "default": "none"}
+    step = PlannedStep(id="a", agent="system", action="echo", payload=[ref, ref])
+    said, expected = in_both(native_programs, ([step], {"a"}, {"v": [7, [8]], "w": 9}, {}))
+    assert said == expected
+
+
+@pytest.mark.parametrize("action", ["given", "slow_given"])
+def test_an_action_sees_its_inputs_in_order_and_null_for_what_gave_nothing(native_programs, action):
+    steps = [
+        PlannedStep(id="z", agent="system", action="echo", payload={"k": [1]}),
+        PlannedStep(id="a", agent="test", action="fail", payload={"fail": "no"}, can_fail=True),
+        PlannedStep(
+            id="b", agent="test", action=action, payload=1, depends_on=("z", "a"),
+            inputs_from=(("z", "z"), ("a", "a"), ("o", "out")),
+        ),
+    ]  # fmt: skip
+    said, expected = in_both(native_programs, (steps, {"b"}, {}, {"out": "outer"}))
+    assert said == expected
+    assert said[2][1] == normal([1, {"z": {"k": [1]}, "a": None, "o": "outer"}])
+
+
+@pytest.mark.parametrize("depth", [27, 28, 29, 30, 31, 32])
+def test_depth_is_bounded_alike_in_payloads_inputs_and_outputs(native_programs, depth):
+    deep = 0
+    for _ in range(depth):
+        deep = [deep]
+    steps = [
+        PlannedStep(id="a", agent="system", action="echo", payload=deep),
+        PlannedStep(id="b", agent="system", action="echo", payload=[{"$ref": "a"}, 1],
+                    depends_on=("a",), can_fail=True),
+        PlannedStep(id="c", agent="system", action="echo", depends_on=("a",),
+                    inputs_from=(("a", "a"),), can_fail=True),
+    ]  # fmt: skip
+    said, expected = in_both(native_programs, (steps, {"a", "b", "c"}, {}, {}))
+    assert said == expected
