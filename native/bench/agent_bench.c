@@ -1,0 +1,129 @@
+/* One caller -> bridge -> agent and back, three processes: round trips one by one, spinning and
+ * asleep, and a stream with a full window. argv: agent_bridge, agent_test_program. */
+#include <stdlib.h>
+
+#include "client/bridge_fixture.h"
+#include "tandem/message.h"
+
+enum { WINDOW = 256, TRIPS = 20000, STREAM = 1000000, RUNS = 5 };
+
+static uint32_t id_of(const tdi_client *client, const char *agent, const char *name)
+{
+    const tdi_client_action *actions;
+    const size_t total = tdi_client_actions(client, &actions);
+    for (size_t i = 0; i < total; i++)
+        if (strcmp(actions[i].agent, agent) == 0 && strcmp(actions[i].name, name) == 0)
+            return actions[i].id;
+    return 0;
+}
+
+static uint64_t answered, busy;
+
+static void count(void *context, const tdi_completion *completion)
+{
+    (void)context;
+    answered++;
+    busy += completion->status != TD_OK;
+}
+
+static int by_size(const void *left, const void *right)
+{
+    const uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+    return a < b ? -1 : a > b;
+}
+
+static void round_trips(tdi_client *client, const tdi_call_request *request, const char *what,
+                        int trips, unsigned rest_us)
+{
+    static uint64_t took[TRIPS];
+    for (int i = 0; i < trips; i++) {
+        uint64_t id;
+        int more;
+        const uint64_t before = answered, from_ns = tdi_now_ns();
+        if (tdi_client_call(client, request, &id) != TD_OK)
+            abort();
+        while (answered == before) {
+            tdi_client_poll(client, 1, count, NULL, &more);
+            if (answered == before)
+                tdi_client_wait(client, TDI_NS_PER_S);
+        }
+        took[i] = tdi_now_ns() - from_ns;
+        if (rest_us > 0)
+            usleep(rest_us);
+    }
+    qsort(took, (size_t)trips, sizeof took[0], by_size);
+    printf("%-28s p50 %6.1f us  p99 %6.1f us\n", what, (double)took[trips / 2] / 1e3,
+           (double)took[trips * 99 / 100] / 1e3);
+}
+
+static double stream(tdi_client *client, const tdi_call_request *request)
+{
+    const uint64_t from_ns = tdi_now_ns(), first = answered;
+    uint64_t sent = 0;
+    while (answered - first < STREAM) {
+        int more;
+        tdi_client_hold(client);
+        while (sent < STREAM && sent - (answered - first) < WINDOW) {
+            uint64_t id;
+            if (tdi_client_call(client, request, &id) != TD_OK)
+                break;
+            sent++;
+        }
+        tdi_client_show(client);
+        const uint64_t before = answered;
+        tdi_client_poll(client, WINDOW, count, NULL, &more);
+        if (answered == before)
+            tdi_client_wait(client, TDI_NS_PER_S);
+    }
+    return STREAM / ((double)(tdi_now_ns() - from_ns) / 1e9) / 1e6;
+}
+
+int main(int argc, char **argv)
+{
+    fixture bridge;
+    if (argc < 3)
+        return 2;
+    agent_bridge_path = argv[1];
+    fixture_spin_ns = 20000;
+    const char *const options[] = {"--spin-ns", "20000", NULL};
+    if (!fixture_start(&bridge, options))
+        return 1;
+    tdi_client *client = fixture_connect(&bridge);
+    const pid_t agent = fork();
+    if (agent == 0) {
+        execl(argv[2], argv[2], "agent1", bridge.socket_path, "0", (char *)NULL);
+        _exit(127);
+    }
+    uint32_t echo = 0;
+    while (client != NULL && (echo = id_of(client, "agent1", "echo")) == 0) {
+        int more;
+        if (tdi_client_drain(client, 16, count, NULL, &more) != TD_OK)
+            return 1;
+        tdi_client_wait(client, 10 * TDI_NS_PER_MS);
+    }
+    if (client == NULL)
+        return 1;
+    uint8_t body[100];
+    td_writer writer;
+    td_writer_fixed(&writer, body, sizeof body);
+    uint8_t blob[98] = {0};
+    td_write_bin(&writer, blob, sizeof blob);
+    const tdi_call_request request = {
+        .action_id = echo, .attempt = 1, .body = {body, td_writer_bytes(&writer)}};
+    double load = 0;
+    if (getloadavg(&load, 1) != 1)
+        load = -1;
+    printf("100-byte echo through the bridge, load %.1f, %ld CPUs\n", load,
+           sysconf(_SC_NPROCESSORS_ONLN));
+    round_trips(client, &request, "round trip, spinning 20 us", TRIPS, 0);
+    round_trips(client, &request, "round trip, all asleep", 2000, 200);
+    busy = 0;
+    for (int i = 0; i < RUNS; i++)
+        printf("stream, window %d: %.2f M calls/s and as many answers\n", WINDOW,
+               stream(client, &request));
+    printf("refused: %llu\n", (unsigned long long)busy);
+    kill(agent, SIGTERM);
+    waitpid(agent, NULL, 0);
+    tdi_client_close(client);
+    return fixture_stop(&bridge) == 0 && busy == 0 ? 0 : 1;
+}
