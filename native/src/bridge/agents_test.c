@@ -1,10 +1,14 @@
 /* Agents over a real bridge: they come, are called, die, and the router sends to them.
  * argv[1] is agent_bridge, argv[2] the test agent. */
-#include <poll.h>
+#include <dirent.h>
 
 #include "base/test.h"
 #include "client/bridge_fixture.h"
+#include "ring/ring.h"
+#include "shm/region.h"
 #include "tandem/message.h"
+#include "wire/channel.h"
+#include "wire/handshake.h"
 
 static const char *agent_path;
 static const uint8_t nil = 0xC0;
@@ -383,6 +387,153 @@ static void a_caller_that_dies_leaves_the_agent_free(void)
     CHECK_EQ(fixture_stop(&bridge), 0);
 }
 
+/* ---- an agent that breaks the rules ---- */
+
+typedef struct hostile {
+    int socket_fd;
+    tdi_region down, up;
+    tdi_ring_tx tx;
+    tdi_ring_rx rx;
+    int fds[TDI_CHANNEL_FDS];
+} hostile;
+
+static int hostile_connect(hostile *peer, const fixture *bridge)
+{
+    static uint8_t message[TDI_MESSAGE_BYTES_MAX];
+    uint8_t table[256];
+    size_t bytes, table_bytes = 0, fds_total = 0;
+    const char *ours = tdi_build_id();
+    const td_view name = {(const uint8_t *)"bad", 3}, one = {(const uint8_t *)"1", 1};
+    const tdi_action_row row = {.agent = name, .name = one, .version = one};
+    if (tdi_action_encode(&row, table, sizeof table, &table_bytes) != TD_OK)
+        return 0;
+    const tdi_hello hello = {.protocol_min = 1,
+                             .protocol_max = 1,
+                             .role = TDI_ROLE_AGENT,
+                             .name = name,
+                             .build_id = {(const uint8_t *)ours, strlen(ours)},
+                             .actions_total = 1,
+                             .actions = {table, table_bytes}};
+    tdi_welcome welcome;
+    const uint64_t until_ns = tdi_now_ns() + 5 * TDI_NS_PER_S;
+    if (tdi_hello_encode(&hello, message, sizeof message, &bytes) != TD_OK ||
+        tdi_channel_connect(bridge->socket_path, until_ns, &peer->socket_fd, NULL) != TD_OK ||
+        tdi_channel_send(peer->socket_fd, message, bytes, NULL, 0, NULL) != TD_OK ||
+        tdi_channel_wait(peer->socket_fd, until_ns, NULL) != TD_OK ||
+        tdi_channel_receive(peer->socket_fd, message, sizeof message, &bytes, peer->fds, &fds_total,
+                            NULL) != TD_OK ||
+        tdi_welcome_decode(message, bytes, &welcome, NULL) != TD_OK || fds_total != 4 ||
+        tdi_region_attach(TDI_REGION_AGENT_DOWN, peer->fds[0], welcome.ring_bytes, welcome.slots,
+                          &peer->down, NULL) != TD_OK ||
+        tdi_region_attach(TDI_REGION_AGENT_UP, peer->fds[1], welcome.ring_bytes, welcome.slots,
+                          &peer->up, NULL) != TD_OK)
+        return 0;
+    tdi_ring_tx_init(&peer->tx, peer->up.data, welcome.ring_bytes, &peer->up.control->tail,
+                     &peer->down.control->head);
+    tdi_ring_rx_init(&peer->rx, peer->down.data, welcome.ring_bytes, &peer->down.control->tail,
+                     &peer->up.control->head);
+    return 1;
+}
+
+static void hostile_close(hostile *peer)
+{
+    tdi_close_all(peer->fds, TDI_CHANNEL_FDS);
+    tdi_close_all(&peer->socket_fd, 1);
+    tdi_region_unmap(&peer->down);
+    tdi_region_unmap(&peer->up);
+}
+
+/* What it sends, and whether a call is in its hands then. */
+static void an_agent_that_breaks_the_rules_is_cut_off(void)
+{
+    static const tdi_frame wrong[] = {
+        {.kind = TDI_KIND_COMPLETION, .call_id = 1},           /* a call it never got */
+        {.kind = TDI_KIND_COMPLETION, .call_id = UINT64_MAX},  /* a slot that is none */
+        {.kind = TDI_KIND_COMPLETION, .aux = 77},              /* a status that is none */
+        {.kind = TDI_KIND_CALL, .call_id = 1},                 /* not an agent's to send */
+        {.kind = TDI_KIND_CONT, .call_id = 1, .aux = 1},       /* of nothing */
+        {.kind = TDI_KIND_COMPLETION, .flags = TDI_FLAG_MORE}, /* without its length */
+        {.kind = TDI_KIND_REGISTER},
+        {.kind = TDI_KIND_RUN},
+    };
+    fixture bridge;
+    answer reply;
+    REQUIRE(fixture_start(&bridge, NULL));
+    tdi_client *client = fixture_connect(&bridge);
+    REQUIRE(client != NULL);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        hostile peer = {.socket_fd = -1, .fds = {-1, -1, -1, -1}};
+        REQUIRE(hostile_connect(&peer, &bridge));
+        const uint32_t id = await_action(client, "bad", "1", 1);
+        REQUIRE(id != 0);
+        uint64_t call_id;
+        CHECK_EQ(call(client, id, &nil, 1, &call_id), TD_OK);
+        tdi_frame got, frame = wrong[i];
+        for (int k = 0; k < 5000 && tdi_ring_peek(&peer.rx, &got) == TD_ERR_AGAIN; k++)
+            usleep(1000);
+        if (frame.aux == 77 || (frame.flags & TDI_FLAG_MORE))
+            frame.call_id = got.call_id;
+        CHECK_EQ(tdi_ring_push(&peer.tx, &frame, NULL, NULL, 0), TD_OK);
+        tdi_ring_publish(&peer.tx);
+        if (write(peer.fds[3], "", 1) != 1)
+            CHECK(0);
+        CHECK_EQ(hear(client, &reply), TD_OK);
+        CHECK_EQ(reply.status, TD_UNKNOWN); /* it lives, so nothing is certain */
+        answer_free(&reply);
+        CHECK(await_action(client, "bad", "1", 0));
+        hostile_close(&peer);
+    }
+    /* A doorbell flood, then a death: nobody is hurt. */
+    hostile peer = {.socket_fd = -1, .fds = {-1, -1, -1, -1}};
+    REQUIRE(hostile_connect(&peer, &bridge));
+    for (int i = 0; i < 10000; i++)
+        if (write(peer.fds[3], "", 1) != 1)
+            break;
+    CHECK_EQ(ask(client, "noop", &nil, 1, &reply), TD_OK);
+    answer_free(&reply);
+    hostile_close(&peer);
+    CHECK(await_action(client, "bad", "1", 0));
+    tdi_client_close(client);
+    CHECK_EQ(fixture_stop(&bridge), 0);
+}
+
+static int open_fds_of(pid_t pid)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+    DIR *folder = opendir(path);
+    int total = 0;
+    while (folder != NULL && readdir(folder) != NULL)
+        total++;
+    if (folder != NULL)
+        closedir(folder);
+    return total;
+}
+
+static void connect_and_die_leaves_nothing(void)
+{
+    fixture bridge;
+    REQUIRE(fixture_start(&bridge, NULL));
+    tdi_client *client = fixture_connect(&bridge);
+    REQUIRE(client != NULL);
+    const int before = open_fds_of(bridge.pid);
+    for (int i = 0; i < 500; i++) {
+        hostile peer = {.socket_fd = -1, .fds = {-1, -1, -1, -1}};
+        REQUIRE(hostile_connect(&peer, &bridge));
+        hostile_close(&peer);
+    }
+    CHECK(await_action(client, "bad", "1", 0));
+    answer reply;
+    CHECK_EQ(ask(client, "noop", &nil, 1, &reply), TD_OK);
+    answer_free(&reply);
+    int after = 0;
+    for (int i = 0; i < 1000 && (after = open_fds_of(bridge.pid)) != before; i++)
+        usleep(1000);
+    CHECK_EQ(after, before);
+    tdi_client_close(client);
+    CHECK_EQ(fixture_stop(&bridge), 0);
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 3)
@@ -396,6 +547,8 @@ int main(int argc, char **argv)
     RUN(cancel_and_progress_pass_through);
     RUN(instances_share_and_an_unequal_one_is_refused);
     RUN(the_router_delivers_and_waits_for_the_full);
+    RUN(an_agent_that_breaks_the_rules_is_cut_off);
+    RUN(connect_and_die_leaves_nothing);
     RUN(a_caller_that_dies_leaves_the_agent_free);
     return TEST_RESULT;
 }
