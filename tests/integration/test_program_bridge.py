@@ -19,8 +19,7 @@ from tandem_orchestrator.layers.native.session import Session
 from tandem_orchestrator.model.outcomes import Outcome
 from tandem_orchestrator.model.plans import PlannedStep
 
-FILES = find_native_files()
-pytestmark = pytest.mark.skipif(not FILES.usable, reason=FILES.reason)
+pytestmark = pytest.mark.native
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ async def session(tmp_path: Path):
     folder = tmp_path / "b"
     folder.mkdir(mode=0o700)
     command = BridgeCommand(
-        FILES.bridge_path, str(folder / "bridge.sock"), child_environment(os.environ)
+        find_native_files().bridge_path, str(folder / "bridge.sock"), child_environment(os.environ)
     )
     clock = SystemClock()
     process, client = await launch_bridge(
