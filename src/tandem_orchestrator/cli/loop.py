@@ -47,7 +47,7 @@ def run_in_loop(
 
 # Any: as above.
 async def _until_terminated(work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-    """Await the work; the first SIGTERM cancels it, further ones change nothing.
+    """Await the work; SIGTERM cancels it, unless it was cancelled before and is closing.
 
     A second one may well come: ``timeout`` sends it to the process and to its group, and what the
     work closes after the first is bounded in time.
@@ -58,7 +58,7 @@ async def _until_terminated(work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
 
     def terminate() -> None:
         nonlocal is_terminated
-        if not is_terminated:
+        if not task.cancelling():
             is_terminated = True
             task.cancel()
 

@@ -92,6 +92,36 @@ def test_sigint_cancels_the_work_and_is_a_keyboard_interrupt(
     assert work.closed
 
 
+@pytest.mark.parametrize("use_uvloop", LOOPS)
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_of_both_signals_the_persons_is_told(first: signal.Signals, use_uvloop: bool) -> None:
+    second = signal.SIGTERM if first is signal.SIGINT else signal.SIGINT
+    work = Work(first, second)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_in_loop(settings(use_uvloop), work, on_sigterm=True)
+
+    assert work.closed
+
+
+@pytest.mark.parametrize("use_uvloop", LOOPS)
+def test_sigterm_does_not_disturb_the_closing_after_sigint(use_uvloop: bool) -> None:
+    work = Work(signal.SIGINT, while_closing=lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+    with pytest.raises(KeyboardInterrupt):
+        run_in_loop(settings(use_uvloop), work, on_sigterm=True)
+
+    assert work.closed
+
+
+@pytest.mark.parametrize("use_uvloop", LOOPS)
+def test_a_person_may_cut_the_closing_after_sigterm_short(use_uvloop: bool) -> None:
+    work = Work(signal.SIGTERM, while_closing=lambda: os.kill(os.getpid(), signal.SIGINT))
+
+    with pytest.raises(KeyboardInterrupt):
+        run_in_loop(settings(use_uvloop), work, on_sigterm=True)
+
+
 def test_work_that_ends_in_spite_of_sigterm_gives_its_result() -> None:
     async def stubborn() -> str:
         os.kill(os.getpid(), signal.SIGTERM)
