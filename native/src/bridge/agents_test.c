@@ -387,6 +387,81 @@ static void a_caller_that_dies_leaves_the_agent_free(void)
     CHECK_EQ(fixture_stop(&bridge), 0);
 }
 
+static void a_silent_agent_is_given_up_after_the_deadline(void)
+{
+    fixture bridge;
+    answer reply;
+    REQUIRE(fixture_start(&bridge, NULL));
+    tdi_client *client = fixture_connect(&bridge);
+    REQUIRE(client != NULL);
+    const pid_t agent = start_agent(&bridge, "agent1", "0", "1");
+    const uint32_t echo = await_action(client, "agent1", "echo", 1);
+    REQUIRE(echo != 0);
+    kill(agent, SIGSTOP);
+    tdi_call_request request = {.action_id = echo, .attempt = 1, .body = {&nil, 1}};
+    request.deadline_ns = tdi_now_ns() + 50 * TDI_NS_PER_MS;
+    uint64_t call_id;
+    CHECK_EQ(tdi_client_call(client, &request, &call_id), TD_OK);
+    CHECK_EQ(hear(client, &reply), TD_OK);
+    CHECK_EQ(reply.status, TD_TIMED_OUT);
+    kill(agent, SIGCONT); /* its late answer meets nobody */
+    CHECK_EQ(ask_agent(client, echo, &nil, 1, &reply), TD_OK);
+    CHECK_EQ(reply.status, TD_OK);
+    answer_free(&reply);
+    CHECK_EQ(end_agent(agent, SIGTERM), 0);
+    tdi_client_close(client);
+    CHECK_EQ(fixture_stop(&bridge), 0);
+}
+
+static void a_reply_over_its_limit_is_too_large(void)
+{
+    fixture bridge;
+    answer reply;
+    REQUIRE(fixture_start(&bridge, NULL));
+    tdi_client *client = fixture_connect(&bridge);
+    REQUIRE(client != NULL);
+    const pid_t agent = start_agent(&bridge, "agent1", "0", "1");
+    const uint32_t echo = await_action(client, "agent1", "echo", 1);
+    REQUIRE(echo != 0);
+    static const uint32_t limits[] = {3, 2};
+    for (int i = 0; i < 2; i++) {
+        const tdi_call_request request = {.action_id = echo,
+                                          .attempt = 1,
+                                          .reply_bytes_max = limits[i],
+                                          .body = {(const uint8_t *)"\xA2hi", 3}};
+        uint64_t call_id;
+        CHECK_EQ(tdi_client_call(client, &request, &call_id), TD_OK);
+        CHECK_EQ(hear(client, &reply), TD_OK);
+        CHECK_EQ(reply.status, i == 0 ? TD_OK : TD_TOO_LARGE);
+        answer_free(&reply);
+    }
+    CHECK_EQ(end_agent(agent, SIGTERM), 0);
+    tdi_client_close(client);
+    CHECK_EQ(fixture_stop(&bridge), 0);
+}
+
+static void more_agents_than_allowed_are_refused(void)
+{
+    fixture bridge;
+    const char *const two[] = {"--max-agents", "2", NULL};
+    REQUIRE(fixture_start(&bridge, two));
+    tdi_client *client = fixture_connect(&bridge);
+    REQUIRE(client != NULL);
+    const pid_t one = start_agent(&bridge, "agent1", "0", "1");
+    const pid_t other = start_agent(&bridge, "agent2", "0", "1");
+    REQUIRE(await_action(client, "agent1", "echo", 1));
+    REQUIRE(await_action(client, "agent2", "echo", 1));
+    int status;
+    const pid_t third = start_agent(&bridge, "agent3", "0", "1");
+    waitpid(third, &status, 0);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    CHECK_EQ(id_of(client, "agent3", "echo"), 0);
+    CHECK_EQ(end_agent(one, SIGTERM), 0);
+    CHECK_EQ(end_agent(other, SIGTERM), 0);
+    tdi_client_close(client);
+    CHECK_EQ(fixture_stop(&bridge), 0);
+}
+
 /* ---- an agent that breaks the rules ---- */
 
 typedef struct hostile {
@@ -516,6 +591,9 @@ static void connect_and_die_leaves_nothing(void)
     REQUIRE(fixture_start(&bridge, NULL));
     tdi_client *client = fixture_connect(&bridge);
     REQUIRE(client != NULL);
+    answer reply;
+    CHECK_EQ(ask(client, "noop", &nil, 1, &reply), TD_OK); /* our own handshake is behind it */
+    answer_free(&reply);
     const int before = open_fds_of(bridge.pid);
     for (int i = 0; i < 500; i++) {
         hostile peer = {.socket_fd = -1, .fds = {-1, -1, -1, -1}};
@@ -523,7 +601,6 @@ static void connect_and_die_leaves_nothing(void)
         hostile_close(&peer);
     }
     CHECK(await_action(client, "bad", "1", 0));
-    answer reply;
     CHECK_EQ(ask(client, "noop", &nil, 1, &reply), TD_OK);
     answer_free(&reply);
     int after = 0;
@@ -547,6 +624,9 @@ int main(int argc, char **argv)
     RUN(cancel_and_progress_pass_through);
     RUN(instances_share_and_an_unequal_one_is_refused);
     RUN(the_router_delivers_and_waits_for_the_full);
+    RUN(a_silent_agent_is_given_up_after_the_deadline);
+    RUN(a_reply_over_its_limit_is_too_large);
+    RUN(more_agents_than_allowed_are_refused);
     RUN(an_agent_that_breaks_the_rules_is_cut_off);
     RUN(connect_and_die_leaves_nothing);
     RUN(a_caller_that_dies_leaves_the_agent_free);
