@@ -6,6 +6,7 @@ runtime directory, and nothing it starts may outlive it.
 """
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -20,7 +21,13 @@ FDS_KEPT_MAX = 8
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give hypothesis no deadline per example, and in CI the same examples in every run."""
+    """Give hypothesis no deadline per example, and in CI the same examples in every run.
+
+    A shell starts what it puts into the background with interrupts ignored, and children would
+    inherit that: tests of interrupts need them as they are in a terminal.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if find_spec("hypothesis") is None:
         return
     from hypothesis import settings

@@ -28,15 +28,18 @@ class Admission:
         """Runs that wait for a place."""
         return len(self._queue)
 
-    def check(self) -> None:
+    def check(self, runs: int) -> None:
         """Refuse when not one more may wait.
+
+        Args:
+            runs: Runs that have not ended, those whose acceptance is still being written too.
 
         Raises: Busy, naming the bound.
         """
-        if self.active >= self._places and len(self._queue) >= self._waiting_max:
+        if runs >= self._places + self._waiting_max:
             raise Busy(
-                f"{self.active} runs go on and {len(self._queue)} wait; at most {self._waiting_max} "
-                "may wait (orchestrator.max_queued_runs)"
+                f"{runs} runs go on or wait; at most {self._places} go on and {self._waiting_max} "
+                "wait (orchestrator.max_parallel_workflows, orchestrator.max_queued_runs)"
             )
 
     def enter(self, priority: int, run_id: str, begin: Callable[[], None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Coroutine, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.engine.admit import Admission
 from tandem_orchestrator.engine.attempt import Caller
+from tandem_orchestrator.engine.places import Places
 from tandem_orchestrator.engine.request import (
     Observer,
     ProgressObserver,
@@ -17,10 +19,12 @@ from tandem_orchestrator.engine.request import (
     RunTicket,
 )
 from tandem_orchestrator.engine.run import ActiveRun, Surroundings
-from tandem_orchestrator.errors import Closed, JournalError, TandemError
+from tandem_orchestrator.errors import Closed, InternalError, TandemError
 from tandem_orchestrator.journal.journal import Journal, Ticket
 from tandem_orchestrator.layers.layer import Layer
 from tandem_orchestrator.model.events import AnyEvent
+
+_log = logging.getLogger(__name__)
 
 
 class Engine:
@@ -60,7 +64,7 @@ class Engine:
             journal,
             clock,
             rng,
-            asyncio.Semaphore(attempts_max),
+            Places(attempts_max),
             output_bytes_max,
             self._spawn,
             observe,
@@ -95,6 +99,7 @@ class Engine:
         """Open the task group that all attempts belong to."""
         ready = asyncio.Event()
         self._parent = asyncio.create_task(self._hold(ready), name="tandem-engine")
+        self._parent.add_done_callback(self._stopped)
         await ready.wait()
 
     async def close(self) -> None:
@@ -108,9 +113,9 @@ class Engine:
             # What does not obey is told the hard way: its tasks are cancelled below.
             for ticket in self._tickets.values():
                 if not ticket.ended.done():
-                    ticket.ended.set_exception(
-                        Closed(f"run {ticket.run_id}: closed before its end")
-                    )
+                    error = Closed(f"run {ticket.run_id}: closed before its end")
+                    ticket.ended.set_exception(error)
+                    ticket.ended.exception()  # Whoever never asks is not reported as a leak.
         if self._parent is not None:
             self._parent.cancel()
             await asyncio.wait([self._parent], timeout=self._close_grace_s)
@@ -122,7 +127,9 @@ class Engine:
         """
         if self._closing.is_set():
             raise Closed("the orchestrator is closing")
-        self._admission.check()
+        self._admission.check(len(self._runs))
+        if self._tasks is None or self._parent is None or self._parent.done():
+            raise InternalError("the engine has stopped; close the orchestrator and make a new one")
         run = ActiveRun(request, self._around, self._ended)
         durable = run.accept()
         loop = asyncio.get_running_loop()
@@ -141,7 +148,7 @@ class Engine:
         """Let a run begin once it is as durable as it asked for."""
         try:
             await durable.durable()
-        except JournalError as error:
+        except Exception as error:  # noqa: BLE001 - the submitter's to hear, whatever it is
             ticket.accepted.set_exception(error)
             ticket.accepted.exception()
             self._remove(run)
@@ -170,6 +177,18 @@ class Engine:
             self._admission.leave()
         else:
             self._admission.withdraw(run.run_id)
+
+    def _stopped(self, parent: asyncio.Task[None]) -> None:
+        """The task group is gone: nobody else will end the runs that are left."""
+        cause = None if parent.cancelled() else parent.exception()
+        if not self._closing.is_set():
+            _log.critical("the engine stopped by itself", exc_info=cause)
+        for ticket in list(self._tickets.values()):
+            error = InternalError(f"run {ticket.run_id}: the engine stopped before its end")
+            for future in (ticket.accepted, ticket.ended):
+                if not future.done():
+                    future.set_exception(error)
+                    future.exception()
 
     def _remove(self, run: ActiveRun) -> None:
         self._runs.pop(run.run_id, None)

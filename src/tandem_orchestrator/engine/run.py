@@ -21,10 +21,17 @@ from tandem_orchestrator.clock import Clock, Timer
 from tandem_orchestrator.engine.advance import advance
 from tandem_orchestrator.engine.attempt import Caller, bounded, make_work, perform, perform_handler
 from tandem_orchestrator.engine.instructions import Dispatch, Drop, Record, Stop, UnitKey, Wait
+from tandem_orchestrator.engine.places import Places
 from tandem_orchestrator.engine.request import Observer, ProgressObserver, RunRequest
 from tandem_orchestrator.engine.state import RunState
 from tandem_orchestrator.engine.turn import resolve_payload
-from tandem_orchestrator.errors import Busy, InternalError, JournalError, TandemError
+from tandem_orchestrator.errors import (
+    Busy,
+    InternalError,
+    JournalError,
+    NotAValue,
+    TandemError,
+)
 from tandem_orchestrator.journal.journal import Journal, Ticket
 from tandem_orchestrator.layers.layer import CancelToken, Layer, Report
 from tandem_orchestrator.model.events import (
@@ -41,6 +48,9 @@ from tandem_orchestrator.model.refs import Missing
 
 _log = logging.getLogger(__name__)
 
+ROOM_TRIES, ROOM_PAUSE_S = 50, 0.1
+"""How often, and with what pause in seconds, a run waits for room in the journal."""
+
 Spawner = Callable[[Coroutine[Any, Any, None], Any], object]
 """Starts a task that has a parent: (coroutine, context)."""
 
@@ -54,7 +64,7 @@ class Surroundings:
     journal: Journal
     clock: Clock
     rng: random.Random
-    attempts: asyncio.Semaphore
+    attempts: Places
     """Bounds the attempts in progress, over all runs."""
     output_bytes_max: int
     """Size of one output as the journal keeps it."""
@@ -120,9 +130,7 @@ class ActiveRun:
             self._folding = False
             self._write()
         except Exception as error:  # noqa: BLE001 - our bug: this run stops, the others go on
-            _log.exception("run %s: internal error", self.run_id)
-            text = f"run {self.run_id}: {type(error).__name__}: {error}; please report it"
-            self._give_up(InternalError(text))
+            self._crash(error)
 
     def _fold(self, event: AnyEvent) -> None:
         self._note(event)
@@ -157,9 +165,7 @@ class ActiveRun:
         )
 
     def _note(self, event: AnyEvent) -> None:
-        stamped = self._stamp(event)
-        self._unwritten.append(stamped)
-        self._around.observe(self.run_id, stamped)
+        self._unwritten.append(self._stamp(event))
 
     def _stamp(self, event: AnyEvent) -> AnyEvent:
         at_ns = self._around.clock.wall_ns()
@@ -169,49 +175,111 @@ class ActiveRun:
         return msgspec.structs.replace(event, at_ns=at_ns)
 
     def _write(self) -> None:
-        """Append what was noted, then start what was decided."""
+        """Append what was noted, tell it, then start what was decided."""
         if self._stalled or not self._unwritten:
             return
         try:
-            ticket = self._around.journal.append(
-                self.run_id, self._unwritten, self.request.plan.durability
-            )
+            self._written(self._append())
         except Busy:
             self._stalled = True
-            self._around.spawn(self._write_when_there_is_room(), None)
-            return
+            self._spawn(self._write_when_there_is_room())
+        except NotAValue as error:
+            self._fail(error)
         except JournalError as error:
             self._give_up(error)
-            return
-        ended = isinstance(self._unwritten[-1], RunEnded)
-        self._unwritten = []
+
+    def _append(self) -> Ticket:
+        journal, durability = self._around.journal, self.request.plan.durability
+        return journal.append(self.run_id, self._unwritten, durability)
+
+    def _written(self, ticket: Ticket) -> None:
+        """What was noted is in the journal's hands: go on from it."""
+        events, self._unwritten = self._unwritten, []
         dispatches, self._dispatches = self._dispatches, []
+        for event in events:
+            self._around.observe(self.run_id, event)
         for dispatch in dispatches:
             attempt = self._attempt(dispatch, ticket, self._tokens[dispatch.unit])
-            self._around.spawn(attempt, self.request.context.copy())
-        if ended:
+            self._spawn(attempt, self.request.context.copy())
+        if isinstance(events[-1], RunEnded):
             self._over = True
-            self._around.spawn(self._end(ticket), None)
+            self._spawn(self._end(ticket))
 
     async def _write_when_there_is_room(self) -> None:
-        try:
+        """Wait for the journal's backlog; a bound that stays full fails the run."""
+        full: TandemError = Busy("the journal's backlog stayed full")
+        for _ in range(ROOM_TRIES):
             await self._around.journal.flush()
-        except JournalError as error:
+            try:
+                ticket = self._append()
+            except Busy as error:
+                full = error
+                await self._pause(ROOM_PAUSE_S)
+                continue
+            except NotAValue as error:
+                full = error
+                break
+            self._stalled = False
+            self._written(ticket)
+            self._write()
+            return
+        self._fail(full)
+
+    def _fail(self, error: TandemError) -> None:
+        """End the run as failed: what it noted last cannot be kept, a small record can."""
+        if self._over:
+            return
+        line = f"{type(error).__name__}: {error}"
+        detail = {
+            "type": type(error).__name__,
+            "step": None,
+            "message": str(error),
+            "traceback": None,
+        }
+        ended = RunEnded(status="failed", error=line[:500], error_detail=detail)
+        self._unwritten, self._dispatches = [self._stamp(ended)], []
+        try:
+            ticket = self._append()
+        except (Busy, JournalError):
             self._give_up(error)
             return
-        self._stalled = False
-        self._write()
+        self._stop_all()
+        self._written(ticket)
+
+    async def _pause(self, seconds: float) -> None:
+        over = asyncio.Event()
+        self._around.clock.call_later(seconds, over.set)
+        await over.wait()
+
+    def _spawn(self, work: Coroutine[Any, Any, None], context: Any = None) -> None:
+        """Start a task whose bugs end this run and no other."""
+        self._around.spawn(self._guarded(work), context)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except JournalError as error:
+            self._give_up(error)
+        except Exception as error:  # noqa: BLE001 - our bug: this run stops, the others go on
+            self._crash(error)
+
+    def _crash(self, error: Exception) -> None:
+        _log.error("run %s: internal error", self.run_id, exc_info=error)
+        text = f"run {self.run_id}: {type(error).__name__}: {error}; please report it"
+        self._give_up(InternalError(text))
 
     async def _attempt(self, dispatch: Dispatch, ticket: Ticket, token: CancelToken) -> None:
         step = self._state.steps[dispatch.unit.step]
         if self._barrier and step.plan.effects == "external":
+            await ticket.durable()
+        if await self._around.attempts.enter(self.request.priority, token):
             try:
-                await ticket.durable()
-            except JournalError as error:
-                self._give_up(error)
-                return
-        async with self._around.attempts:
-            report = await self._report(dispatch, token)
+                report = await self._report(dispatch, token)
+            finally:
+                self._around.attempts.leave()
+        else:
+            failure = Failure("Cancelled", "asked to stop while it waited for a place")
+            report = Report(Outcome.CANCELLED, failure=failure)
         if self._tokens.get(dispatch.unit) is token:
             del self._tokens[dispatch.unit]
         self.post(
@@ -276,7 +344,7 @@ class ActiveRun:
         return progress
 
     async def _end(self, ticket: Ticket) -> None:
-        error = None
+        error: TandemError | None = None
         try:
             await ticket.durable()
         except JournalError as caught:
@@ -288,9 +356,12 @@ class ActiveRun:
         if self._over:
             return
         self._over = True
-        for token in self._tokens.values():
-            token.cancel("cancelled")
+        self._stop_all()
         self._finish(error)
+
+    def _stop_all(self) -> None:
+        for token in list(self._tokens.values()):
+            token.cancel("cancelled")
 
     def _finish(self, error: TandemError | None) -> None:
         for timer in self._timers.values():

@@ -75,6 +75,8 @@ def judge(
         return Verdict(False, "repeat", None, None, conflict, resolution)
     if resolution == "fail":
         return Verdict(False, "fail", None, None, conflict, resolution)
+    if resolution not in ("python_preferred", "c_preferred", "retry_both"):
+        raise ValueError(f"conflict_resolution={resolution!r}: the planner should have refused it")
     preferred = "c" if resolution == "c_preferred" else "python"
     winner = next((unit for unit in units if unit.implementation == preferred), first)
     if winner.outcome is not Outcome.SUCCEEDED and not critical:

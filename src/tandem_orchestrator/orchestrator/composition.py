@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import pkgutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -111,6 +113,11 @@ def is_installed(library: str) -> bool:
         return False
 
 
+def installed_names() -> set[str]:
+    """Give the import names of the modules that are there; some milliseconds."""
+    return {module.name for module in pkgutil.iter_modules()} | set(sys.stdlib_module_names)
+
+
 def plan_options(settings: Settings) -> PlanOptions:
     """Give the planner's part of the settings, as they are at this moment."""
     return PlanOptions(
@@ -120,4 +127,5 @@ def plan_options(settings: Settings) -> PlanOptions:
         agreement_threshold=settings.redundancy.agreement_threshold,
         consensus_retries=settings.redundancy.consensus_retries,
         is_installed=is_installed,
+        installed=installed_names,
     )

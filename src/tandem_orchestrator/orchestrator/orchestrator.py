@@ -92,6 +92,9 @@ class TandemOrchestrator(MessageDoors):
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._parts: Parts | None = None
+        self._changing = asyncio.Lock()
+        """Held while it opens or closes."""
+        self._closing: asyncio.Future[None] | None = None
         self._make_run = partial(
             Run, check=self._here, make_id=self._ids.make, wall_ns=self._clock.wall_ns
         )
@@ -117,11 +120,15 @@ class TandemOrchestrator(MessageDoors):
         Raises: JournalError if the journal cannot be opened. Closed after ``close``.
         """
         self._here()
-        if self._state == "open":
-            self._usable()
-            return
-        if self._state == "closed":
-            raise Closed("this orchestrator was closed; make a new one")
+        async with self._changing:
+            if self._state == "open":
+                self._usable()
+                return
+            if self._state == "closed":
+                raise Closed("this orchestrator was closed; make a new one")
+            await self._open()
+
+    async def _open(self) -> None:
         settings, owner = self.settings, self._ids.make()
         announce(settings)
         self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
@@ -151,11 +158,19 @@ class TandemOrchestrator(MessageDoors):
         self._here()
         if self._state == "open":
             self._usable()
-            self._state, self.config.session_open = "closed", False
-            self._messages.close()
-            if self._parts is not None:
+        # A task of its own: who stops waiting for the end does not stop the end, and whoever
+        # calls next waits for the same one.
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        async with self._changing:
+            was_open, self._state = self._state == "open", "closed"
+            self.config.session_open = False
+            if was_open and self._parts is not None:
+                self._messages.close()
                 await self._parts.close()
-        self._state = "closed"
 
     async def __aenter__(self) -> Self:
         await self.initialize()

@@ -11,6 +11,7 @@ import msgspec
 from tandem_orchestrator.engine import RunTicket
 from tandem_orchestrator.errors import CommandError
 from tandem_orchestrator.journal import Control, Journal
+from tandem_orchestrator.model.catalogue import nearest
 from tandem_orchestrator.model.events import AnyEvent, RunEnded
 from tandem_orchestrator.observe import RunView
 
@@ -87,7 +88,13 @@ class Run:
         Raises: CommandError if there is no such run in the journal, or it has ended.
         """
         self._check()
-        if self._ticket is not None:
+        if self._ticket is not None and self._view is not None:
+            if self._view.ended is not None:
+                raise CommandError(f"run {self.id}: it has ended already")
+            if step is not None and self._view.plan.step(step) is None:
+                ids = [planned.id for planned in self._view.plan.steps]
+                hint = ", ".join(nearest(step, ids)) or ", ".join(ids[:10])
+                raise CommandError(f"run {self.id} has no step {step!r}; it has: {hint}")
             self._ticket.cancel(step, by)
             return
         wish = Control(self._make_id(), self.id, "cancel", {"step": step}, by, self._wall_ns())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tandem_orchestrator.model.events import AnyEvent, RunEnded
+from tandem_orchestrator.model.events import AnyEvent, RunEnded, kind_of
 from tandem_orchestrator.observe import Metrics, RunView
+
+_log = logging.getLogger(__name__)
 
 EventListener = Callable[[str, AnyEvent], None]
 """Called with (run id, event)."""
@@ -46,12 +49,18 @@ class Watching:
             if isinstance(event, RunEnded):
                 del self._views[run_id]  # Whoever holds the Run holds the view.
         for listener in tuple(self._event_listeners):
-            listener(run_id, event)
+            try:
+                listener(run_id, event)
+            except Exception:  # noqa: BLE001 - a stranger's code must not hurt the run
+                _log.exception("a listener raised at %s of run %s", kind_of(event), run_id)
 
     def progress(self, run_id: str, step: str, item: int | None, done: int, total: int) -> None:
         """Tell listeners how far a step is."""
         for listener in tuple(self._progress_listeners):
-            listener(run_id, step, item, done, total)
+            try:
+                listener(run_id, step, item, done, total)
+            except Exception:  # noqa: BLE001 - likewise
+                _log.exception("a progress listener raised for run %s", run_id)
 
     @contextmanager
     def listening(

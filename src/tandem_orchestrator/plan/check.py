@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tandem_orchestrator.errors import Fault
-from tandem_orchestrator.model.catalogue import Action, Catalogue
+from tandem_orchestrator.model.catalogue import Action, Catalogue, nearest
 from tandem_orchestrator.model.commands import CommandSet
 from tandem_orchestrator.model.conditions import check_condition
 from tandem_orchestrator.model.retry import RetryPolicy
@@ -24,8 +24,9 @@ def check_set(owner: CommandSet, path: str, options: PlanOptions) -> Iterator[Fa
     yield from _retry_faults(owner.retry_policy, path + "retry_policy")
     for i, library in enumerate(owner.requires_libraries):
         if not options.is_installed(library):
-            text = f"library {library!r} is not installed; pip install {library.split('.')[0]}"
-            yield Fault("missing_library", f"{path}requires_libraries[{i}]", text, library)
+            near = nearest(library.partition(".")[0], options.installed())
+            text = f"library {library!r} is not installed here; install the package that has it"
+            yield Fault("missing_library", f"{path}requires_libraries[{i}]", text, library, near)
     for name, value, expected in (
         ("durability", owner.durability, (None, "sync", "group", "async", "none")),
         ("on_failure", owner.on_failure, ("stop", "drain")),

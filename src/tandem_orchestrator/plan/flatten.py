@@ -6,7 +6,7 @@ A step that holds a command set becomes a group; what it holds gets ids with its
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,10 @@ from tandem_orchestrator.model.conditions import refs_in
 from tandem_orchestrator.model.levels import CommandType
 from tandem_orchestrator.model.refs import RESERVED_STEP_IDS, Ref, find_refs
 from tandem_orchestrator.plan.graph import find_cycle, order
+
+HINTS_MAX = 20
+"""Misspelt ids of one command set for which names that look alike are sought: each search looks at
+every id, so a file of 10,000 steps with 10,000 misspelt ids would take minutes."""
 
 
 @dataclass(slots=True)
@@ -42,6 +46,14 @@ class Flattened:
 
     steps: list[FlatStep] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    hints_left: int = HINTS_MAX
+
+    def hint(self, name: str, known: Collection[str]) -> tuple[str, ...]:
+        """Give names that look alike; after so many faults nobody reads them, and they cost."""
+        if self.hints_left <= 0:
+            return ()
+        self.hints_left -= 1
+        return nearest(name, known)
 
 
 def flatten(command_set: CommandSet) -> Flattened:
@@ -133,7 +145,7 @@ def _needs(
         where = f"{path}dependencies.{step_id}"
         if step_id not in known:
             text = f"there is no step {step_id!r}"
-            near = nearest(step_id, known)
+            near = result.hint(step_id, known)
             result.faults.append(Fault("unknown_dependency", where, text, step_id, near))
             continue
         for other in others:
@@ -142,7 +154,7 @@ def _needs(
                 result.faults.append(Fault("self_dependency", where, text, other))
             elif other not in known:
                 text = f"step {step_id!r} depends on {other!r}, which does not exist"
-                near = nearest(other, known)
+                near = result.hint(other, known)
                 result.faults.append(Fault("unknown_dependency", where, text, other, near))
             else:
                 declared.setdefault(step_id, []).append(other)
@@ -168,7 +180,7 @@ def _check_refs(
             text = f"{ref}: step {step_id!r} cannot refer to its own output"
             result.faults.append(Fault("bad_reference", where, text, str(ref)))
         elif name not in known:
-            near = nearest(name, known)
+            near = result.hint(name, known)
             text = f"{ref}: there is no step {name!r}"
             result.faults.append(Fault("bad_reference", where, text, str(ref), near))
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tandem_orchestrator.model.modes import ExecutionMode
@@ -24,6 +24,8 @@ class PlanOptions:
     consensus_retries: int = 3
     is_installed: Callable[[str], bool] = field(default=_everything_is_installed, compare=False)
     """Says whether a library can be imported, by its import name."""
+    installed: Callable[[], Iterable[str]] = field(default=tuple, compare=False)
+    """Gives import names that are there; asked only when one is missing."""
     costs: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
     """(agent, action, implementation) to measured seconds, where there are any."""
     load: Mapping[str, float] = field(default_factory=dict)

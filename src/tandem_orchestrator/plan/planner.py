@@ -19,6 +19,8 @@ from tandem_orchestrator.plan.options import PlanOptions
 from tandem_orchestrator.plan.route import Away, assign
 from tandem_orchestrator.plan.segment import Cell, cut_segments
 
+UNAVAILABLE = {"vote": "votes of three", "hold": "decisions by a person"}
+"""Ways to settle a conflict that the settings know and no part does yet."""
 HANDLER_STEP = "python_handler"
 """Id of the one step that stands for a ``python_handler``."""
 
@@ -156,6 +158,13 @@ def _assign(draft: _Draft) -> None:
             comparing += policy.verdict != "none"
             compared += result.verdict != "none"
         draft.faults.extend(_speed_faults(flat, policy))
+    if compared and draft.options.conflict_resolution in UNAVAILABLE:
+        name = draft.options.conflict_resolution
+        text = (
+            f"redundancy.conflict_resolution={name!r} waits for {UNAVAILABLE[name]}, which this "
+            "version does not have; choose python_preferred, c_preferred, retry_both or fail"
+        )
+        draft.faults.append(Fault("no_policy", "mode", text, name))
     if comparing and not compared and draft.away is None and not draft.faults:
         text = (
             f"mode {draft.mode.name} compares twins and no step here has any to compare; "

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tandem_orchestrator.errors import Fault
-from tandem_orchestrator.model.catalogue import Action, Catalogue, Implementation
+from tandem_orchestrator.model.catalogue import Action, Catalogue, Implementation, nearest
 from tandem_orchestrator.model.effects import may_repeat
 from tandem_orchestrator.model.plans import Assignment
 from tandem_orchestrator.model.policies import Policy, RouteQuestion
@@ -98,7 +98,8 @@ def _forced(
         if action.implementation(name) is None and not (name == "c" and catalogue.away.get("c")):
             have = ", ".join(i.name for i in action.implementations)
             text = f"{action.agent}.{action.name} has no implementation {name!r}; it has: {have}"
-            return Fault("unknown_action", f"{path}.implementations", text, name)
+            near = nearest(name, (i.name for i in action.implementations))
+            return Fault("unknown_action", f"{path}.implementations", text, name, near)
     result = _named(action, policy, mode, names, catalogue, path)
     if isinstance(result, Assignment):
         return Assignment(

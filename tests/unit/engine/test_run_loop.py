@@ -6,7 +6,7 @@ import random
 import pytest
 
 from tandem_orchestrator.engine import Engine, RunRequest
-from tandem_orchestrator.errors import Busy, Closed, InternalError, JournalError
+from tandem_orchestrator.errors import Busy, Closed, InternalError, JournalError, NotAValue
 from tandem_orchestrator.journal import MemoryJournal
 from tandem_orchestrator.layers.layer import Report
 from tandem_orchestrator.model.events import AttemptStarted, RunAccepted, RunEnded, RunStarted
@@ -26,13 +26,15 @@ class NoCaller:
 class World:
     """An engine over fakes."""
 
-    def __init__(self, journal=None, places=10, waiting_max=10, output_bytes_max=1000):
+    def __init__(
+        self, journal=None, places=10, waiting_max=10, output_bytes_max=1000, attempts_max=100
+    ):
         self.clock, self.layer = FakeClock(), FakeLayer()
         self.journal = journal or MemoryJournal()
         self.events, self.progress = [], []
         self.engine = Engine(
             {"python": self.layer}, NoCaller(), self.journal, self.clock, random.Random(1),
-            places=places, waiting_max=waiting_max, attempts_max=100,
+            places=places, waiting_max=waiting_max, attempts_max=attempts_max,
             output_bytes_max=output_bytes_max, close_grace_s=5.0,
             observe=lambda run_id, event: self.events.append((run_id, event)),
             on_progress=lambda *told: self.progress.append(told),
@@ -244,3 +246,81 @@ async def test_ten_thousand_steps_run_and_leave_nothing():
         await world.submit(plan(*steps)).ended
         assert world.ended()[0].status == "completed"
         assert not world.engine.active and world.clock.armed == 0
+
+
+async def test_a_journal_that_stays_full_fails_the_run_and_no_other():
+    class Full(MemoryJournal):
+        full = False
+
+        def append(self, run_id, events, durability):
+            small = isinstance(events[-1], RunEnded | RunAccepted)
+            if self.full and run_id == "big" and not small:
+                raise Busy("memory_bytes_max=1")
+            return super().append(run_id, events, durability)
+
+    async with World(Full()) as world:
+        world.journal.full = True
+        big = world.submit(plan(step("a"), step("b", "a")), "big")
+        await world.clock.advance(60.0)
+        await big.ended
+        assert world.ended("big")[0].status == "failed"
+        assert "memory_bytes_max" in world.ended("big")[0].error
+        await world.submit(plan(step("a")), "fine").ended
+        assert world.ended("fine")[0].status == "completed"
+
+
+async def test_a_record_that_is_too_large_fails_its_run_and_no_other():
+    class Small(MemoryJournal):
+        def append(self, run_id, events, durability):
+            if any(type(event).__name__ == "StepEnded" for event in events) and run_id == "big":
+                raise NotAValue("an event of 146 MB, at most 128")
+            return super().append(run_id, events, durability)
+
+    async with World(Small()) as world:
+        await world.submit(plan(step("a")), "big").ended
+        assert world.ended("big")[0].status == "failed"
+        assert "146 MB" in world.ended("big")[0].error
+        await world.submit(plan(step("a")), "fine").ended
+        assert world.ended("fine")[0].status == "completed"
+
+
+async def test_nothing_is_told_before_it_is_in_the_journal_s_hands():
+    class Refusing(MemoryJournal):
+        def append(self, run_id, events, durability):
+            if any(isinstance(event, RunEnded) for event in events):
+                raise JournalError("no")
+            return super().append(run_id, events, durability)
+
+    async with World(Refusing()) as world:
+        ticket = world.submit(plan(step("a")))
+        with pytest.raises(JournalError):
+            await ticket.ended
+        assert world.ended() == []
+
+
+async def test_a_step_that_waits_for_a_place_hears_its_limit_and_its_cancel():
+    async with World(attempts_max=1) as world:
+        world.layer.pause()
+        busy = world.submit(plan(step("a")), "busy")
+        await settle()
+        limited = world.submit(plan(step("a"), timeout_s=1.0), "limited")
+        cancelled = world.submit(plan(step("a")), "cancelled")
+        await world.clock.advance(1.001)
+        await asyncio.wait_for(limited.ended, 5)
+        cancelled.cancel(None, "me")
+        await asyncio.wait_for(cancelled.ended, 5)
+        assert world.ended("limited")[0].status == "timed_out"
+        assert world.ended("cancelled")[0].status == "cancelled"
+        assert len(world.layer.received) == 1
+        world.layer.resume()
+        await busy.ended
+
+
+async def test_runs_whose_acceptance_is_not_durable_yet_count_against_the_bound():
+    async with World(GatedJournal(), places=1, waiting_max=2) as world:
+        world.journal.hold()
+        for i in range(3):
+            world.submit(plan(step("a"), durability="group"), f"r{i}")
+        with pytest.raises(Busy, match="max_queued_runs"):
+            world.submit(plan(step("a"), durability="group"), "r3")
+        world.journal.release()

@@ -46,8 +46,8 @@ def journal_error(path: Path, error: BaseException, doing: str) -> JournalError:
             return error
         case apsw.NotADBError() | apsw.CorruptError() | apsw.FormatError():
             advice = (
-                "the file is damaged; keep a copy of it with its -wal file, run "
-                "`tandem journal check`, or move it away to start a new one"
+                "the file is damaged; keep a copy of it with its -wal file, then move it "
+                "away to start a new one"
             )
         case _ if _means_full(error):
             advice = "the disk is full; make room, then open the journal again"

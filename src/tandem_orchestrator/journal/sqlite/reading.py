@@ -78,7 +78,7 @@ def read_records(
 
 def _broken(where: str) -> JournalError:
     return JournalError(
-        f"{where} was changed, lost or damaged since it was written; run `tandem journal check`"
+        f"{where} was changed, lost or damaged since it was written; keep a copy of the file"
     )
 
 

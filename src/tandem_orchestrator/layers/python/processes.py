@@ -139,12 +139,13 @@ class ProcessRunner:
         healthy = False
         self.busy += 1
         try:
+            # Before the send: a worker that stands still would let it wait for ever.
+            on_started(lambda: self._ask(worker, job.number), worker.process.kill)
             try:
                 await worker.send(job)
             except NotAValue:
                 healthy = True  # Nothing was sent.
                 raise
-            on_started(lambda: self._ask(worker, job.number), worker.process.kill)
             while True:
                 message = await worker.receive()
                 if isinstance(message, Ready) or message.number != job.number:
