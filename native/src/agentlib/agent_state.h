@@ -68,6 +68,8 @@ struct td_agent {
     tdi_pool *pool;
     uint32_t in_pool, unshown;
     _Atomic bool stopping;
+    _Atomic uint64_t looked_ns; /* when a running action last looked for the bridge */
+    _Atomic bool bridge_gone;   /* in this session: nobody waits for what runs */
     /* For the host's watch: the call being run, 0 none. */
     _Atomic uint64_t watched_id, watched_deadline_ns;
     tdi_error error;

@@ -1,6 +1,8 @@
 /* call.c - one call from start to status, in an agent's process. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "agentlib/agent_state.h"
 #include "base/clock.h"
@@ -8,6 +10,7 @@
 
 #define BODY_BYTES_MAX (64u << 20)
 #define LOG_BYTES_MAX  1024
+#define LOOK_NS        (10 * TDI_NS_PER_MS)
 
 static agent_run *run_of(td_call *call)
 {
@@ -60,9 +63,28 @@ static td_status op_fail(td_call *call, const char *type, const char *message)
     return TD_FAILED;
 }
 
+/* A running action keeps the serving thread from hearing of the bridge's end, so it looks itself,
+ * now and then. The socket carries nothing else: whatever is readable is a goodbye or the end. */
+static bool bridge_gone(td_agent *agent)
+{
+    const uint64_t now_ns = tdi_now_ns();
+    uint64_t looked_ns = atomic_load_explicit(&agent->looked_ns, memory_order_relaxed);
+    if (now_ns - looked_ns >= LOOK_NS &&
+        atomic_compare_exchange_strong_explicit(&agent->looked_ns, &looked_ns, now_ns,
+                                                memory_order_relaxed, memory_order_relaxed)) {
+        char byte;
+        if (recv(agent->socket_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
+            (errno != EAGAIN && errno != EINTR))
+            atomic_store_explicit(&agent->bridge_gone, true, memory_order_relaxed);
+    }
+    return atomic_load_explicit(&agent->bridge_gone, memory_order_relaxed);
+}
+
 static td_status wish(const agent_run *run)
 {
-    const td_agent *agent = run->agent;
+    td_agent *agent = run->agent;
+    if (bridge_gone(agent))
+        return TD_CANCELLED;
     /* acquire: pairs with the release of whoever wished. */
     if (atomic_load_explicit(&agent->down.cancel[tdi_call_slot(run->call_id)],
                              memory_order_acquire) == tdi_call_generation(run->call_id))

@@ -429,12 +429,14 @@ td_status td_agent_serve(td_agent *agent)
         td_status status = serve_session(agent);
         if (status == TD_OK || !agent->options.reconnect)
             return status;
-        agent_shut(agent);
-        /* What runs belongs to the old session, whose words are gone with it. */
+        /* What runs in threads reads the session's words, so it ends first. */
+        atomic_store_explicit(&agent->bridge_gone, true, memory_order_relaxed);
         while (agent->in_pool > 0) {
             wait_ms(agent, 1);
-            finish_jobs(agent);
+            if (finish_jobs(agent) != TD_OK)
+                continue; /* nobody is there to be told */
         }
+        agent_shut(agent);
         unsigned back_off_ms = BACK_OFF_FIRST;
         do {
             wait_ms(agent, back_off_ms);
@@ -460,8 +462,17 @@ void td_agent_close(td_agent *agent)
 {
     if (agent == NULL)
         return;
-    if (agent->pool != NULL)
-        tdi_pool_destroy(agent->pool, tdi_now_ns() + WORKERS_END_NS);
+    if (agent->pool != NULL) {
+        const uint64_t until_ns = tdi_now_ns() + WORKERS_END_NS;
+        atomic_store_explicit(&agent->bridge_gone, true, memory_order_relaxed);
+        while (agent->in_pool > 0 && tdi_now_ns() < until_ns) {
+            wait_ms(agent, 1);
+            if (finish_jobs(agent) != TD_OK)
+                continue; /* nobody is there to be told */
+        }
+        if (tdi_pool_destroy(agent->pool, until_ns) != TD_OK)
+            return; /* an action does not return, and still uses all this: the process must end */
+    }
     agent_shut(agent);
     tdi_close_all(&agent->stop_read_fd, 1);
     tdi_close_all(&agent->stop_write_fd, 1);

@@ -136,6 +136,8 @@ td_status agent_open(td_agent *agent)
     else
         status = default_path(path, sizeof path, &agent->error);
     agent->error.text[0] = '\0';
+    atomic_store_explicit(&agent->bridge_gone, false, memory_order_relaxed);
+    atomic_store_explicit(&agent->looked_ns, tdi_now_ns(), memory_order_relaxed);
     if (status == TD_OK)
         status = tdi_channel_connect(path, deadline_ns, &agent->socket_fd, &agent->error);
     if (status == TD_OK)

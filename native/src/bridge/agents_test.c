@@ -413,6 +413,39 @@ static void a_silent_agent_is_given_up_after_the_deadline(void)
     CHECK_EQ(fixture_stop(&bridge), 0);
 }
 
+static void an_action_hears_of_the_bridges_death(void)
+{
+    for (int workers = 0; workers < 2; workers++) {
+        fixture bridge;
+        REQUIRE(fixture_start(&bridge, NULL));
+        tdi_client *client = fixture_connect(&bridge);
+        REQUIRE(client != NULL);
+        const pid_t agent = start_agent(&bridge, "agent1", workers ? "2" : "0", "1");
+        const uint32_t nap = await_action(client, "agent1", "nap", 1);
+        REQUIRE(nap != 0);
+        uint64_t call_id, done = 0, total = 0;
+        CHECK_EQ(call(client, nap, &nil, 1, &call_id), TD_OK);
+        for (int i = 0; i < 2000 && done == 0; i++) {
+            tdi_client_progress(client, call_id, &done, &total);
+            usleep(1000);
+        }
+        kill(bridge.pid, SIGKILL);
+        CHECK_EQ(fixture_wait(&bridge), 256 + SIGKILL);
+        int status = 0;
+        pid_t ended = 0;
+        for (int i = 0; i < 5000 && ended == 0; i++) {
+            ended = waitpid(agent, &status, WNOHANG);
+            usleep(1000);
+        }
+        CHECK_EQ(ended, agent);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+        if (ended == 0)
+            end_agent(agent, SIGKILL);
+        tdi_client_close(client);
+        fixture_clear(&bridge);
+    }
+}
+
 static void a_reply_over_its_limit_is_too_large(void)
 {
     fixture bridge;
@@ -625,6 +658,7 @@ int main(int argc, char **argv)
     RUN(instances_share_and_an_unequal_one_is_refused);
     RUN(the_router_delivers_and_waits_for_the_full);
     RUN(a_silent_agent_is_given_up_after_the_deadline);
+    RUN(an_action_hears_of_the_bridges_death);
     RUN(a_reply_over_its_limit_is_too_large);
     RUN(more_agents_than_allowed_are_refused);
     RUN(an_agent_that_breaks_the_rules_is_cut_off);
