@@ -60,6 +60,12 @@ class Program:
         dying.chmod(0o755)
         dying.replace(self.path)
 
+    def mend(self) -> None:
+        """Put the real program there again."""
+        good = self.path.with_name("good")
+        shutil.copy2(find_native_files().bridge_path, good)
+        good.replace(self.path)
+
     @property
     def starts(self) -> int:
         """How often it was started since it was spoilt."""
@@ -146,7 +152,7 @@ async def test_it_is_started_again_with_growing_pauses_up_to_the_cap_and_then_af
 async def test_meanwhile_runs_are_done_in_python_or_refused_and_nobody_waits(
     dying: tuple[TandemOrchestrator, FakeClock], program: Program
 ) -> None:
-    tandem, _ = dying
+    tandem, clock = dying
     echo = CommandStep(id="a", agent="system", action="echo", payload=1)
     # The clock stands still here too: an attempt that waited for a restart would wait for ever.
     async with asyncio.timeout(WAIT_S):
@@ -160,6 +166,19 @@ async def test_meanwhile_runs_are_done_in_python_or_refused_and_nobody_waits(
                 await tandem.execute_command_set(CommandSet(mode=mode, steps=[echo]))
             assert str(caught.value) == f"mode {mode} needs the c layer, which is away: {reason}"
         assert len(await tandem.runs()) == 1
+        assert await tandem.send("system", "echo", 2) == 2
+        with pytest.raises(LayerUnavailable, match="out of luck"):
+            await tandem.send("system", "echo", 2, implementation="c")
+        with pytest.raises(LayerUnavailable, match="C layer: "):
+            tandem.call_sync("system", "echo", 2, implementation="c")
+
+        # What was refused is asked anew when the layer is there.
+        program.mend()
+        await clock.advance(FIRST_S)
+        await until(lambda: bool(tandem.layer_health()["c"]), "the bridge is there")
+        assert await tandem.send("system", "echo", 3, implementation="c", timeout=None) == 3
+        result = await tandem.execute_command_set(CommandSet(mode="REDUNDANT", steps=[echo]))
+        assert (result["consensus_achieved"], result["notes"]) == (True, [])
 
 
 async def test_a_bridge_whose_program_was_replaced_dies_for_good_and_python_takes_over(

@@ -266,7 +266,7 @@ class Messages:
     def _route(self, agent: str, action: str, implementation: str | None) -> _Route:
         version = self._registry.version
         entry = self._entry(agent, action)
-        chosen = _choose(entry, implementation)
+        chosen = _choose(entry, implementation, self._catalogue().away)
         native = chosen.layer == "c"
         session, action_id = None, 0
         if native:
@@ -279,7 +279,8 @@ class Messages:
         route = _Route(agent, action, chosen.name, version, native, session, action_id)
         if session is not None:
             self._keep_session(session)
-        self._routes[agent, action, implementation] = route
+        if session is not None or not native:  # Without a session the next message asks anew.
+            self._routes[agent, action, implementation] = route
         return route
 
     def _entry(self, agent: str, action: str) -> Action:
@@ -411,12 +412,15 @@ class Messages:
         return asyncio.run_coroutine_threadsafe(message(), loop).result()
 
 
-def _choose(entry: Action, name: str | None) -> Implementation:
+def _choose(entry: Action, name: str | None, away: Mapping[str, str]) -> Implementation:
     """Take the named implementation; else c where its rung is native or it is alone; else python."""
     if name is not None:
         found = entry.implementation(name)
         if found is not None:
             return found
+        if name == "c" and away.get("c"):
+            # Whether it is there cannot be known without its layer: the layer is what is missing.
+            return Implementation("c", "c")
         have = [i.name for i in entry.implementations]
         text = (
             f"{entry.agent}.{entry.name} has no implementation {name!r}, it has: {', '.join(have)}"
