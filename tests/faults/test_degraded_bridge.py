@@ -177,6 +177,9 @@ async def test_meanwhile_runs_are_done_in_python_or_refused_and_nobody_waits(
         await clock.advance(FIRST_S)
         await until(lambda: bool(tandem.layer_health()["c"]), "the bridge is there")
         assert await tandem.send("system", "echo", 3, implementation="c", timeout=None) == 3
+        in_c = tandem.get_metrics()["c_msgs_processed"]
+        assert await tandem.send("system", "echo", 4, timeout=None) == 4
+        assert tandem.get_metrics()["c_msgs_processed"] == in_c + 1
         result = await tandem.execute_command_set(CommandSet(mode="REDUNDANT", steps=[echo]))
         assert (result["consensus_achieved"], result["notes"]) == (True, [])
 

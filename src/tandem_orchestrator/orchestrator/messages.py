@@ -250,6 +250,10 @@ class Messages:
             metrics[f"avg_{layer}_latency"] = spent / (before + total) if before + total else 0.0
         return metrics
 
+    def forget_ways(self) -> None:
+        """Have the next messages look anew where they go: a layer came or went."""
+        self._routes.clear()
+
     # --- the way -------------------------------------------------------------------------------------
 
     def _checked_route(self, agent: str, action: str, implementation: str | None) -> _Route:

@@ -442,5 +442,6 @@ class TandemOrchestrator(MessageDoors):
 
     def _native_changed(self, kind: str, detail: str) -> None:
         """The supervisor's word; on the loop."""
+        self._messages.forget_ways()
         if self._parts is not None and self._state == "open":
             self._parts.engine.tell_all(LayerChanged(layer="c", change=kind, detail=detail))
