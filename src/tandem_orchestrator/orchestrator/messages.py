@@ -144,7 +144,6 @@ class Messages:
                 self._routes.clear()
                 return self._failed(error)
         if route.native:
-            self._routes.clear()
             return self._failed(self._native_away(route))
         return self._to_python(route, payload, lane, timeout, ENCODED | RAW if encoded else 0)
 
@@ -173,7 +172,6 @@ class Messages:
                 self._routes.clear()
                 return self._failed(error)
         if route.native:
-            self._routes.clear()
             return self._failed(self._native_away(route))
         many = self._many_to_python(route, tuple(payloads), lane, timeout, flags)
         return asyncio.get_running_loop().create_task(many)
@@ -271,8 +269,7 @@ class Messages:
         version = self._registry.version
         entry = self._entry(agent, action)
         chosen = _choose(entry, implementation, self._catalogue().away)
-        native = chosen.layer == "c"
-        session, action_id = None, 0
+        native, session, action_id = chosen.layer == "c", None, 0
         if native:
             layer = self._layers()[1]
             session = None if layer is None else layer.session
@@ -420,11 +417,10 @@ def _choose(entry: Action, name: str | None, away: Mapping[str, str]) -> Impleme
     """Take the named implementation; else c where its rung is native or it is alone; else python."""
     if name is not None:
         found = entry.implementation(name)
+        if found is None and name == "c" and away.get("c"):
+            found = Implementation("c", "c")  # Only its layer knows whether it is there.
         if found is not None:
             return found
-        if name == "c" and away.get("c"):
-            # Whether it is there cannot be known without its layer: the layer is what is missing.
-            return Implementation("c", "c")
         have = [i.name for i in entry.implementations]
         text = (
             f"{entry.agent}.{entry.name} has no implementation {name!r}, it has: {', '.join(have)}"
