@@ -210,7 +210,7 @@ def test_a_key_gives_the_same_run_again_and_another_body_is_refused(tandem: Tand
     other = tandem("run", "input.yaml", "--input", "who=1", "--key", "k", "--json")
 
     assert first.json["run_id"] == again.json["run_id"]
-    assert (again.code, other.code) == (0, 1)
+    assert (again.code, other.code) == (0, 4)
     assert other.json["error_type"] == "IdempotencyMismatch"
 
 

@@ -38,7 +38,7 @@ typedef struct tdi_client_action {
 } tdi_client_action;
 
 typedef struct tdi_call_request {
-    uint32_t action_id;       /* RUN: the program's id */
+    uint32_t action_id; /* RUN: the program's id */
     uint16_t attempt;
     uint8_t kind;             /* TDI_KIND_CALL (0 is the same), _LOAD or _RUN */
     uint8_t lane;             /* 0 = most urgent .. 3 */

@@ -63,8 +63,8 @@ struct tdi_client {
     size_t actions_total;
     char *action_text;
     size_t actions_room;
-    uint64_t actions_version;            /* counts the changes after WELCOME */
-    struct client_text *learned;         /* strings of actions that came later */
+    uint64_t actions_version;    /* counts the changes after WELCOME */
+    struct client_text *learned; /* strings of actions that came later */
 
     tdi_client_stats stats;
     tdi_error error;

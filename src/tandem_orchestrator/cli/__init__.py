@@ -6,6 +6,7 @@ kept, and decides nothing about a run. It hands on ``main``.
 
 from __future__ import annotations
 
+import io
 import sys
 
 
@@ -14,4 +15,8 @@ def main() -> int:
     # Imported here, so that a program that only imports the package pays nothing for it.
     from tandem_orchestrator.cli.app import run_app
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that only knows ASCII gets escapes, not a traceback after its run.
+            stream.reconfigure(errors="backslashreplace")
     return run_app(sys.argv[1:])

@@ -10,6 +10,7 @@ from tandem_orchestrator import (
     Busy,
     CommandError,
     ConfigError,
+    IdempotencyMismatch,
     JournalError,
     LayerUnavailable,
     TandemError,
@@ -47,7 +48,7 @@ def exit_of_error(error: Exception) -> Exit:
     """Give the exit code for an error."""
     if isinstance(error, UsageError | ConfigError):
         return Exit.USAGE
-    if isinstance(error, CommandError):
+    if isinstance(error, CommandError | IdempotencyMismatch):
         return Exit.INVALID
     if isinstance(error, LayerUnavailable | JournalError | Busy):
         return Exit.REFUSED

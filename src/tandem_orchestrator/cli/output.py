@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -42,6 +43,27 @@ def print_text(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+@contextmanager
+def stdout_for_the_result() -> Iterator[None]:
+    """Send what actions and their children print to stderr meanwhile.
+
+    stdout carries the result and nothing else; a ``print`` in a handler must not break ``--json``.
+    """
+    try:
+        sys.stdout.flush()
+        kept = os.dup(1)
+        os.dup2(2, 1)
+    except OSError:
+        yield  # Closed, or replaced by something without a descriptor: nothing to keep apart.
+        return
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
 def visible(text: str) -> str:
     """Replace what a terminal would act on by its escape."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
@@ -53,7 +75,8 @@ def console(*, stderr: bool = False) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     # A file or a pipe has no width of its own; what is read by programs should not be folded.
-    width = None if stream.isatty() else 160
+    asked = os.environ.get("COLUMNS", "")
+    width = None if stream.isatty() else int(asked) if asked.isdecimal() and int(asked) else 160
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False, width=width)
 
 

@@ -10,7 +10,12 @@ from typing import Any
 from tandem_orchestrator import InvalidCommandSet, Settings, TandemOrchestrator
 from tandem_orchestrator.cli.exits import Exit, exit_of_status
 from tandem_orchestrator.cli.loop import Terminated, run_in_loop
-from tandem_orchestrator.cli.output import print_json, print_table, print_text
+from tandem_orchestrator.cli.output import (
+    print_json,
+    print_table,
+    print_text,
+    stdout_for_the_result,
+)
 from tandem_orchestrator.cli.progress import ProgressView
 from tandem_orchestrator.cli.run_table import print_result
 from tandem_orchestrator.cli.target import (
@@ -66,14 +71,15 @@ async def _run(wish: RunWish, settings: Settings, view: ProgressView) -> Exit:
         command_set.durability = wish.durability
     if wish.key is not None:
         command_set.idempotency_key = wish.key
-    async with TandemOrchestrator(settings) as tandem:
-        for agent in agents:
-            tandem.add_agent(agent)
-        if faults:  # Raises, with what else is wrong: one round is enough.
-            tandem.validate(command_set, inputs=run_inputs, faults=faults)
-        with view:
-            async with tandem.listening(view.on_event, view.on_progress):
-                result = await tandem.execute_command_set(command_set, inputs=run_inputs)
+    with stdout_for_the_result():
+        async with TandemOrchestrator(settings) as tandem:
+            for agent in agents:
+                tandem.add_agent(agent)
+            if faults:  # Raises, with what else is wrong: one round is enough.
+                tandem.validate(command_set, inputs=run_inputs, faults=faults)
+            with view:
+                async with tandem.listening(view.on_event, view.on_progress):
+                    result = await tandem.execute_command_set(command_set, inputs=run_inputs)
     if wish.as_json:
         print_json(result)
     else:

@@ -22,6 +22,8 @@ RESULT_LINES_MAX = 40
 """Lines of one step's output that are shown; ``--json`` shows all."""
 
 
+CONFLICTS_MAX = 20
+"""Conflicts that are shown; ``--json`` shows all."""
 WIDE_CHARS = 100
 """On a line shorter than this, reasons stand below the table and a number in it."""
 
@@ -48,6 +50,8 @@ def print_result(result: dict[str, Any], last: Collection[str]) -> None:
     if "consensus_achieved" in result:
         verdict = "agree" if result["consensus_achieved"] else "do not agree"
         print_text(f"the implementations {verdict}; conflicts: {len(result['conflicts'])}")
+        for conflict in result["conflicts"][:CONFLICTS_MAX]:
+            print_text(f"  {visible(_conflict(conflict))}")
     took = f" in {show_seconds(result['duration'])}" if result["duration"] is not None else ""
     error = f": {visible(result['error'])}" if result["error"] else ""
     print_text(f"{visible(result['name'] or 'run')} {result['status']}{took}{error}")
@@ -99,7 +103,25 @@ def _outputs(result: dict[str, Any], last: Collection[str]) -> dict[str, Any]:
     return dict(list(shown.items())[:OUTPUTS_MAX])
 
 
+def _conflict(conflict: dict[str, Any]) -> str:
+    """Say in one line where twins differ and whose output was taken."""
+    item = "" if conflict["item"] is None else f" item {conflict['item']}"
+    left, right = conflict["implementations"][0], conflict["implementations"][-1]
+    places = [
+        f"{field['path'] or 'the whole value'}: {left} {field['left']!r:.60}, "
+        f"{right} {field['right']!r:.60}"
+        for field in conflict["fields"][:3]
+    ]
+    more = len(conflict["fields"]) - len(places)
+    rest = f" and {more} more" if more > 0 else ""
+    winner = f"{conflict['winner']}'s was taken" if conflict["winner"] else "no side was picked"
+    return f"{conflict['step']}{item}: {'; '.join(places)}{rest}; {winner}"
+
+
 def _remark(step: dict[str, Any]) -> str:
+    if step["failed_items"] and step["outcome"] == "succeeded":
+        failed = len(step["failed_items"])
+        return f"{failed} item{'s' if failed != 1 else ''} failed; {step['reason']}"
     if step["outcome"] in ("succeeded", "skipped") or not step["error_type"]:
         return str(step["reason"])
     stopped = "" if step["stopped"] else " (still running)"

@@ -181,7 +181,7 @@ class Engine:
     def _stopped(self, parent: asyncio.Task[None]) -> None:
         """The task group is gone: nobody else will end the runs that are left."""
         cause = None if parent.cancelled() else parent.exception()
-        if not self._closing.is_set():
+        if cause is not None:
             _log.critical("the engine stopped by itself", exc_info=cause)
         for ticket in list(self._tickets.values()):
             error = InternalError(f"run {ticket.run_id}: the engine stopped before its end")

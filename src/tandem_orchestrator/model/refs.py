@@ -53,7 +53,8 @@ class Ref:
         step: The step's id, ``"inputs"`` or ``"item"``.
         path: Where in its output: ``"files"``, ``"files/0/path"`` (JSON Pointer without the
             leading slash), an index, or a sequence of keys and indexes taken as they are.
-        default: What to use when the place is not there; without one the step is skipped.
+        default: What to use when the place is not there. Without one, the step is skipped if the
+            other step gave no output, and fails as ``BadReference`` if its output has no such place.
     """
 
     step: str

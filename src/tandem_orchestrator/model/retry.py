@@ -22,8 +22,8 @@ class RetryPolicy:
     jitter: bool = True
     """Draw each wait from [0, ceiling] ("full jitter") instead of waiting for the ceiling."""
     retry_on: tuple[str, ...] | None = None
-    """Failure types, or outcomes such as ``timed_out`` and ``unknown``; None: failed and
-    timed_out, whatever the type. ``unknown`` must be named to be retried."""
+    """Failure types, or outcomes such as ``timed_out`` and ``unknown``; None: failed,
+    timed_out and abandoned, whatever the type. ``unknown`` must be named to be retried."""
 
     def delay_s(self, attempt: int, roll: float) -> float:
         """Give the wait before the next attempt.

@@ -129,7 +129,7 @@ def _convert_rich(obj: Any, where: str, payload: bool, depth: int) -> Any:
         return buffer
     raise NotAValue(
         f"{where or 'value'}: {type(obj).__name__} is not a value; expected None, bool, int, float, "
-        "str, bytes, list, dict, or a type that converts (declare codec= or transient=True otherwise)"
+        "str, bytes, list, dict, or a type that converts"
     )
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 
 from tandem_orchestrator.engine import RunTicket
-from tandem_orchestrator.errors import CommandError
+from tandem_orchestrator.errors import CommandError, OutcomeUnknown
 from tandem_orchestrator.journal import Control, Journal
 from tandem_orchestrator.model.catalogue import nearest
 from tandem_orchestrator.model.events import AnyEvent, RunEnded
+from tandem_orchestrator.model.outcomes import RunStatus
 from tandem_orchestrator.observe import RunView
 
 FOLLOW_S = 30.0
@@ -104,10 +105,16 @@ class Run:
             raise CommandError(f"run {self.id}: not in progress here, and {error}") from error
 
     async def _events(self) -> AsyncIterator[AnyEvent]:
-        if await self._journal.run(self.id) is None:
-            raise CommandError(f"run {self.id!r}: there is no such run in the journal")
         after = 0
         while True:
+            row = await self._journal.run(self.id)
+            if row is None:
+                raise CommandError(f"run {self.id!r}: there is no such run in the journal")
+            if row.status == RunStatus.INTERRUPTED and row.records <= after:
+                raise OutcomeUnknown(
+                    f"run {self.id} was interrupted: its owner {row.owner} is dead, and nobody "
+                    "has taken it over; 'tandem runs show' has what it had done"
+                )
             records = await self._journal.follow(self.id, after=after, timeout_s=FOLLOW_S)
             for record in records:
                 after = record.seq

@@ -21,7 +21,7 @@ ERRORS = {
     "Closed": 1,
     "ActionFailed": 1,
     "OutcomeUnknown": 1,
-    "IdempotencyMismatch": 1,
+    "IdempotencyMismatch": 4,
     "InternalError": 1,
     "TandemError": 1,
 }

@@ -51,6 +51,10 @@ if TYPE_CHECKING:
     from tandem_orchestrator._native import _ext
 
 
+HOST_LOOK_S = 0.01
+"""Pause between looks whether the hosts of plug-ins have spoken."""
+
+
 @dataclass(frozen=True, slots=True)
 class NativeLimits:
     """How long the layer waits for what."""
@@ -158,6 +162,7 @@ class NativeLayer:
             await supervisor.start()
             self._supervisor = supervisor
             self._start_hosts()
+            await self._until_hosts_have_spoken()
         if self._required and self.away:
             reason = self.away
             await self.close()
@@ -216,11 +221,16 @@ class NativeLayer:
         supervisor = self._supervisor
         details = {} if supervisor is None else supervisor.describe()
         details["socket"] = self._socket_path
-        if self._hosts is not None:
-            details["plugins"] = self._hosts.describe()
         if supervisor is None:
             return LayerHealth(self.name, False, self._away, details)
-        return LayerHealth(self.name, supervisor.session is not None, supervisor.reason, details)
+        reasons = [supervisor.reason] if supervisor.reason else []
+        if self._hosts is not None:
+            details["plugins"] = hosts = self._hosts.describe()
+            reasons += [
+                f"plug-in {path}: {h['reason']}" for path, h in hosts.items() if h["reason"]
+            ]
+        is_open = supervisor.session is not None
+        return LayerHealth(self.name, is_open, "; ".join(reasons), details)
 
     async def _attempt(
         self, work: Work, cancel: CancelToken, body: bytes, inputs: bytes | None
@@ -264,6 +274,22 @@ class NativeLayer:
         if deadline_ns:
             limit_s = min(limit_s, (deadline_ns - self._clock.monotonic_ns()) / 1e9)
         return await supervisor.session_within(limit_s, cancel)
+
+    async def _until_hosts_have_spoken(self) -> None:
+        """Wait, within the connect timeout, until each host has announced an agent or failed.
+
+        A run that is submitted right after the start would not find their agents otherwise.
+        """
+        if self._hosts is None:
+            return
+        before = {action.agent for action in self.actions()}
+        give_up_ns = self._clock.monotonic_ns() + int(self._limits.connect_timeout_s * 1e9)
+        while self._clock.monotonic_ns() < give_up_ns:
+            failed = sum(1 for host in self._hosts.describe().values() if host["reason"])
+            spoken = len({action.agent for action in self.actions()} - before)
+            if spoken + failed >= len(self._plugins):
+                return
+            await pause(HOST_LOOK_S, self._clock)
 
     def _start_hosts(self) -> None:
         """Start a host for each plug-in; they wait for the bridge by being restarted."""
