@@ -224,3 +224,15 @@ async def test_an_orchestrators_plugins_run_in_hosts_that_come_back(words: Path,
     finally:
         await made.close()
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+async def test_a_start_waits_until_its_plugins_have_spoken_or_failed(words: Path) -> None:
+    missing = words.with_name("missing.so")
+    made = NativeLayer(Ids().make(), required=True, plugins=(str(words), str(missing)))
+    await made.start()
+    try:
+        assert offers(made, "words"), "whoever submits right after the start finds its agent"
+        await eventually(lambda: str(missing) in made.health().reason, "the other one is named")
+        assert str(words) not in made.health().reason
+    finally:
+        await made.close()

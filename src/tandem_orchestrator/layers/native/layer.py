@@ -227,7 +227,9 @@ class NativeLayer:
         if self._hosts is not None:
             details["plugins"] = hosts = self._hosts.describe()
             reasons += [
-                f"plug-in {path}: {h['reason']}" for path, h in hosts.items() if h["reason"]
+                f"plug-in {path}: {host['reason']}"
+                for path, host in hosts.items()
+                if host["reason"] and host["pid"] is None
             ]
         is_open = supervisor.session is not None
         return LayerHealth(self.name, is_open, "; ".join(reasons), details)
