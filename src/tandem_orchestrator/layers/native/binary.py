@@ -59,7 +59,11 @@ def _find_bridge(package: str) -> tuple[str, str]:
     if not isinstance(entry, os.PathLike):
         return "", f"agent_bridge lies inside an archive ({entry}); a program needs a real file"
     path = Path(entry).resolve()
-    if not path.is_file():
+    try:
+        is_there = path.is_file()
+    except OSError as error:  # A folder above it that this user may not look into.
+        return "", f"{path} cannot be looked at: {error.strerror}"
+    if not is_there:
         return "", f"installed without the C layer: no program {path}"
     if not os.access(path, os.X_OK):
         return "", f"{path} is not executable"

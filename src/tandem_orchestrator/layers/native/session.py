@@ -119,7 +119,7 @@ class Session:
         self._actions_version = -1
         self._learn()
         for fd in self._fds:
-            self._loop.add_reader(fd, self._take, client.drain)
+            self._loop.add_reader(fd, self._take, client.drain, True)
         self._schedule_look()  # it arms the doorbell: agents may come before the first call
 
     @property
@@ -264,9 +264,10 @@ class Session:
             waiting = self._waiting or (self._messages and self._client.waiting)
             again = waiting and self._empty_looks < EMPTY_LOOKS_MAX
             # The last look arms the doorbell; the others spare the bridge the ringing.
-            self._take(self._client.poll if again else self._client.drain)
+            self._take(self._client.poll if again else self._client.drain, not again)
 
-    def _take(self, look: Callable[[int], tuple[list[_Row], bool]]) -> None:
+    def _take(self, look: Callable[[int], tuple[list[_Row], bool]], arms: bool) -> None:
+        """Take what has come; a look that does not arm the doorbell is never the last one."""
         try:
             batch, more = look(DRAIN_MAX)
         except self._ext.Forked:
@@ -293,7 +294,7 @@ class Session:
                 if self._sweep_timer is None:
                     self._sweep_timer = self._loop.call_later(SWEEP_S, self._sweep)
         self._empty_looks = 0 if came else self._empty_looks + 1
-        if more or (waiting and self._empty_looks <= EMPTY_LOOKS_MAX):
+        if more or not arms or (waiting and self._empty_looks <= EMPTY_LOOKS_MAX):
             self._schedule_look()
 
     def _learn(self) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tandem_orchestrator.errors import Busy, CommandError, InternalError, LayerUnavailable
 from tandem_orchestrator.layers.native.session import Completion, Session
+from tandem_orchestrator.testing import settle
 
 pytestmark = pytest.mark.native
 WAIT_S = 5.0
@@ -27,6 +28,7 @@ class ScriptedClient:
         self.error: BaseException | None = None
         self.call_error: BaseException | None = None
         self.asked: list[tuple[str, int]] = []
+        self.armed = False
 
     def actions(self) -> list:
         return [("system", "noop", "1", 1, 0, 0, True)]
@@ -38,12 +40,18 @@ class ScriptedClient:
         return self.calls
 
     def drain(self, most: int) -> tuple[list, bool]:
+        self.armed = True
+        return self._look(most)
+
+    def poll(self, most: int) -> tuple[list, bool]:
+        self.armed = False
+        return self._look(most)
+
+    def _look(self, most: int) -> tuple[list, bool]:
         if self.error is not None:
             raise self.error
         batch, self.ready = self.ready[:most], self.ready[most:]
         return batch, bool(self.ready)
-
-    poll = drain
 
     def fate(self, call_id: int) -> int:
         return 5 if call_id % 2 else 4
@@ -197,3 +205,12 @@ async def test_a_quiet_call_leaves_the_loop_in_peace(client, session):
     for _ in range(200):
         await asyncio.sleep(0)
     assert 1 <= looks <= 4
+
+
+async def test_an_idle_session_has_its_doorbell_armed(client, session):
+    """Agents that come must be heard of: the look that took the last answer may not be the last."""
+    _, future = session.call(1, b"x")
+    client.ready = [(1, 0, 0, 0, b"y")]
+    assert (await asyncio.wait_for(future, WAIT_S)).body == b"y"
+    await settle()
+    assert client.armed
