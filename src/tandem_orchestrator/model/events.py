@@ -165,8 +165,6 @@ class RunEnded(Event, tag="run_ended", frozen=True, omit_defaults=True, kw_only=
     error: str | None = None
     error_detail: dict[str, Any] | None = None
     duration: float = 0.0
-    # Any: a python_handler's return value; None when steps have the results.
-    handler_result: Any = None
     consensus_achieved: bool | None = None
     conflicts: list[dict[str, Any]] | None = None
 

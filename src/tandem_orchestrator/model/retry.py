@@ -93,7 +93,3 @@ class RetryPolicy:
                 f"({policy.initial_delay})"
             )
         return policy
-
-
-NO_RETRY = RetryPolicy()
-"""One attempt and no more."""
