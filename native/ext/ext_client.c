@@ -554,8 +554,9 @@ static PyObject *client_actions(client_object *self, PyObject *unused)
     for (size_t i = 0; list != NULL && i < count; i++) {
         const tdi_client_action *action = &actions[i];
         PyObject *item = Py_BuildValue(
-            "(sssIiiO)", action->agent, action->name, action->version, (unsigned int)action->id,
-            (int)action->effects, (int)action->runs, action->deterministic ? Py_True : Py_False);
+            "(sssIiiOO)", action->agent, action->name, action->version, (unsigned int)action->id,
+            (int)action->effects, (int)action->runs, action->deterministic ? Py_True : Py_False,
+            action->in_programs ? Py_True : Py_False);
         if (item == NULL)
             Py_CLEAR(list);
         else

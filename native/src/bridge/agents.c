@@ -65,7 +65,8 @@ td_status tdi_agent_judge(tdi_bridge *bridge, const tdi_hello *hello, tdi_error 
     while ((status = tdi_action_next(hello->actions, &at, &row)) == TD_OK) {
         rows++;
         if (!is_name(row.name) || !is_name(row.version) || row.effects > TD_EFFECTS_EXTERNAL ||
-            row.runs > TD_RUNS_BLOCKING || row.deterministic > 1 || row.id != 0 || row.gone != 0)
+            row.runs > TD_RUNS_BLOCKING || row.deterministic > 1 || row.id != 0 || row.gone != 0 ||
+            row.in_programs != 0)
             return tdi_fail(error, TD_ERR_REFUSED, "agent %.*s: action %u is malformed", shown,
                             hello->name.data, rows);
         if (row.agent.bytes != hello->name.bytes ||

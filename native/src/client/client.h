@@ -35,6 +35,7 @@ typedef struct tdi_client_action {
     const char *agent, *name, *version;
     uint32_t id;
     uint8_t effects, runs, deterministic;
+    uint8_t in_programs; /* 1: a program may hold it */
 } tdi_client_action;
 
 typedef struct tdi_call_request {

@@ -60,6 +60,7 @@ static td_status keep_actions(tdi_client *client, const tdi_welcome *welcome)
         action->effects = row.effects;
         action->runs = row.runs;
         action->deterministic = row.deterministic;
+        action->in_programs = row.in_programs;
     }
     if (at != welcome->actions.bytes)
         return tdi_fail(&client->error, TD_CORRUPT, "malformed WELCOME: bytes after the actions");
@@ -247,7 +248,8 @@ static td_status learn_one(tdi_client *client, const tdi_action_row *row)
     *action = (tdi_client_action){.id = row->id,
                                   .effects = row->effects,
                                   .runs = row->runs,
-                                  .deterministic = row->deterministic};
+                                  .deterministic = row->deterministic,
+                                  .in_programs = row->in_programs};
     const td_view from[3] = {row->agent, row->name, row->version};
     const char **into[3] = {&action->agent, &action->name, &action->version};
     char *to = text->text;

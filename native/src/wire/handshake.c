@@ -45,7 +45,8 @@ _Static_assert(sizeof(welcome_head) == 96, "described in protocol/handshake.md")
 typedef struct action_head {
     uint32_t id;
     uint8_t effects, runs, deterministic, gone;
-    uint16_t agent_bytes, name_bytes, version_bytes, reserved_end;
+    uint16_t agent_bytes, name_bytes, version_bytes;
+    uint8_t in_programs, reserved_end;
 } action_head;
 _Static_assert(sizeof(action_head) == 16, "described in protocol/handshake.md");
 
@@ -234,6 +235,7 @@ td_status tdi_action_encode(const tdi_action_row *row, uint8_t *data, size_t byt
         .runs = row->runs,
         .deterministic = row->deterministic,
         .gone = row->gone,
+        .in_programs = row->in_programs,
         .agent_bytes = (uint16_t)row->agent.bytes,
         .name_bytes = (uint16_t)row->name.bytes,
         .version_bytes = (uint16_t)row->version.bytes,
@@ -260,7 +262,8 @@ td_status tdi_action_next(td_view actions, size_t *at, tdi_action_row *out)
                           .effects = head.effects,
                           .runs = head.runs,
                           .deterministic = head.deterministic,
-                          .gone = head.gone};
+                          .gone = head.gone,
+                          .in_programs = head.in_programs};
     if (take(&left, head.agent_bytes, &row.agent) != TD_OK ||
         take(&left, head.name_bytes, &row.name) != TD_OK ||
         take(&left, head.version_bytes, &row.version) != TD_OK)

@@ -57,7 +57,8 @@ typedef struct tdi_welcome {
 typedef struct tdi_action_row {
     uint32_t id;
     uint8_t effects, runs, deterministic;
-    uint8_t gone; /* in an EVENT: 1 = no longer offered */
+    uint8_t gone;        /* in an EVENT: 1 = no longer offered */
+    uint8_t in_programs; /* from the bridge: 1 = a program may hold it */
     td_view agent, name, version;
 } tdi_action_row;
 

@@ -214,8 +214,8 @@ class Client:
     def waiting(self) -> bool:
         """Whether a message or a batch waits for an answer."""
 
-    def actions(self) -> list[tuple[str, str, str, int, int, int, bool]]:
-        """List ``(agent, name, version, action_id, effects, runs, deterministic)``.
+    def actions(self) -> list[tuple[str, str, str, int, int, int, bool, bool]]:
+        """List ``(agent, name, version, action_id, effects, runs, deterministic, in_programs)``.
 
         effects: 0 none, 1 idempotent, 2 external. runs: 0 short, 1 blocking.
         """

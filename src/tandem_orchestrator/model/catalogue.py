@@ -28,6 +28,8 @@ class Implementation:
     """One of ``RUNGS``."""
     source: str = ""
     """For people: ``module:qualname``, or the bridge's build id."""
+    in_programs: bool = False
+    """Whether C can run it as a step of a segment, in one crossing with others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tandem_orchestrator.errors import Fault, InvalidCommandSet, LayerUnavailable
-from tandem_orchestrator.model.catalogue import Catalogue, nearest
+from tandem_orchestrator.model.catalogue import Action, Catalogue, nearest
 from tandem_orchestrator.model.commands import CommandSet
 from tandem_orchestrator.model.levels import Priority
 from tandem_orchestrator.model.modes import ExecutionMode
@@ -229,10 +229,25 @@ def _segments(draft: _Draft, *, whole: bool) -> tuple[tuple[str, ...], ...]:
     for flat in draft.flat.steps:
         assignment = draft.assignments.get(flat.id)
         action = draft.catalogue.action(flat.step.agent, flat.step.action)
-        native = assignment is not None and assignment.layers == ("c",)
+        native = assignment is not None and _fits_a_program(flat, action, assignment)
         looks = needs_python_to_look(flat, action)
         cells.append(Cell(flat.id, flat.parent, flat.needs, native, looks))
     return cut_segments(cells, whole=whole)
+
+
+def _fits_a_program(flat: FlatStep, action: Action | None, assignment: Assignment) -> bool:
+    """Say whether C can run a step between others, without asking Python.
+
+    Items that may be tried again one by one cannot; nor can steps of a set in which branches go on
+    after a failure, since what a failure means for the others is then Python's to say.
+    """
+    if assignment.layers != ("c",) or assignment.verdict != "none" or action is None:
+        return False
+    implementation = action.implementation(assignment.implementations[0])
+    if implementation is None or not implementation.in_programs:
+        return False
+    items_again = flat.step.for_each is not None and retry_of(flat).max_retries > 0
+    return not items_again and flat.owner.on_failure == "stop"
 
 
 def _planned(

@@ -19,6 +19,7 @@ class Cell:
     parent: str
     needs: tuple[str, ...]
     native: bool
+    """C can run it as a step of a program."""
     ends_segment: bool
     """Python has to see its output before anything follows (``validation_fn``)."""
 
@@ -27,7 +28,8 @@ def cut_segments(cells: Sequence[Cell], *, whole: bool = False) -> tuple[tuple[s
     """Cut steps, in an order that respects their dependencies, into segments.
 
     Args:
-        whole: SPEED_CRITICAL: all native steps of a level form one segment, connected or not.
+        whole: SPEED_CRITICAL: all native steps of a level and of one command set form one segment,
+            connected or not.
 
     Returns: Segments in order of their first step, each with its steps in order.
     """
@@ -37,7 +39,7 @@ def cut_segments(cells: Sequence[Cell], *, whole: bool = False) -> tuple[tuple[s
     deepest: dict[str, int] = {}
     """Of a group: the highest level of anything in it."""
     leader: dict[str, str] = {}
-    first_of_level: dict[int, str] = {}
+    first_of_level: dict[tuple[str, int], str] = {}
 
     def find(step_id: str) -> str:
         while leader[step_id] != step_id:
@@ -61,7 +63,7 @@ def cut_segments(cells: Sequence[Cell], *, whole: bool = False) -> tuple[tuple[s
         leader[cell.id] = cell.id
         joined = [o for o in cell.needs if o in leader and level[o] == mine]
         if whole:
-            joined.append(first_of_level.setdefault(mine, cell.id))
+            joined.append(first_of_level.setdefault((cell.parent, mine), cell.id))
         for other_id in joined:
             older, newer = find(other_id), find(cell.id)
             if position[newer] < position[older]:

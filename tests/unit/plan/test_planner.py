@@ -14,7 +14,7 @@ from tandem_orchestrator.model.refs import Ref
 from tandem_orchestrator.model.snapshot import snapshot
 from tandem_orchestrator.plan import PlanOptions, make_plan
 
-PYTHON, C = Implementation("python", "python"), Implementation("c", "c")
+PYTHON, C = Implementation("python", "python"), Implementation("c", "c", in_programs=True)
 ACTIONS = {
     "both": Action("t", "both", "none", implementations=(PYTHON, C)),
     "python": Action("t", "python", "none", implementations=(PYTHON,)),
@@ -24,6 +24,7 @@ ACTIONS = {
     "twins": Action(
         "t", "twins", "none", implementations=(PYTHON, Implementation("v2", "python", "shadow"))
     ),
+    "apart": Action("t", "apart", "none", implementations=(Implementation("c", "c"),)),
     "shadowed": Action(
         "t", "shadowed", "none", implementations=(PYTHON, Implementation("c", "c", "shadow"))
     ),
@@ -391,3 +392,47 @@ def test_planning_is_pure() -> None:
     asked = CommandSet(id="x", steps=[do("both"), CommandStep(command_set=inner)])
 
     assert plan(asked) == plan(asked)
+
+
+# --- segments ------------------------------------------------------------------------------------
+
+
+def chain(*steps: CommandStep, **fields: Any) -> CommandSet:
+    """Make a set whose steps run one after another."""
+    return CommandSet(type="sequence", steps=list(steps), **fields)
+
+
+def test_steps_that_c_runs_in_a_row_are_one_segment() -> None:
+    made = plan(chain(do("c", "a"), do("c", "b"), do("python", "p"), do("c", "d")))
+    assert made.segments == (("a", "b"), ("d",))
+    assert [step.segment for step in made.steps] == [0, 0, None, 1]
+
+
+def test_what_a_program_cannot_hold_is_in_no_segment() -> None:
+    again = {"max_retries": 1}
+    made = plan(
+        chain(
+            do("c", "a"),
+            do("apart", "connected"),
+            do("c", "b"),
+            do("c", "items", for_each=[1, 2], retry_policy=again),
+            do("c", "d", retry_policy=again),
+        )
+    )
+    assert made.segments == (("a",), ("b",), ("d",))
+
+
+def test_where_branches_go_on_after_a_failure_there_are_no_segments() -> None:
+    assert plan(chain(do("c", "a"), do("c", "b"), on_failure="drain")).segments == ()
+
+
+def test_a_speed_critical_set_is_one_segment_and_a_nested_one_another() -> None:
+    inner = CommandSet(type="atomic", steps=[do("c", "x")])
+    made = plan(
+        CommandSet(
+            type="orchestration",
+            mode="speed_critical",
+            steps=[do("c", "a"), do("c", "b"), CommandStep(id="n", command_set=inner)],
+        )
+    )
+    assert sorted(made.segments) == [("a", "b"), ("n/x",)]

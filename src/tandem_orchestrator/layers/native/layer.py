@@ -362,7 +362,9 @@ def _catalogue_entries(offered: Mapping[tuple[str, str], NativeAction]) -> tuple
             effects=EFFECTS[action.effects],
             deterministic=action.deterministic,
             version=action.version,
-            implementations=(Implementation("c", "c", source="agent_bridge"),),
+            implementations=(
+                Implementation("c", "c", source="agent_bridge", in_programs=action.in_programs),
+            ),
         )
         for action in offered.values()
     )

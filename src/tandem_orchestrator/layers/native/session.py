@@ -66,6 +66,8 @@ class NativeAction:
     runs: int
     """0 short, 1 blocking."""
     deterministic: bool
+    in_programs: bool
+    """Whether a program may hold it as a step."""
 
 
 async def connect_client(

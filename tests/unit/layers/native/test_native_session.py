@@ -31,7 +31,7 @@ class ScriptedClient:
         self.armed = False
 
     def actions(self) -> list:
-        return [("system", "noop", "1", 1, 0, 0, True)]
+        return [("system", "noop", "1", 1, 0, 0, True, True)]
 
     def call(self, action_id: int, body: bytes, **fields: object) -> int:
         if self.call_error is not None:
