@@ -141,9 +141,13 @@ def echo(step: str, payload: Any, **fields: Any) -> CommandStep:
     return CommandStep(id=step, agent="system", action="echo", payload=payload, **fields)
 
 
-def both_in_flight(tree: Path, mode: str) -> CommandSet:
-    """A sleep and a scan side by side in C, and a step that needs both."""
+def both_in_flight(tree: Path, mode: str, on_failure: str = "drain") -> CommandSet:
+    """A sleep and a scan side by side in C, and a step that needs both.
+
+    Each is a call of its own, since branches that go on are no segment; with ``stop`` they are one.
+    """
     return CommandSet(
+        on_failure=on_failure,
         name="disturbed",
         mode=mode,
         steps=[
@@ -272,6 +276,7 @@ async def test_deaths_again_and_again_in_one_run_lose_nothing_of_it(watched: Wat
     asked = CommandSet(
         type="SEQUENCE",
         mode="SPEED_CRITICAL",
+        on_failure="drain",  # each step a call of its own
         steps=[step for n in names for step in (echo(f"{n}e", n), sleep(n, 0.15))],
     )
     run = await watched.tandem.submit(asked)
@@ -377,12 +382,14 @@ async def mortal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         yield one
 
 
+@pytest.mark.parametrize(("on_failure", "calls"), [("drain", 2), ("stop", 1)])
 async def test_a_bridge_that_never_comes_back_leaves_the_rest_of_the_run_to_python(
-    mortal: Watched, tree: Path
+    mortal: Watched, tree: Path, on_failure: str, calls: int
 ) -> None:
-    undisturbed = await mortal.tandem.execute_command_set(both_in_flight(tree, "INTELLIGENT"))
-    run = await mortal.tandem.submit(both_in_flight(tree, "INTELLIGENT"))
-    await mortal.taken(2)
+    asked = both_in_flight(tree, "INTELLIGENT", on_failure)
+    undisturbed = await mortal.tandem.execute_command_set(asked)
+    run = await mortal.tandem.submit(asked)
+    await mortal.taken(calls)
     mortal.program.unlink()
     await mortal.kill()
     result = await asyncio.wait_for(run.result(), WAIT_S)

@@ -14,7 +14,10 @@ from tandem_orchestrator.model.events import (
     FallbackPlanned,
     LayerChanged,
     RunAccepted,
+    SegmentEnded,
+    SegmentStarted,
     StepEnded,
+    steps_ended,
 )
 from tandem_orchestrator.model.plans import plan_from_value
 
@@ -89,8 +92,12 @@ class ProgressView:
                     self._overall = self._bars.add_task(title, total=event.steps_total, note="")
             case AttemptStarted():
                 self._started(event)
-            case StepEnded():
-                self._ended(event)
+            case SegmentStarted():
+                for step_id in event.steps:
+                    self._started(AttemptStarted(step=step_id, layer="c"))
+            case StepEnded() | SegmentEnded():
+                for ended in steps_ended(event):
+                    self._ended(ended)
             case LayerChanged():
                 self._say(f"the {event.layer} layer {event.change}: {event.detail}")
             case FallbackPlanned():

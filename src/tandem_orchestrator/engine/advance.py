@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tandem_orchestrator.engine import groups, steps, units
+from tandem_orchestrator.engine import groups, segments, steps, units
 from tandem_orchestrator.engine.instructions import Instruction
 from tandem_orchestrator.engine.state import ROOT, RunState
 from tandem_orchestrator.engine.turn import Turn
@@ -20,6 +20,7 @@ from tandem_orchestrator.model.events import (
     GroupTimedOut,
     RetryDue,
     RunStarted,
+    SegmentEnded,
     StepTimedOut,
 )
 from tandem_orchestrator.model.outcomes import RunStatus
@@ -42,6 +43,8 @@ def advance(state: RunState, event: AnyEvent) -> list[Instruction]:
             step = units.attempt_ended(turn, event)
             if step is not None:
                 steps.unit_ended(turn, step, event.item)
+        case SegmentEnded():
+            segments.ended(turn, event)
         case RetryDue():
             units.retry_due(turn, event)
         case StepTimedOut():
@@ -70,9 +73,12 @@ def replay(state: RunState, events: Iterable[AnyEvent]) -> RunState:
 def _settle(turn: Turn) -> None:
     """Follow consequences until there are none left."""
     state = turn.state
-    while turn.ended or turn.starting:
+    while turn.ended or turn.starting or turn.ready:
         if turn.ended:
             groups.step_ended(turn, turn.ended.popleft())
+            continue
+        if turn.ready:
+            segments.start(turn, turn.ready.popleft())
             continue
         step = state.steps[turn.starting.popleft()]
         if steps.start(turn, step):

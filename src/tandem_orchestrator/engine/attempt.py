@@ -15,6 +15,7 @@ from tandem_orchestrator.engine.instructions import Dispatch
 from tandem_orchestrator.engine.state import StepState
 from tandem_orchestrator.layers.layer import CancelToken, Layer, Report, Work
 from tandem_orchestrator.model.outcomes import Failure, Outcome
+from tandem_orchestrator.model.plans import PlannedStep
 from tandem_orchestrator.model.shapes import mismatch
 from tandem_orchestrator.model.values import from_value
 
@@ -81,22 +82,32 @@ async def perform(
     """Run an attempt and look at what it gave; never raises but for the loop's own end."""
     try:
         report = await layer.run(work, cancel)
-        if report.outcome is not Outcome.SUCCEEDED:
-            return report
-        shape = step.plan.expected_output
-        if shape is not None and (text := mismatch(shape, report.output)) is not None:
-            return _refused(report, "UnexpectedOutput", text)
-        if validation is None:
-            return report
-        verdict = await caller.call(
-            validation, (from_value(report.output),), cancel, f"step {step.plan.id!r} validation_fn"
-        )
-        return _validated(report, verdict, step.plan.validation or "validation_fn")
+        return await look_at(report, step.plan, caller, validation, cancel)
     except asyncio.CancelledError:
         raise
     except Exception as error:  # noqa: BLE001 - a layer that raises is our bug; say so and go on
         text = f"the {layer.name} layer raised {type(error).__name__}: {error}"
         return Report(Outcome.FAILED, failure=Failure("InternalError", text))
+
+
+async def look_at(
+    report: Report,
+    step: PlannedStep,
+    caller: Caller,
+    validation: Callable[..., Any] | None,
+    cancel: CancelToken,
+) -> Report:
+    """Let an attempt fail whose output has not the shape, or not the approval, that was asked for."""
+    if report.outcome is not Outcome.SUCCEEDED:
+        return report
+    shape = step.expected_output
+    if shape is not None and (text := mismatch(shape, report.output)) is not None:
+        return _refused(report, "UnexpectedOutput", text)
+    if validation is None:
+        return report
+    where = f"step {step.id!r} validation_fn"
+    verdict = await caller.call(validation, (from_value(report.output),), cancel, where)
+    return _validated(report, verdict, step.validation or "validation_fn")
 
 
 async def perform_handler(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tandem_orchestrator.engine import steps
+from tandem_orchestrator.engine import segments, steps
 from tandem_orchestrator.engine.instructions import Drop, Wait
 from tandem_orchestrator.engine.state import ROOT, GroupState, Phase, RunState
 from tandem_orchestrator.engine.turn import Turn
@@ -20,7 +20,7 @@ def start(turn: Turn, group: GroupState) -> None:
     if limit_s is not None:
         turn.out.append(Wait(f"group:{group.id}", limit_s, GroupTimedOut(group=group.id)))
     for child in group.children:
-        _one_less(turn, child)
+        _one_less(turn, child, None)
 
 
 def step_ended(turn: Turn, step_id: str) -> None:
@@ -35,7 +35,7 @@ def step_ended(turn: Turn, step_id: str) -> None:
             ended = str(step.outcome).replace("_", " ")
             halt(turn, group, f"not started: step {step_id!r} {ended}")
     for dependent in state.dependents.get(step_id, ()):
-        _one_less(turn, dependent)
+        _one_less(turn, dependent, step_id)
     if group.open == 0:
         _end(turn, group)
 
@@ -69,6 +69,9 @@ def halt(
                     _skip_below(turn, child, reason)
             elif step.phase is Phase.RUNNING and step.plan.is_group:
                 todo.append(turn.state.groups[child])
+            elif step.phase is Phase.RUNNING and step.segment is not None:
+                if stop_running:
+                    segments.stop(turn, step.segment, stop_running, stop_text)
             elif step.phase is Phase.RUNNING and stop_running:
                 steps.stop(turn, step, stop_running, stop_text)
             elif step.phase is Phase.RUNNING:
@@ -107,6 +110,8 @@ def cancel_step(turn: Turn, step_id: str, by: str) -> None:
     elif step.plan.is_group:
         group = turn.state.groups[step_id]
         halt(turn, group, f"not started: {text}", stop_running="cancelled", stop_text=text)
+    elif step.segment is not None:
+        segments.stop(turn, step.segment, "cancelled", text)
     else:
         steps.stop(turn, step, "cancelled", text)
 
@@ -136,11 +141,19 @@ def _skip_below(turn: Turn, group_id: str, reason: str) -> None:
                     todo.append(child)
 
 
-def _one_less(turn: Turn, step_id: str) -> None:
+def _one_less(turn: Turn, step_id: str, ended: str | None) -> None:
+    """A step waits for one thing less: the step that ended, or None for the start of its group."""
     step = turn.state.steps[step_id]
     step.missing -= 1
-    if step.missing == 0:
-        turn.starting.append(step_id)
+    if step.segment is None:
+        if step.missing == 0:
+            turn.starting.append(step_id)
+        return
+    segment = turn.state.segments[step.segment]
+    if segment.phase is Phase.WAITING and ended not in segment.steps:
+        segment.missing -= 1
+        if segment.missing == 0:
+            turn.ready.append(segment.id)
 
 
 def _on_failure(state: RunState, group: GroupState) -> str:

@@ -36,6 +36,22 @@ class Dispatch(msgspec.Struct, frozen=True):
     reason: str
 
 
+class DispatchSegment(msgspec.Struct, frozen=True):
+    """Give one attempt of a segment to the C layer."""
+
+    segment: int
+    attempt: int
+    steps: tuple[str, ...]
+
+
+class StopSegment(msgspec.Struct, frozen=True):
+    """Ask a running segment to stop; its end still comes as an event."""
+
+    segment: int
+    attempt: int
+    reason: str
+
+
 class Stop(msgspec.Struct, frozen=True):
     """Ask a running attempt to stop; its end still comes as an event."""
 
@@ -64,5 +80,5 @@ class Record(msgspec.Struct, frozen=True):
     event: AnyEvent
 
 
-Instruction = Dispatch | Stop | Wait | Drop | Record
+Instruction = Dispatch | DispatchSegment | Stop | StopSegment | Wait | Drop | Record
 """Everything that ``advance`` can ask for."""

@@ -18,9 +18,19 @@ from typing import Any
 import msgspec
 
 from tandem_orchestrator.clock import Clock, Timer
+from tandem_orchestrator.engine import segment_attempt
 from tandem_orchestrator.engine.advance import advance
 from tandem_orchestrator.engine.attempt import Caller, bounded, make_work, perform, perform_handler
-from tandem_orchestrator.engine.instructions import Dispatch, Drop, Record, Stop, UnitKey, Wait
+from tandem_orchestrator.engine.instructions import (
+    Dispatch,
+    DispatchSegment,
+    Drop,
+    Record,
+    Stop,
+    StopSegment,
+    UnitKey,
+    Wait,
+)
 from tandem_orchestrator.engine.places import Places
 from tandem_orchestrator.engine.request import Observer, ProgressObserver, RunRequest
 from tandem_orchestrator.engine.state import RunState
@@ -33,7 +43,7 @@ from tandem_orchestrator.errors import (
     TandemError,
 )
 from tandem_orchestrator.journal.journal import Journal, Ticket
-from tandem_orchestrator.layers.layer import CancelToken, Layer, Report
+from tandem_orchestrator.layers.layer import CancelToken, Layer, Report, SegmentReport
 from tandem_orchestrator.model.events import (
     AnyEvent,
     AttemptEnded,
@@ -91,9 +101,11 @@ class ActiveRun:
         self._folding = False
         self._unwritten: list[AnyEvent] = []
         self._dispatches: list[Dispatch] = []
+        self._segments: list[DispatchSegment] = []
         self._stalled = False
         self._timers: dict[str, Timer] = {}
-        self._tokens: dict[UnitKey, CancelToken] = {}
+        self._tokens: dict[UnitKey | int, CancelToken] = {}
+        """Of what runs: units, and segments by their number."""
         self._began_ns = around.clock.monotonic_ns()
         self._over = False
         self._barrier = request.plan.durability in ("sync", "group")
@@ -141,8 +153,15 @@ class ActiveRun:
                 case Dispatch():
                     self._dispatches.append(instruction)
                     self._note(self._started(instruction))
+                case DispatchSegment(segment=segment):
+                    self._segments.append(instruction)
+                    self._tokens[segment] = CancelToken()
+                    self._note(segment_attempt.started(self._state, instruction))
                 case Stop(unit=unit, reason=reason):
                     if token := self._tokens.get(unit):
+                        token.cancel(reason)
+                case StopSegment(segment=segment, reason=reason):
+                    if token := self._tokens.get(segment):
                         token.cancel(reason)
                 case Wait(key=key, delay_s=delay_s, event=later):
                     self._drop(key)
@@ -196,11 +215,15 @@ class ActiveRun:
         """What was noted is in the journal's hands: go on from it."""
         events, self._unwritten = self._unwritten, []
         dispatches, self._dispatches = self._dispatches, []
+        segments, self._segments = self._segments, []
         for event in events:
             self._around.observe(self.run_id, event)
         for dispatch in dispatches:
             attempt = self._attempt(dispatch, ticket, self._tokens[dispatch.unit])
             self._spawn(attempt, self.request.context.copy())
+        for segment in segments:
+            work = self._segment(segment, ticket, self._tokens[segment.segment])
+            self._spawn(work, self.request.context.copy())
         if isinstance(events[-1], RunEnded):
             self._over = True
             self._spawn(self._end(ticket))
@@ -237,7 +260,7 @@ class ActiveRun:
             "traceback": None,
         }
         ended = RunEnded(status="failed", error=line[:500], error_detail=detail)
-        self._unwritten, self._dispatches = [self._stamp(ended)], []
+        self._unwritten, self._dispatches, self._segments = [self._stamp(ended)], [], []
         try:
             ticket = self._append()
         except (Busy, JournalError):
@@ -297,6 +320,30 @@ class ActiveRun:
                 roll=self._around.rng.random(),
             )
         )
+
+    async def _segment(self, dispatch: DispatchSegment, ticket: Ticket, token: CancelToken) -> None:
+        around, request = self._around, self.request
+        lane = Priority(request.priority).lane
+        work = segment_attempt.make_segment_work(self._state, self.run_id, dispatch, lane)
+        if self._barrier and any(step.effects == "external" for step in work.steps):
+            await ticket.durable()
+        if await around.attempts.enter(request.priority, token):
+            try:
+                report = await segment_attempt.perform_segment(
+                    around.layers.get("c"),
+                    work,
+                    request.callables,
+                    around.caller,
+                    around.output_bytes_max,
+                    token,
+                )
+            finally:
+                around.attempts.leave()
+        else:
+            report = SegmentReport.not_started(work)
+        if self._tokens.get(dispatch.segment) is token:
+            del self._tokens[dispatch.segment]
+        self.post(segment_attempt.ended(dispatch, report, around.rng.random()))
 
     async def _report(self, dispatch: Dispatch, token: CancelToken) -> Report:
         around, request, unit = self._around, self.request, dispatch.unit

@@ -7,7 +7,7 @@ same events give the same state in every process.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -35,12 +35,15 @@ class Phase(str, Enum):
 
 TRANSITIONS: dict[Phase, frozenset[Phase]] = {
     Phase.WAITING: frozenset({Phase.RUNNING, Phase.ENDED}),
-    Phase.RUNNING: frozenset({Phase.STOPPING, Phase.RETRYING, Phase.ENDED, Phase.RUNNING}),
+    Phase.RUNNING: frozenset(
+        {Phase.STOPPING, Phase.RETRYING, Phase.ENDED, Phase.RUNNING, Phase.WAITING}
+    ),
     Phase.STOPPING: frozenset({Phase.RETRYING, Phase.ENDED, Phase.RUNNING}),
     Phase.RETRYING: frozenset({Phase.RUNNING, Phase.ENDED}),
     Phase.ENDED: frozenset(),
 }
-"""Each phase to those that may follow it."""
+"""Each phase to those that may follow it; a step goes back to waiting when its segment came back
+before it had started."""
 
 
 @dataclass(slots=True)
@@ -86,6 +89,8 @@ class StepState:
     outcome: Outcome | None = None
     output: Any = None
     failure: Failure | None = None
+    segment: int | None = None
+    """The segment that it will run in; None: by itself."""
     cancel_asked: bool = False
     units: dict[str, UnitState] = field(default_factory=dict)
     """Units at work, by ``UnitKey.label``; those of an item go when the item has ended."""
@@ -117,6 +122,25 @@ class StepState:
 
 
 @dataclass(slots=True)
+class SegmentState:
+    """Steps that C will run, or runs, in one crossing."""
+
+    id: int
+    steps: dict[str, None]
+    """Its steps, each after those it depends on; a dict for the sake of look-ups."""
+    missing: int = 0
+    """Ends outside of it that its steps wait for, the start of their group counted for each."""
+    attempts: int = 0
+    losses: int = 0
+    """Attempts that came back before they had done anything."""
+    phase: Phase = Phase.WAITING
+    """ENDED: it came back, and what is left of it has not been grouped anew."""
+    stopping: str = ""
+    """As in ``UnitState``."""
+    stop_text: str = ""
+
+
+@dataclass(slots=True)
 class GroupState:
     """A nested command set, or the run itself."""
 
@@ -143,6 +167,10 @@ class RunState:
     steps: dict[str, StepState]
     groups: dict[str, GroupState]
     dependents: dict[str, list[str]]
+    segments: dict[int, SegmentState] = field(default_factory=dict)
+    """Those that have not ended."""
+    segments_made: int = 0
+    """Ids below this one are taken."""
     status: RunStatus = RunStatus.QUEUED
     cancelled: bool = False
     compared: int = 0
@@ -168,7 +196,26 @@ class RunState:
             group = groups[step.parent]
             group.children.append(step.id)
             group.open += 1
-        return cls(plan, inputs or {}, steps, groups, dependents)
+        state = cls(plan, inputs or {}, steps, groups, dependents)
+        for i, members in enumerate(plan.segments):
+            if len(members) > 1:
+                state.add_segment(i, members)
+        state.segments_made = len(plan.segments)
+        return state
+
+    def add_segment(self, id: int, members: Iterable[str]) -> SegmentState:
+        """Make a segment of steps that have not started, each after those it depends on."""
+        segment = self.segments[id] = SegmentState(id, dict.fromkeys(members))
+        for step_id in segment.steps:
+            step = self.steps[step_id]
+            step.segment = id
+            segment.missing += not self.groups[step.plan.parent].started
+            segment.missing += sum(
+                self.steps[other].phase is not Phase.ENDED
+                for other in step.plan.depends_on
+                if other not in segment.steps
+            )
+        return segment
 
     def around(self, group: str) -> Iterator[GroupState]:
         """Walk from a group outwards to the run itself."""
@@ -183,7 +230,9 @@ class RunState:
         """Give a hash of the whole state, the same in every process (BLAKE2b, 16 bytes)."""
         encoded = msgspec.msgpack.encode(
             (
-                self.plan, self.inputs, self.steps, self.groups, self.status, self.cancelled,
+                self.plan, self.inputs, self.steps, self.groups,
+                list(self.segments.values()), self.segments_made, self.status,
+                self.cancelled,
                 self.compared, self.agreed, self.conflicts, self.conflict_rounds,
             ),
             order="deterministic",

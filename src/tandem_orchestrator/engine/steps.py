@@ -59,8 +59,10 @@ def end(
     outcome: Outcome,
     output: Any = None,
     failure: Failure | None = None,
+    *,
+    recorded: bool = False,
 ) -> None:
-    """Bring a step to its end and have it recorded."""
+    """Bring a step to its end and have that recorded, unless its segment's end stands for it."""
     step.move(Phase.ENDED)
     step.outcome, step.output, step.failure = outcome, output, failure
     failed = outcome not in (Outcome.SUCCEEDED, Outcome.SKIPPED)
@@ -69,6 +71,9 @@ def end(
     step.units.clear()
     step.items = None
     step.item_outputs = []
+    turn.ended.append(step.plan.id)
+    if recorded:
+        return
     turn.record(
         StepEnded(
             step=step.plan.id,
@@ -85,7 +90,6 @@ def end(
             failed_items=tuple(step.failed_items) or None,
         )
     )
-    turn.ended.append(step.plan.id)
 
 
 def unit_ended(turn: Turn, step: StepState, item: int | None) -> None:

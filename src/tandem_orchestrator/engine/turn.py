@@ -24,6 +24,8 @@ class Turn:
     out: list[Instruction] = field(default_factory=list)
     starting: deque[str] = field(default_factory=deque)
     """Steps whose last dependency has ended."""
+    ready: deque[int] = field(default_factory=deque)
+    """Segments that wait for nothing any more."""
     ended: deque[str] = field(default_factory=deque)
     """Steps that ended, whose dependents and group have not been told."""
 

@@ -14,14 +14,21 @@ from tandem_orchestrator.model.events import (
     AttemptEnded,
     AttemptStarted,
     Event,
+    SegmentEnded,
+    SegmentStarted,
     decode_event,
     encode_event,
     kind_of,
     unit_of,
 )
 
-COMPLETION = kind_of(AttemptEnded(step="", outcome=""))
-"""The kind of record that is unique per run, unit and attempt."""
+COMPLETIONS = frozenset(
+    {kind_of(AttemptEnded(step="", outcome="")), kind_of(SegmentEnded(segment=0, rows=()))}
+)
+"""The kinds of records that are unique per run, unit and attempt."""
+
+
+_ATTEMPTS = (AttemptStarted, AttemptEnded, SegmentStarted, SegmentEnded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,7 @@ def _entry_of(run_id: str, event: AnyEvent, bounds: Bounds) -> Entry:
             f"run {run_id}: {_name(event, kind)} has {len(body)} bytes, "
             f"at most {bounds.event_bytes_max} (event_bytes_max) can be journaled"
         )
-    attempt = event.attempt if isinstance(event, AttemptStarted | AttemptEnded) else None
+    attempt = event.attempt if isinstance(event, _ATTEMPTS) else None
     return Entry(event, kind, unit_of(event), attempt, event.at_ns, body)
 
 

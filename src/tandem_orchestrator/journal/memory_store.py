@@ -22,7 +22,7 @@ from tandem_orchestrator.errors import (
     JournalError,
 )
 from tandem_orchestrator.journal.changes import Changes
-from tandem_orchestrator.journal.entry import COMPLETION, Entry
+from tandem_orchestrator.journal.entry import COMPLETIONS, Entry
 from tandem_orchestrator.journal.journal import (
     Bounds,
     CompletionTaken,
@@ -114,7 +114,7 @@ class MemoryStore:
         ended: set[tuple[str | None, int | None]] = set()
         for entry in rest:
             unit = (entry.unit, entry.attempt)
-            if entry.kind == COMPLETION:
+            if entry.kind in COMPLETIONS:
                 if unit in run.completions or unit in ended:
                     return CompletionTaken(run_id, str(entry.unit), entry.attempt or 0)
                 ended.add(unit)

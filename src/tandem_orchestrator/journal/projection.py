@@ -14,7 +14,9 @@ from tandem_orchestrator.model.events import (
     RunAccepted,
     RunEnded,
     RunStarted,
+    SegmentEnded,
     StepEnded,
+    steps_ended,
 )
 from tandem_orchestrator.model.outcomes import RunStatus
 
@@ -52,8 +54,6 @@ def changed_columns(event: Event, *, steps_done: int) -> dict[str, Any]:
                 "finished_at_ns": None,  # a run that is started again has not ended
                 "duration": None,
             }
-        case StepEnded():
-            return {"steps_done": steps_done + 1}
         case RunEnded():
             ended = RunStatus(event.status).is_final
             return {
@@ -61,6 +61,8 @@ def changed_columns(event: Event, *, steps_done: int) -> dict[str, Any]:
                 "finished_at_ns": event.at_ns if ended else None,
                 "duration": event.duration if ended else None,
             }
+        case StepEnded() | SegmentEnded():
+            return {"steps_done": steps_done + sum(1 for _ in steps_ended(event))}
     return {}
 
 

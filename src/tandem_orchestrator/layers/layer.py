@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tandem_orchestrator.model.catalogue import Action
+from tandem_orchestrator.model.events import SegmentRow
 from tandem_orchestrator.model.outcomes import Failure, Outcome
+from tandem_orchestrator.model.plans import PlannedStep
 
 
 def _ignore_progress(done: int, total: int) -> None:
@@ -92,6 +94,44 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentWork:
+    """One attempt of a segment: all a layer needs to know."""
+
+    run_id: str
+    steps: tuple[PlannedStep, ...] = field(repr=False)
+    """Steps of one command set, each after those it depends on."""
+    # Any: inputs and outputs are any plain values.
+    inputs: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The run's own inputs."""
+    outputs: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Of the steps outside that the segment depends on, by step id; those that gave one."""
+    lane: int = 2
+    """0 to 3, the urgent ones first."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentReport:
+    """What became of a segment."""
+
+    rows: tuple[SegmentRow, ...] = field(repr=False)
+    """One for each step, in order."""
+    refused: str = ""
+    """Why these steps cannot run as one; nothing of them ran."""
+    stopped: bool = True
+    """False where it was asked to stop and may be running still."""
+
+    @classmethod
+    def refusing(cls, work: SegmentWork, reason: str) -> SegmentReport:
+        """Report that nothing ran, and that nothing will in this form."""
+        return cls.not_started(work, refused=reason)
+
+    @classmethod
+    def not_started(cls, work: SegmentWork, *, refused: str = "") -> SegmentReport:
+        """Report that nothing ran."""
+        return cls(tuple(SegmentRow(step.id, "not_started") for step in work.steps), refused)
+
+
+@dataclass(frozen=True, slots=True)
 class LayerHealth:
     """How a layer is."""
 
@@ -130,3 +170,11 @@ class Layer(Protocol):
 
     def health(self) -> LayerHealth:
         """Describe itself without waiting."""
+
+
+@runtime_checkable
+class SegmentLayer(Layer, Protocol):
+    """A layer that can run several steps in one crossing."""
+
+    async def run_segment(self, work: SegmentWork, cancel: CancelToken) -> SegmentReport:
+        """Run a segment to its end; never raises for what its steps did."""

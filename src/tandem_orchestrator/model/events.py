@@ -7,6 +7,7 @@ seconds. Each is encoded as one MessagePack map whose ``kind`` names it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import msgspec
@@ -78,6 +79,58 @@ class AttemptEnded(Event, tag="attempt_ended", frozen=True, omit_defaults=True, 
     cached: bool = False
     roll: float = 0.0
     """A random number in [0, 1) for whatever this leads to, such as a retry's jitter."""
+
+
+class SegmentStarted(Event, tag="segment_started", frozen=True, omit_defaults=True, kw_only=True):
+    """A segment is about to start in C; durable before that if it has external steps."""
+
+    segment: int
+    attempt: int = 1
+    steps: tuple[str, ...]
+    """Its steps, each after those it depends on."""
+    external: tuple[str, ...] = ()
+    """Those of them with external effects: from now on each may have run."""
+
+
+class SegmentRow(msgspec.Struct, array_like=True, frozen=True, omit_defaults=True, gc=False):
+    """What became of one step of a segment."""
+
+    step: str
+    outcome: str
+    # Any: an output is any value.
+    output: Any = None
+    seconds: float = 0.0
+    failure: dict[str, Any] | None = None
+    reason: str = ""
+    """Of a skipped step: why."""
+    failed_items: tuple[int, ...] = ()
+    attempts: int = 1
+    """Of a ``for_each``: of all its items."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing is left to decide about the step: it succeeded or was skipped."""
+        return self.outcome in ("succeeded", "skipped")
+
+
+class SegmentEnded(Event, tag="segment_ended", frozen=True, omit_defaults=True, kw_only=True):
+    """A segment came back: the one recorded completion of (run, segment, attempt).
+
+    It stands for the ends of the steps that succeeded or were skipped; what the others mean is
+    decided step by step, and recorded.
+    """
+
+    segment: int
+    attempt: int = 1
+    rows: tuple[SegmentRow, ...]
+    """One for each step of the segment, in its order."""
+    refused: str = ""
+    """Why C cannot run these steps as one; nothing ran, and each goes on by itself."""
+    layer: str = "c"
+    implementation: str = "c"
+    stopped: bool = True
+    roll: float = 0.0
+    """As in ``AttemptEnded``."""
 
 
 class RetryDue(Event, tag="retry_due", frozen=True, omit_defaults=True, kw_only=True):
@@ -174,6 +227,8 @@ AnyEvent = (
     | RunStarted
     | AttemptStarted
     | AttemptEnded
+    | SegmentStarted
+    | SegmentEnded
     | RetryDue
     | StepTimedOut
     | GroupTimedOut
@@ -212,8 +267,32 @@ def kind_of(event: Event) -> str:
 
 
 def unit_of(event: Event) -> str | None:
-    """Give the unit that an attempt belongs to, as ``step[3]/c``, or None for other events."""
+    """Give what has attempts, as ``step[3]/c`` or ``segment 0``; None for other events."""
+    if isinstance(event, SegmentStarted | SegmentEnded):
+        return f"segment {event.segment}"
     if not isinstance(event, AttemptStarted | AttemptEnded):
         return None
     item = "" if event.item is None else f"[{event.item}]"
     return f"{event.step}{item}/{event.implementation}"
+
+
+def steps_ended(event: Event) -> Iterator[StepEnded]:
+    """Give the steps that ended with an event: one, or those of a segment."""
+    if isinstance(event, StepEnded):
+        yield event
+    elif isinstance(event, SegmentEnded):
+        for row in event.rows:
+            if row.is_final:
+                ran = row.outcome == "succeeded"
+                yield StepEnded(
+                    at_ns=event.at_ns,
+                    step=row.step,
+                    outcome=row.outcome,
+                    output=row.output,
+                    layer=event.layer if ran else "",
+                    implementation=event.implementation if ran else "",
+                    attempts=row.attempts if ran else 0,
+                    seconds=row.seconds,
+                    reason=row.reason,
+                    failed_items=row.failed_items or None,
+                )

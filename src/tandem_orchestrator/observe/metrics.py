@@ -11,6 +11,7 @@ from tandem_orchestrator.model.events import (
     Judged,
     RunAccepted,
     RunEnded,
+    SegmentEnded,
 )
 
 
@@ -52,6 +53,12 @@ class Metrics:
                     count = self._layers.setdefault(layer, _LayerCount())
                     count.attempts += 1
                     count.seconds += seconds
+            case SegmentEnded(layer=layer, rows=rows):
+                count = self._layers.setdefault(layer, _LayerCount())
+                for row in rows:
+                    if row.outcome not in ("not_started", "skipped"):
+                        count.attempts += 1
+                        count.seconds += row.seconds
             case RunAccepted(mode=mode):
                 self._mode_of[run_id] = mode
                 self._modes.setdefault(mode, _ModeCount()).runs += 1

@@ -13,7 +13,10 @@ from tandem_orchestrator.model.events import (
     RunAccepted,
     RunEnded,
     RunStarted,
+    SegmentEnded,
+    SegmentStarted,
     StepEnded,
+    steps_ended,
 )
 from tandem_orchestrator.model.outcomes import RunStatus
 from tandem_orchestrator.model.plans import Plan, PlannedStep, plan_from_value
@@ -52,9 +55,15 @@ class RunView:
                 self.status = RunStatus.RUNNING
             case AttemptStarted():
                 self.running[event.step] = event
-            case StepEnded():
-                self.steps[event.step] = event
-                self.running.pop(event.step, None)
+            case SegmentStarted():
+                for step_id in event.steps:
+                    self.running[step_id] = AttemptStarted(
+                        at_ns=event.at_ns, step=step_id, implementation="c", layer="c"
+                    )
+            case StepEnded() | SegmentEnded():
+                for ended in steps_ended(event):
+                    self.steps[ended.step] = ended
+                    self.running.pop(ended.step, None)
             case Judged(conflict=dict() as conflict):
                 self.conflicts.append(conflict)
             case FallbackPlanned():
@@ -82,7 +91,7 @@ class RunView:
             "mode": accepted.mode,
             "durability": accepted.durability,
             "duration": ended.duration if ended else None,
-            "steps": {step.id: self._step(self.steps[step.id]) for step in shown},
+            "steps": {step.id: self._step(step, self.steps[step.id]) for step in shown},
             "notes": self._notes(),
         }
         if ended is not None and ended.consensus_achieved is not None:
@@ -100,14 +109,17 @@ class RunView:
             if self.steps[step.id].outcome == "succeeded"
         }
 
-    def _step(self, step: StepEnded) -> dict[str, Any]:
+    def _step(self, planned: PlannedStep, step: StepEnded) -> dict[str, Any]:
+        reason = step.reason
+        if not reason and planned.assignment is not None:
+            reason = planned.assignment.reason  # that of a segment's step is in the plan alone
         return {
             "outcome": step.outcome,
             "layer": step.layer or None,
             "implementation": step.implementation or None,
             "attempts": step.attempts,
             "seconds": step.seconds,
-            "reason": step.reason,
+            "reason": reason,
             "cached": step.cached,
             "stopped": step.stopped,
             "failed_items": list(step.failed_items or ()),

@@ -108,6 +108,9 @@ class Run:
         after = 0
         while True:
             row = await self._journal.run(self.id)
+            if row is None and self._ticket is not None:
+                await self._journal.flush()  # accepted here, and under ``async`` on its way
+                row = await self._journal.run(self.id)
             if row is None:
                 raise CommandError(f"run {self.id!r}: there is no such run in the journal")
             if row.status == RunStatus.INTERRUPTED and row.records <= after:

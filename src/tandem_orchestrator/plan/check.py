@@ -92,7 +92,8 @@ def retry_of(flat: FlatStep) -> RetryPolicy:
 
 def needs_python_to_look(flat: FlatStep, action: Action | None) -> bool:
     """Say whether Python must see a step's output before anything may follow."""
-    return flat.step.validation_fn is not None or (action is not None and action.transient)
+    checked = flat.step.validation_fn is not None or flat.step.expected_output is not None
+    return checked or (action is not None and action.transient)
 
 
 def _timeout_faults(value: float | None, path: str) -> Iterator[Fault]:

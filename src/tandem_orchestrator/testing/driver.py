@@ -7,8 +7,25 @@ from collections.abc import Callable
 from typing import Any
 
 from tandem_orchestrator.engine import RunState, advance
-from tandem_orchestrator.engine.instructions import Dispatch, Drop, Record, Stop, Wait
-from tandem_orchestrator.model.events import AnyEvent, AttemptEnded, RunEnded, RunStarted, StepEnded
+from tandem_orchestrator.engine.instructions import (
+    Dispatch,
+    DispatchSegment,
+    Drop,
+    Record,
+    Stop,
+    StopSegment,
+    Wait,
+)
+from tandem_orchestrator.model.events import (
+    AnyEvent,
+    AttemptEnded,
+    RunEnded,
+    RunStarted,
+    SegmentEnded,
+    SegmentRow,
+    StepEnded,
+    steps_ended,
+)
 from tandem_orchestrator.model.plans import Assignment, Plan, PlannedStep
 
 PYTHON = Assignment(implementations=("python",), layers=("python",), reason="test")
@@ -40,7 +57,12 @@ class Driver:
         self.state = RunState.of(the_plan, inputs)
         self.events: list[AnyEvent] = []
         self.running: dict[tuple[str, int | None, str], Dispatch] = {}
+        self.segments: dict[int, DispatchSegment] = {}
+        """Segments that run, by number."""
+        self.stopped_segments: list[StopSegment] = []
         self.log: list[str] = []
+        self.history: list[tuple[str, str]] = []
+        """(step, ``out`` or its attempt's outcome), as it happened; items count as their step."""
         self.ended_before: dict[str, frozenset[str]] = {}
         """Step to the steps that had ended when it was first given out."""
         self.waits: dict[str, Wait] = {}
@@ -51,14 +73,34 @@ class Driver:
     def post(self, event: AnyEvent) -> None:
         """Give an event to ``advance`` and note what it wants."""
         self.events.append(event)
+        if isinstance(event, AttemptEnded):
+            self.history.append((event.step, event.outcome))
+        elif isinstance(event, SegmentEnded):
+            self.history.extend((row.step, row.outcome) for row in event.rows)
+            known = self.state.segments.get(event.segment)
+            if known is not None and known.attempts == event.attempt:
+                for ended in steps_ended(event):
+                    assert ended.step not in self.ended, "a step ends once"
+                    self.ended[ended.step] = ended
         for instruction in advance(self.state, event):
             match instruction:
                 case Dispatch(unit=unit):
                     self.running[unit.step, unit.item, unit.implementation] = instruction
                     self.log.append(f"{unit}#{instruction.attempt}")
+                    self.history.append((unit.step, "out"))
                     self.ended_before.setdefault(unit.step, frozenset(self.ended))
+                case DispatchSegment(segment=segment):
+                    assert segment not in self.segments, "a segment runs once at a time"
+                    self.segments[segment] = instruction
+                    self.log.append(f"segment {segment}#{instruction.attempt}")
+                    for i, step_id in enumerate(instruction.steps):
+                        self.history.append((step_id, "out"))
+                        before = frozenset(self.ended).union(instruction.steps[:i])
+                        self.ended_before.setdefault(step_id, before)
                 case Stop():
                     self.stops.append(instruction)
+                case StopSegment():
+                    self.stopped_segments.append(instruction)
                 case Wait(key=key):
                     self.waits[key] = instruction
                 case Drop(key=key):
@@ -104,6 +146,25 @@ class Driver:
             )
         )
 
+    def end_segment(
+        self, segment: int, *rows: str | SegmentRow, refused: str = "", roll: float = 0.0
+    ) -> None:
+        """End a running segment: an outcome, or a row, for each of its steps in order."""
+        dispatch = self.segments.pop(segment)
+        made = (
+            row if isinstance(row, SegmentRow) else _row(step_id, row)
+            for step_id, row in zip(dispatch.steps, rows, strict=True)
+        )
+        self.post(
+            SegmentEnded(
+                segment=segment,
+                attempt=dispatch.attempt,
+                rows=tuple(made),
+                refused=refused,
+                roll=roll,
+            )
+        )
+
     def due(self, key: str) -> None:
         """Let a wait be over."""
         self.post(self.waits.pop(key).event)
@@ -124,3 +185,10 @@ class Driver:
     def outcomes(self) -> dict[str, str]:
         """Give each ended step's outcome."""
         return {step_id: ended.outcome for step_id, ended in self.ended.items()}
+
+
+def _row(step_id: str, outcome: str) -> SegmentRow:
+    if outcome in ("succeeded", "skipped", "not_started"):
+        return SegmentRow(step_id, outcome)
+    failure = {"type": "ValueError", "message": "no", "traceback": None}
+    return SegmentRow(step_id, outcome, failure=failure)

@@ -86,7 +86,9 @@ async def test_a_file_of_an_older_version_is_migrated_step_by_step(
     await journal.close()
 
     monkeypatch.undo()
-    with pytest.raises(JournalError, match=r"j\.db has version 2 and was written by a newer"):
+    with pytest.raises(
+        JournalError, match=rf"j\.db has version {SCHEMA_VERSION + 1} and was written by a newer"
+    ):
         await opened(golden)
     with pytest.raises(JournalError, match="newer"):
         await (await opened(golden, None)).runs()
@@ -98,8 +100,8 @@ async def test_a_migration_that_fails_leaves_the_old_version(
     scripts = (*schema_module.MIGRATIONS, "CREATE TABLE extra (a); SELECT * FROM nothing")
     with monkeypatch.context() as patch:
         patch.setattr(schema_module, "MIGRATIONS", scripts)
-        patch.setattr(schema_module, "SCHEMA_VERSION", 2)
-        patch.setattr("tandem_orchestrator.journal.sqlite.connection.SCHEMA_VERSION", 2)
+        patch.setattr(schema_module, "SCHEMA_VERSION", len(scripts))
+        patch.setattr("tandem_orchestrator.journal.sqlite.connection.SCHEMA_VERSION", len(scripts))
         with pytest.raises(JournalError, match="nothing"):
             await opened(golden)
     journal = await opened(golden)

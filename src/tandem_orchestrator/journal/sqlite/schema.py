@@ -83,7 +83,14 @@ CREATE TABLE controls (
 CREATE INDEX controls_waiting ON controls (run) WHERE answer IS NULL;
 """
 
-MIGRATIONS: tuple[str, ...] = (_VERSION_1,)
+_VERSION_2 = """
+DROP INDEX records_completion;
+CREATE UNIQUE INDEX records_completion ON records (run, unit, attempt)
+    WHERE kind IN ('attempt_ended', 'segment_ended');
+"""
+"""A segment has one completion, as an attempt has."""
+
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2)
 """Script ``n`` brings a file from version ``n`` to ``n + 1``."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -15,7 +15,7 @@ import msgspec
 
 from tandem_orchestrator.errors import JournalError
 from tandem_orchestrator.journal.chain import RECORD_VERSION, first_link, next_link
-from tandem_orchestrator.journal.entry import COMPLETION, Entry
+from tandem_orchestrator.journal.entry import COMPLETIONS, Entry
 from tandem_orchestrator.journal.journal import (
     CompletionTaken,
     KeyTaken,
@@ -142,7 +142,7 @@ class Transaction:
         try:
             self._connection.execute(_INSERT_RECORD, (*values, self._token))
         except apsw.ConstraintError:
-            if entry.kind == COMPLETION and self._has_completion(head.key, entry):
+            if entry.kind in COMPLETIONS and self._has_completion(head.key, entry):
                 return CompletionTaken(run_id, str(unit), attempt or 0)
             raise
         if self._connection.changes() == 0:
@@ -199,7 +199,7 @@ class Transaction:
         rows = select(
             self._connection,
             "SELECT 1 FROM records WHERE run = ? AND unit = ? AND attempt = ?"
-            " AND kind = 'attempt_ended'",
+            " AND kind IN ('attempt_ended', 'segment_ended')",
             (key, entry.unit, entry.attempt),
         )
         return bool(rows)

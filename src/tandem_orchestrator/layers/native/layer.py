@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 
 from tandem_orchestrator.clock import Clock, SystemClock
 from tandem_orchestrator.errors import Busy, CommandError, Forked, LayerUnavailable
-from tandem_orchestrator.layers.layer import CancelToken, LayerHealth, Report, Work
+from tandem_orchestrator.layers.layer import (
+    CancelToken,
+    LayerHealth,
+    Report,
+    SegmentReport,
+    SegmentWork,
+    Work,
+)
 from tandem_orchestrator.layers.native import reports
 from tandem_orchestrator.layers.native.binary import NativeFiles, find_native_files
 from tandem_orchestrator.layers.native.body import encode_body
@@ -24,12 +31,14 @@ from tandem_orchestrator.layers.native.environment import child_environment
 from tandem_orchestrator.layers.native.hosts import HostCommand, PluginHosts
 from tandem_orchestrator.layers.native.launch import BridgeCommand, launch_bridge
 from tandem_orchestrator.layers.native.process import BridgeProcess, Spawn, spawn_program
+from tandem_orchestrator.layers.native.program import ProgramRefused
 from tandem_orchestrator.layers.native.progress import ProgressWatch
 from tandem_orchestrator.layers.native.runtime_dir import (
     bridge_socket_path,
     make_runtime_dir,
     sweep_runtime_dir,
 )
+from tandem_orchestrator.layers.native.segments import Segments, abandoned_rows
 from tandem_orchestrator.layers.native.session import (
     Completion,
     NativeAction,
@@ -120,6 +129,7 @@ class NativeLayer:
         self._limits = limits or NativeLimits()
         self._progress = ProgressWatch(self._clock)
         self._supervisor: BridgeSupervisor | None = None
+        self._segments: Segments | None = None
         self._entries_of: Mapping[tuple[str, str], NativeAction] = {}
         self._entries: tuple[Action, ...] = ()
         self._away = "not started"
@@ -198,8 +208,7 @@ class NativeLayer:
             inputs = encode_body(dict(work.inputs)) if work.inputs else None
         except CodecError as error:
             return reports.refused(work, "NotAValue", error)
-        give_up_ns = self._clock.monotonic_ns() + int(self._limits.busy_wait_s * 1e9)
-        pause_s = self._limits.busy_pause_s
+        waited = _Wait(self._clock, self._limits)
         while True:
             if cancel.requested:
                 return reports.cancelled_before(work, cancel.reason)
@@ -211,10 +220,45 @@ class NativeLayer:
                 return _never_sent(work, cancel, error)
             except CommandError as error:
                 return reports.refused(work, "TooLarge", error)
-            if not reports.is_full(report) or self._clock.monotonic_ns() >= give_up_ns:
+            if not reports.is_full(report) or not await waited.again():
                 return report
-            await pause(pause_s, self._clock)
-            pause_s = min(pause_s * 2, 0.05)
+
+    async def run_segment(self, work: SegmentWork, cancel: CancelToken) -> SegmentReport:
+        """Run a segment in one crossing and report what the C layer said of each step.
+
+        Raises: Forked, in a child of the process that started the layer.
+        """
+        self._refuse_in_child()
+        waited = _Wait(self._clock, self._limits)
+        while not cancel.requested:
+            try:
+                return await self._run_segment(work, cancel)
+            except Busy as error:
+                if not await waited.again():
+                    return SegmentReport.refusing(work, str(error))
+            except (CommandError, CodecError, ProgramRefused, LayerUnavailable) as error:
+                return SegmentReport.refusing(work, str(error))
+        return SegmentReport.not_started(work)
+
+    async def _run_segment(self, work: SegmentWork, cancel: CancelToken) -> SegmentReport:
+        session = await self._session(0, cancel)
+        if self._segments is None or self._segments.session is not session:
+            self._segments = Segments(session)
+        stops: list[StopRequest] = []
+
+        def on_call(call_id: int, future: asyncio.Future[Completion]) -> None:
+            stop = StopRequest(session, call_id, future, self._limits.cancel_grace_s, self._clock)
+            stops.append(stop)
+            cancel.on_cancel(stop.ask)
+
+        try:
+            rows = await self._segments.run(work, on_call)
+        finally:
+            for stop in stops:
+                stop.done()
+        if any(stop.abandoned for stop in stops):
+            return SegmentReport(abandoned_rows(rows), stopped=False)
+        return SegmentReport(rows)
 
     def health(self) -> LayerHealth:
         """Describe the layer without waiting; healthy means that a session is open."""
@@ -345,6 +389,23 @@ class NativeLayer:
     def _refuse_in_child(self) -> None:
         if os.getpid() != self._pid:
             raise Forked("the C layer belongs to the parent process; make a new orchestrator")
+
+
+class _Wait:
+    """Waits for room, longer each time, until the limit."""
+
+    def __init__(self, clock: Clock, limits: NativeLimits) -> None:
+        self._clock = clock
+        self._give_up_ns = clock.monotonic_ns() + int(limits.busy_wait_s * 1e9)
+        self._pause_s = limits.busy_pause_s
+
+    async def again(self) -> bool:
+        """Wait once more; False when the limit has passed."""
+        if self._clock.monotonic_ns() >= self._give_up_ns:
+            return False
+        await pause(self._pause_s, self._clock)
+        self._pause_s = min(self._pause_s * 2, 0.05)
+        return True
 
 
 def _never_sent(work: Work, cancel: CancelToken, error: LayerUnavailable) -> Report:

@@ -137,6 +137,7 @@ def structure_of(
     literals: list[bytes] = []
     shapes: list[StepShape] = []
     seen: set[str] = set()
+    looked_at: set[str] = set()
     ids = {step.id for step in steps}
     parent = steps[0].parent if steps else ""
     for step in steps:
@@ -144,6 +145,8 @@ def structure_of(
         if not fault and not seen.issuperset(step.depends_on):
             early = (other for other in step.depends_on if other in ids and other not in seen)
             fault = next((f"it comes before step {other!r}, which it needs" for other in early), "")
+        if not fault and not looked_at.isdisjoint(step.depends_on):
+            fault = "it needs a step whose output Python checks first"
         if fault:
             raise ProgramRefused(step.id, fault)
         try:
@@ -151,6 +154,8 @@ def structure_of(
         except CodecError as error:
             raise ProgramRefused(step.id, f"not a value: {error}") from error
         seen.add(step.id)
+        if step.expected_output is not None or step.validation is not None:
+            looked_at.add(step.id)
     if not shapes:
         raise ProgramRefused("", "a program needs a step")
     return tuple(shapes), literals
@@ -164,8 +169,6 @@ def _fault(step: PlannedStep, parent: str) -> str:
         return "its group is not that of the first step"
     if assignment is not None and (assignment.layers != ("c",) or assignment.verdict != "none"):
         return "it does not run in the C layer alone"
-    if step.expected_output is not None or step.validation is not None:
-        return "Python checks its output"
     if step.for_each is not None and step.retry.max_retries:
         return "its items may be tried again"
     return ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tandem_orchestrator.errors import Busy, CommandError, LayerUnavailable
@@ -28,6 +28,13 @@ LOADED_MAX = 64
 """Programs a session keeps; the bridge has the same bound."""
 LOADS_MAX = 3
 """Times a run loads a program that others keep pushing out."""
+
+OnCall = Callable[[int, asyncio.Future[Completion]], None]
+"""Told the id of a call and the Future of its end."""
+
+
+def _watch_nothing(call_id: int, future: asyncio.Future[Completion]) -> None:
+    """Nobody wants to stop this run."""
 
 
 class Programs:
@@ -52,12 +59,18 @@ class Programs:
         deadline_ns: int = 0,
         lane: int = 2,
         reply_bytes_max: int = 0,
+        on_call: OnCall = _watch_nothing,
     ) -> list[StepOutcome]:
         """Run a program from end to end in C; arguments as for ``encode_run``.
 
         Cancelling the awaiting task asks the bridge to stop the program.
 
-        Returns: One outcome for each step, in ``program.order``, also when the bridge died.
+        Args:
+            on_call: Told the id and the Future of the call that runs it, for who may want to
+                stop it.
+
+        Returns: One outcome for each step, in ``program.order``, also when the bridge died, or
+            when the call was given up with ``reports.ABANDONED``.
 
         Raises: ProgramRefused (the bridge did not accept it), CommandError (too large), Busy and
             LayerUnavailable (nothing of it ran), CodecError.
@@ -73,13 +86,14 @@ class Programs:
                 lane=lane,
                 reply_bytes_max=reply_bytes_max,
             )
+            on_call(call_id, future)
             try:
                 completion = await future
             except asyncio.CancelledError:
                 self._session.cancel(call_id)
                 raise
             if completion.status != reports.NO_AGENT:
-                return _outcomes(program, completion)
+                return outcomes_of(program, completion)
             self._loads.pop(program.digest, None)
         raise Busy("C layer: the program was pushed out before it could run")
 
@@ -103,13 +117,16 @@ class Programs:
         return loaded
 
 
-def _outcomes(program: Program, completion: Completion) -> list[StepOutcome]:
+def outcomes_of(program: Program, completion: Completion) -> list[StepOutcome]:
+    """Say what became of each step; raises, as ``Programs.run``, where nothing ran."""
     if completion.status == reports.OK:
         return decode_outcomes(program, completion.body)
-    if completion.status == reports.UNKNOWN:
+    if completion.status in (reports.UNKNOWN, reports.ABANDONED):
         return lost_outcomes(program, completion.mark)
     if completion.status == reports.NOT_STARTED:
         return lost_outcomes(program, 0)
+    if completion.started_ns:  # it ran, and its answer found no room
+        return lost_outcomes(program, len(program.order))
     raise _refusal(completion)
 
 

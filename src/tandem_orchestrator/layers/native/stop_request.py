@@ -12,7 +12,7 @@ from tandem_orchestrator.layers.native.session import Completion, Session
 class StopRequest:
     """Ask one call to stop, and end the wait for it when its grace is over."""
 
-    __slots__ = ("_call_id", "_clock", "_future", "_grace_s", "_session", "_timer")
+    __slots__ = ("_call_id", "_clock", "_future", "_grace_s", "_session", "_timer", "abandoned")
 
     def __init__(
         self,
@@ -28,6 +28,8 @@ class StopRequest:
         self._grace_s = grace_s
         self._clock = clock
         self._timer: Timer | None = None
+        self.abandoned = False
+        """Whether its grace is over and nothing had come back."""
 
     def ask(self) -> None:
         """Ask now; harmless once the call has ended."""
@@ -42,4 +44,6 @@ class StopRequest:
 
     def _abandon(self) -> None:
         if not self._future.done():
-            self._future.set_result(Completion(reports.ABANDONED, 0, 0, b""))
+            self.abandoned = True
+            mark, _ = self._session.progress(self._call_id)  # of a program: steps that began
+            self._future.set_result(Completion(reports.ABANDONED, 0, 0, b"", mark))

@@ -37,8 +37,6 @@ def flags_of(program, index=0):
     ("bad", "reason"),
     [
         (step(kind="group"), "it is a group"),
-        (step(expected_output={"type": "object"}), "Python checks its output"),
-        (step(validation="m:f"), "Python checks its output"),
         (step(for_each=[1], retry=RetryPolicy(max_retries=1)), "its items may be tried again"),
         (
             step(assignment=Assignment(implementations=("python",), layers=("python",), reason="")),
