@@ -11,8 +11,11 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base 32 in lower case: no i, l, o, u; sorts like the number."""
 
 
+_PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
+
+
 def _base32(number: int, chars: int) -> str:
-    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range((chars - 1) * 5, -1, -5))
+    return "".join(_PAIRS[(number >> shift) & 1023] for shift in range((chars - 2) * 5, -1, -10))
 
 
 class Ids:
@@ -35,6 +38,8 @@ class Ids:
         self._random_bits = random_bits or random.SystemRandom().getrandbits
         self._last_ms = -1
         self._last_tail = 0
+        self._head = (-1, "")
+        """What the last id began with: time and the upper bits of the tail, and their text."""
         self._pid = os.getpid()
 
     def make(self) -> str:
@@ -49,4 +54,8 @@ class Ids:
         else:
             self._last_tail = self._random_bits(79)
         self._last_ms = now_ms
-        return _base32(now_ms, 10) + _base32(self._last_tail, 16)
+        tail = self._last_tail
+        upper = (now_ms << 60) | (tail >> 20)
+        if self._head[0] != upper:
+            self._head = (upper, _base32(now_ms, 10) + _base32(tail >> 20, 12))
+        return self._head[1] + _PAIRS[(tail >> 10) & 1023] + _PAIRS[tail & 1023]

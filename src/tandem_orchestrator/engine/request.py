@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tandem_orchestrator.model.commands import CommandSet
-from tandem_orchestrator.model.events import RunAccepted
+from tandem_orchestrator.model.events import RunAccepted, SegmentEnded
 from tandem_orchestrator.model.plans import Plan
 
 
@@ -30,6 +30,8 @@ class RunRequest:
     """A snapshot, for the ``python_handler``."""
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
     """The submitter's context variables; handlers run in copies of it."""
+    head: SegmentEnded | None = None
+    """What its one segment came back with already; the run goes on from there."""
 
 
 Observer = Callable[[str, Any], None]

@@ -96,7 +96,10 @@ class ActiveRun:
         self.run_id = request.run_id
         self._around = around
         self._on_end = on_end
-        self._state = RunState.of(request.plan, request.inputs)
+        self._head = request.head
+        self._state = RunState.of(
+            request.plan, request.inputs, segment_steps_min=2 if request.head is None else 1
+        )
         self._inbox: deque[AnyEvent] = deque()
         self._folding = False
         self._unwritten: list[AnyEvent] = []
@@ -222,6 +225,10 @@ class ActiveRun:
             attempt = self._attempt(dispatch, ticket, self._tokens[dispatch.unit])
             self._spawn(attempt, self.request.context.copy())
         for segment in segments:
+            if self._head is not None:
+                head, self._head = self._head, None
+                self.post(head)
+                continue
             work = self._segment(segment, ticket, self._tokens[segment.segment])
             self._spawn(work, self.request.context.copy())
         if isinstance(events[-1], RunEnded):

@@ -8,6 +8,8 @@ up form the segment anew, the others one of their own.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tandem_orchestrator.engine import steps, units
 from tandem_orchestrator.engine.instructions import DispatchSegment, StopSegment
 from tandem_orchestrator.engine.state import Phase, SegmentState, StepState, UnitState
@@ -31,7 +33,7 @@ def start(turn: Turn, id: int) -> None:
             _leave(turn, segment, step_id)
     if segment.phase is Phase.ENDED:
         _regroup(turn, segment)
-    elif len(segment.steps) < 2 or segment.losses > LOSSES_MAX:
+    elif not segment.steps or segment.losses > LOSSES_MAX:
         _dissolve(turn, segment)
     else:
         segment.phase = Phase.RUNNING
@@ -57,6 +59,7 @@ def ended(turn: Turn, event: SegmentEnded) -> None:
         return
     segment.phase = Phase.ENDED
     waiting: list[StepState] = []
+    again: list[StepState] = []
     for row in event.rows:
         step = turn.state.steps[row.step]
         if row.is_final:
@@ -66,12 +69,19 @@ def ended(turn: Turn, event: SegmentEnded) -> None:
         elif _goes_on(turn, segment, step, row):
             waiting.append(step)
             step.move(Phase.WAITING)
+        elif _is_done_over(segment, step, row):
+            # By itself, so that what kills is found; its turn comes when those before it are back.
+            _leave(turn, segment, row.step)
+            step.attempts += row.attempts
+            step.move(Phase.WAITING)
+            again.append(step)
         else:
             _leave(turn, segment, row.step)
             _as_a_unit(turn, segment, step, event, row)
-    if halted := _halted(turn, waiting):
-        for step in waiting:
+    if halted := _halted(turn, waiting + again):
+        for step in waiting + again:
             steps.skip(turn, step, halted)
+    turn.starting.extend(step.plan.id for step in again if step.missing == 0)
     segment.losses = segment.losses + 1 if len(waiting) == len(event.rows) else 0
     if event.refused:
         _dissolve(turn, segment)
@@ -103,6 +113,12 @@ def _goes_on(turn: Turn, segment: SegmentState, step: StepState, row: SegmentRow
         return True
     meant_another = row.outcome == "cancelled" and segment.stopping and not _is_halted(turn, step)
     return bool(meant_another) and may_repeat(step.plan.effects)
+
+
+def _is_done_over(segment: SegmentState, step: StepState, row: SegmentRow) -> bool:
+    """Say whether a step that may have run, with nobody left to tell, runs once more."""
+    lost = row.outcome == "unknown" and not segment.stopping and not step.cancel_asked
+    return lost and may_repeat(step.plan.effects)
 
 
 def _is_halted(turn: Turn, step: StepState) -> bool:
@@ -170,7 +186,11 @@ def _end_items(turn: Turn, segment: SegmentState, step: StepState, row: SegmentR
 def _dissolve(turn: Turn, segment: SegmentState) -> None:
     """Let each step go on by itself."""
     del turn.state.segments[segment.id]
-    for step_id in segment.steps:
+    _alone(turn, segment.steps)
+
+
+def _alone(turn: Turn, step_ids: Iterable[str]) -> None:
+    for step_id in step_ids:
         step = turn.state.steps[step_id]
         step.segment = None
         if step.phase is Phase.WAITING and step.missing == 0:
@@ -187,10 +207,14 @@ def _regroup(turn: Turn, segment: SegmentState) -> None:
         needs = state.steps[step_id].plan.depends_on
         ready = all(need in free or state.steps[need].phase is Phase.ENDED for need in needs)
         (free if ready else held)[step_id] = None
-    if free:
+    if len(free) > 1:
         made = state.add_segment(segment.id, free)
         made.attempts, made.losses = segment.attempts, segment.losses
         turn.ready.append(made.id)
-    if held:
+    else:
+        _alone(turn, free)
+    if len(held) > 1:
         state.add_segment(state.segments_made, held)
         state.segments_made += 1
+    else:
+        _alone(turn, held)

@@ -181,8 +181,13 @@ class RunState:
     """Unit of comparison to the times it was repeated."""
 
     @classmethod
-    def of(cls, plan: Plan, inputs: dict[str, Any] | None = None) -> RunState:
-        """Make the state of a run that has not begun."""
+    def of(
+        cls, plan: Plan, inputs: dict[str, Any] | None = None, *, segment_steps_min: int = 2
+    ) -> RunState:
+        """Make the state of a run that has not begun.
+
+        ``segment_steps_min``: a segment of fewer steps is none; each of them runs by itself.
+        """
         groups = {ROOT: GroupState(ROOT, None)}
         steps: dict[str, StepState] = {}
         dependents: dict[str, list[str]] = {}
@@ -198,7 +203,7 @@ class RunState:
             group.open += 1
         state = cls(plan, inputs or {}, steps, groups, dependents)
         for i, members in enumerate(plan.segments):
-            if len(members) > 1:
+            if len(members) >= segment_steps_min:
                 state.add_segment(i, members)
         state.segments_made = len(plan.segments)
         return state

@@ -9,7 +9,7 @@ insert is fenced by the owner's lease, in the statement that inserts.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -266,6 +266,14 @@ class Journal(Protocol):
 
         Raises: Busy naming the bound, and nothing was queued: ``flush()``, then repeat.
             NotAValue if an event cannot be encoded or is too large.
+        """
+
+    def remember(
+        self, run_id: str, make_events: Callable[[], Sequence[AnyEvent]], body_bytes: int
+    ) -> None:
+        """Keep a whole run of durability ``none`` that has ended, as ``append`` would.
+
+        Its events are made when somebody reads them; until then it counts ``body_bytes``.
         """
 
     async def flush(self) -> None:

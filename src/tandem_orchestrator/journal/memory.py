@@ -6,7 +6,7 @@ several processes that share a file.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tandem_orchestrator.errors import Closed, JournalError, NotInitialized
 from tandem_orchestrator.journal.entry import entries_of
@@ -94,6 +94,13 @@ class MemoryJournal:
         else:
             self._refused_total += 1
         return MemoryTicket(refusal)
+
+    def remember(
+        self, run_id: str, make_events: Callable[[], Sequence[AnyEvent]], body_bytes: int
+    ) -> None:
+        """Keep an ended run whose events are made when they are read."""
+        store, owner = self._owned()
+        store.remember(owner, run_id, make_events, body_bytes)
 
     async def flush(self) -> None:
         """Return at once: nothing is ever queued."""

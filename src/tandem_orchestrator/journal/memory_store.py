@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -22,7 +23,7 @@ from tandem_orchestrator.errors import (
     JournalError,
 )
 from tandem_orchestrator.journal.changes import Changes
-from tandem_orchestrator.journal.entry import COMPLETIONS, Entry
+from tandem_orchestrator.journal.entry import COMPLETIONS, Entry, entries_of
 from tandem_orchestrator.journal.journal import (
     Bounds,
     CompletionTaken,
@@ -36,7 +37,7 @@ from tandem_orchestrator.journal.journal import (
     request_digest,
 )
 from tandem_orchestrator.journal.projection import changed_columns, first_row, shown_status
-from tandem_orchestrator.model.events import RunAccepted
+from tandem_orchestrator.model.events import AnyEvent, RunAccepted
 from tandem_orchestrator.model.outcomes import RunStatus
 
 
@@ -46,6 +47,14 @@ class _Run:
     entries: list[Entry] = field(default_factory=list)
     completions: set[tuple[str | None, int | None]] = field(default_factory=set)
     body_bytes: int = 0
+
+
+class _Unread(NamedTuple):
+    """An ended run that nobody has asked for yet."""
+
+    owner: str
+    make_events: Callable[[], Sequence[AnyEvent]]
+    body_bytes: int
 
 
 class MemoryStore:
@@ -61,7 +70,9 @@ class MemoryStore:
         self._controls: dict[str, Control] = {}
         self._owners: dict[str, Owner] = {}
         self._body_bytes = 0
-        self._ended: dict[str, None] = {}  # run ids in the order they ended
+        self._ended: OrderedDict[str, None] = OrderedDict()  # run ids in the order they ended
+        self._unread: OrderedDict[str, _Unread] = OrderedDict()
+        self._unread_bytes = 0
         self.changes = Changes()
 
     def take_lease(self, owner: str) -> None:
@@ -85,7 +96,35 @@ class MemoryStore:
 
     def holds(self, run_id: str) -> bool:
         """Tell whether a run is kept here."""
-        return run_id in self._runs
+        return run_id in self._runs or run_id in self._unread
+
+    def remember(
+        self,
+        owner: str,
+        run_id: str,
+        make_events: Callable[[], Sequence[AnyEvent]],
+        body_bytes: int,
+    ) -> None:
+        """Keep an ended run; its events are made, and encoded, when somebody reads them."""
+        unread = self._unread
+        unread[run_id] = _Unread(owner, make_events, body_bytes)
+        self._unread_bytes += body_bytes
+        if len(unread) > self.bounds.memory_runs_max:
+            self._unread_bytes -= unread.popitem(last=False)[1].body_bytes
+        self._make_room_of_unread(0)
+
+    def _make_room_of_unread(self, body_bytes: int) -> None:
+        bytes_max = self.bounds.memory_bytes_max - self._body_bytes - body_bytes
+        while self._unread and self._unread_bytes > bytes_max:
+            self._unread_bytes -= self._unread.popitem(last=False)[1].body_bytes
+
+    def _read(self, run_id: str | None = None) -> None:
+        """Make the events of one unread run, or of all of them."""
+        for wanted in list(self._unread) if run_id is None else [run_id]:
+            kept = self._unread.pop(wanted, None)
+            if kept is not None:
+                self._unread_bytes -= kept.body_bytes
+                self.append(kept.owner, wanted, entries_of(wanted, kept.make_events(), self.bounds))
 
     def append(self, owner: str, run_id: str, entries: Sequence[Entry]) -> JournalError | None:
         """Write entries, all or none; gives the refusal if they may not be written.
@@ -141,6 +180,7 @@ class MemoryStore:
 
     def _make_room(self, body_bytes: int) -> None:
         bounds = self.bounds
+        self._make_room_of_unread(body_bytes)
         while self._ended and (
             len(self._ended) > bounds.memory_runs_max
             or self._body_bytes + body_bytes > bounds.memory_bytes_max
@@ -161,6 +201,7 @@ class MemoryStore:
 
     def records(self, run_id: str, after: int, limit: int | None) -> list[Record]:
         """Read records in order, from ``after + 1``."""
+        self._read(run_id)
         run = self._runs.get(run_id)
         if run is None:
             return []
@@ -170,6 +211,7 @@ class MemoryStore:
 
     def run(self, run_id: str) -> RunRow | None:
         """Read one row."""
+        self._read(run_id)
         run = self._runs.get(run_id)
         return None if run is None else self._shown(run.row)
 
@@ -181,6 +223,7 @@ class MemoryStore:
         self, status: str | None, name: str | None, limit: int, edge: tuple[int, str] | None
     ) -> list[RunRow]:
         """List rows, newest first, older than ``edge`` (time, run id)."""
+        self._read()
         rows = sorted(
             (
                 self._shown(run.row)
@@ -209,6 +252,7 @@ class MemoryStore:
             if not known.asks_the_same_as(control):
                 raise IdempotencyMismatch(f"control id '{control.id}' was used for another wish")
             return
+        self._read(control.run_id)
         run = self._runs.get(control.run_id)
         if run is None:
             raise CommandError(f"run {control.run_id} is not in this journal")

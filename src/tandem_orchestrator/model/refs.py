@@ -68,16 +68,23 @@ class Ref:
         path: str | int | tuple[str | int, ...] | list[str | int] = "",
         default: Any = NO_DEFAULT,
     ) -> None:
-        if isinstance(path, str):
+        tokens: tuple[str, ...]
+        if path == "":
+            tokens = ()
+        elif isinstance(path, str):
             text = path.removeprefix("/")
-            tokens = tuple(_unescape(token) for token in text.split("/")) if text else ()
+            if "/" in text or "~" in text:
+                tokens = tuple([_unescape(token) for token in text.split("/")])
+            else:
+                tokens = (text,) if text else ()
         elif isinstance(path, int):
             tokens = (str(path),)
         else:
             tokens = tuple(str(token) for token in path)
-        object.__setattr__(self, "step", step)
-        object.__setattr__(self, "path", tokens)
-        object.__setattr__(self, "default", default)
+        # The slots' own setters: a set that is built for each request has many references.
+        _set_step(self, step)
+        _set_path(self, tokens)
+        _set_default(self, default)
 
     @property
     def has_default(self) -> bool:
@@ -120,6 +127,11 @@ class Ref:
             else:
                 raise Missing(f"{self.step}#/{'/'.join(map(_escape, self.path[: depth + 1]))}")
         return value
+
+
+_set_step = Ref.__dict__["step"].__set__
+_set_path = Ref.__dict__["path"].__set__
+_set_default = Ref.__dict__["default"].__set__
 
 
 def as_ref(value: Any) -> Ref | None:

@@ -72,6 +72,19 @@ class Metrics:
                 self._agreements += verdict == "agreed"
                 self._conflicts += verdict == "conflict"
 
+    def count_run(
+        self, mode: str, layer: str, attempts: int, seconds: float, duration: float
+    ) -> None:
+        """Count a completed run that told no events: its attempts, all in one layer."""
+        count = self._layers.setdefault(layer, _LayerCount())
+        count.attempts += attempts
+        count.seconds += seconds
+        of_mode = self._modes.setdefault(mode, _ModeCount())
+        of_mode.runs += 1
+        of_mode.ended += 1
+        of_mode.completed += 1
+        of_mode.seconds += duration
+
     def forget(self, run_id: str) -> None:
         """Take back a run that will never end here, as when its acceptance was refused."""
         mode = self._mode_of.pop(run_id, None)

@@ -14,7 +14,7 @@ from tandem_orchestrator.model.catalogue import Catalogue
 from tandem_orchestrator.model.commands import CommandSet
 from tandem_orchestrator.model.conditions import refs_in
 from tandem_orchestrator.model.documents import to_document
-from tandem_orchestrator.model.events import RunAccepted
+from tandem_orchestrator.model.events import RunAccepted, SegmentEnded
 from tandem_orchestrator.model.levels import Priority
 from tandem_orchestrator.model.plans import Plan, PlannedStep, plan_to_value
 from tandem_orchestrator.model.refs import Missing, Ref, find_refs
@@ -33,6 +33,23 @@ class Intake:
     resumable: bool
     callables: Mapping[str, Callable[..., Any]]
     inputs: dict[str, Any]
+    needs_inputs: bool = False
+    """Whether a reference leads into the run's inputs and has no default."""
+    literals: tuple[bytes, ...] | None = None
+    """As ``express.Asked``: the plan's own."""
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Id and name of the command set."""
+        return self.command_set.id, self.plan.name
+
+    def of_another(self, command_set: CommandSet, plan: Plan, document: dict[str, Any]) -> Intake:
+        """Give the intake of another set of the same structure."""
+        return replace(self, command_set=command_set, plan=plan, document=document)
+
+    def described(self, plan: Plan) -> tuple[Plan, dict[str, Any]]:
+        """Give the plan and the document that its acceptance records."""
+        return plan, self.document
 
 
 def take_in(
@@ -98,7 +115,8 @@ def _plan(
     callables, names = _collect(copy, faults)
     plan = make_plan(copy, catalogue, options, faults=tuple(faults), names=names)
     document = to_document(copy)
-    return Intake(copy, plan, document.body, document.resumable, callables, {})
+    needs_inputs = any(True for step in plan.steps for _ in _input_refs(step))
+    return Intake(copy, plan, document.body, document.resumable, callables, {}, needs_inputs)
 
 
 def _collect(
@@ -162,8 +180,11 @@ def _input_refs(step: PlannedStep) -> Iterator[Ref]:
             yield ref
 
 
-def request_of(intake: Intake, run_id: str) -> RunRequest:
-    """Make what the engine is handed, with the caller's context variables."""
+def request_of(intake: Intake, run_id: str, head: SegmentEnded | None = None) -> RunRequest:
+    """Make what the engine is handed, with the caller's context variables.
+
+    ``head``: what the run's one segment came back with already.
+    """
     plan = intake.plan
     accepted = RunAccepted(
         run_id=run_id,
@@ -189,4 +210,5 @@ def request_of(intake: Intake, run_id: str) -> RunRequest:
         intake.callables,
         intake.command_set,
         contextvars.copy_context(),
+        head,
     )

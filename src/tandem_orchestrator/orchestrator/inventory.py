@@ -46,8 +46,13 @@ class Inventory:
 
     def stamp(self) -> object:
         """Give a value that changes with whatever the catalogue depends on."""
-        away = tuple(sorted(self._away().items()))
-        return (self._registry.version, id(self._native_actions()), away, len(self._policies))
+        away = self._away()
+        return (
+            self._registry.version,
+            id(self._native_actions()),
+            tuple(away.items()) if away else (),
+            len(self._policies),
+        )
 
     def catalogue(self) -> Catalogue:
         """Give the catalogue of this moment."""

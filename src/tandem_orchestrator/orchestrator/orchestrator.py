@@ -29,7 +29,7 @@ from tandem_orchestrator.layers.native import NativeLayer
 from tandem_orchestrator.layers.python import Agent, PythonLayer, Registry, offered_agents
 from tandem_orchestrator.model.catalogue import Action, Catalogue
 from tandem_orchestrator.model.commands import CommandSet, CommandStep
-from tandem_orchestrator.model.events import LayerChanged
+from tandem_orchestrator.model.events import LayerChanged, SegmentEnded
 from tandem_orchestrator.model.levels import CommandType
 from tandem_orchestrator.model.modes import ExecutionMode
 from tandem_orchestrator.model.plans import Plan
@@ -39,6 +39,8 @@ from tandem_orchestrator.orchestrator.composition import (
     announce,
     plan_options,
 )
+from tandem_orchestrator.orchestrator.express import Express, way_of
+from tandem_orchestrator.orchestrator.familiar import Familiar
 from tandem_orchestrator.orchestrator.intake import (
     Intake,
     plan_again,
@@ -92,6 +94,8 @@ class TandemOrchestrator(MessageDoors):
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._parts: Parts | None = None
+        self._express: Express | None = None
+        self._familiar = Familiar()
         self._changing = asyncio.Lock()
         """Held while it opens or closes."""
         self._closing: asyncio.Future[None] | None = None
@@ -146,6 +150,15 @@ class TandemOrchestrator(MessageDoors):
             self._native_changed,
         )
         await self._parts.start()
+        self._express = Express(
+            self._parts.engine,
+            self._parts.journal,
+            self._parts.native,
+            self._watching.metrics,
+            lambda: self._watching.anybody_listens,
+            self._ids,
+            self._clock,
+        )
         self._messages.start()
         self._state = "open"
         self.config.session_open = True
@@ -261,9 +274,14 @@ class TandemOrchestrator(MessageDoors):
         self._usable()
         return await self._submit(self._take_in(command_set, inputs))
 
-    async def _submit(self, intake: Intake) -> Run:
+    def _express_now(self) -> Express:
+        self._usable()
+        assert self._express is not None
+        return self._express
+
+    async def _submit(self, intake: Intake, head: SegmentEnded | None = None) -> Run:
         engine, journal = self._usable()
-        request = request_of(intake, self._ids.make())
+        request = request_of(intake, self._ids.make(), head)
         view = self._watching.begin(request.run_id)
         try:
             ticket = engine.submit(request)
@@ -295,8 +313,33 @@ class TandemOrchestrator(MessageDoors):
 
         Raises: what ``submit`` raises, and JournalError if the end could not be made durable.
         """
-        run = await self.submit(command_set, inputs=inputs)
+        express, look = self._express_now(), None
+        if not inputs and express.is_open:
+            look = self._familiar.look(command_set)
+        if look is not None:
+            found = self._familiar.find(look, command_set, self._plans_depend_on())
+            if found is not None:
+                way, familiar = found
+                ended = await express.run(way, familiar)
+                if isinstance(ended, dict):
+                    return ended
+                return await self._result_of(familiar.own_intake(), ended)
+        intake = self._take_in(command_set, inputs)
+        if look is not None and (fresh := way_of(intake)) is not None:
+            self._familiar.keep(look, fresh, intake, self._plans_depend_on())
+            ended = await express.run(fresh, intake)
+            if isinstance(ended, dict):
+                return ended
+            return await self._result_of(intake, ended)
+        return await self._result_of(intake, None)
+
+    async def _result_of(self, intake: Intake, head: SegmentEnded | None) -> dict[str, Any]:
+        run = await self._submit(intake, head)
         return await run.result_or_cancel()
+
+    def _plans_depend_on(self) -> object:
+        """Give a value that changes with whatever a plan depends on beside its command set."""
+        return (self._inventory.stamp(), self.settings)
 
     async def prepare(self, command_set: CommandSet) -> PreparedPlan:
         """Check and plan a command set once, to run it often: ``await plan.run(inputs={…})``.
@@ -317,6 +360,7 @@ class TandemOrchestrator(MessageDoors):
             stamp_of_now=self._inventory.stamp,
             plan_again=lambda old: plan_again(old, self.catalogue(), plan_options(self.settings)),
             submit=self._submit,
+            express=self._express_now,
         )
 
     def run(self, run_id: str) -> Run:
@@ -415,7 +459,8 @@ class TandemOrchestrator(MessageDoors):
         if native is None:
             enabled = self.settings.c_layer.enabled
             return {"c": "not started yet" if enabled else "switched off (c_layer.enabled)"}
-        return {"c": native.away} if native.away else {}
+        away = native.away
+        return {"c": away} if away else {}
 
     def _bridge_socket(self) -> str:
         """Where a bridge listens that is known to this orchestrator; empty if none does."""

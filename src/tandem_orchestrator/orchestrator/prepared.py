@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from tandem_orchestrator.errors import InvalidCommandSet
+from tandem_orchestrator.model.events import SegmentEnded
 from tandem_orchestrator.model.plans import Plan
+from tandem_orchestrator.orchestrator.express import Express, way_of
 from tandem_orchestrator.orchestrator.intake import Intake, with_inputs
 from tandem_orchestrator.orchestrator.run import Run
 
@@ -26,9 +28,11 @@ class PreparedPlan:
         *,
         stamp_of_now: Callable[[], object],
         plan_again: Callable[[Intake], Intake],
-        submit: Callable[[Intake], Awaitable[Run]],
+        submit: Callable[[Intake, SegmentEnded | None], Awaitable[Run]],
+        express: Callable[[], Express],
     ) -> None:
         self._intake, self._stamp = intake, stamp
+        self._express, self._way = express, way_of(intake)
         self._stamp_of_now, self._plan_again, self._submit = stamp_of_now, plan_again, submit
 
     def __repr__(self) -> str:
@@ -46,18 +50,32 @@ class PreparedPlan:
         Raises: InvalidCommandSet if an input that a reference needs is missing; LayerUnavailable
             if the plan has to be routed anew and cannot be; Busy; JournalError.
         """
-        stamp = self._stamp_of_now()
-        if stamp != self._stamp:
-            self._intake, self._stamp = self._plan_again(self._intake), stamp
-        intake, faults = with_inputs(self._intake, inputs)
-        if faults:
-            raise InvalidCommandSet(faults=faults)
-        return await self._submit(intake)
+        return await self._submit(self._with(inputs), None)
 
     async def run(self, *, inputs: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Run to the end and give the result, as ``execute_command_set`` does.
 
         Raises: what ``submit`` raises.
         """
-        run = await self.submit(inputs=inputs)
+        intake = self._with(inputs)
+        head: SegmentEnded | None = None
+        if self._way is not None:
+            ended = await self._express().run(self._way, intake)
+            if isinstance(ended, dict):
+                return ended
+            head = ended
+        run = await self._submit(intake, head)
         return await run.result_or_cancel()
+
+    def _with(self, inputs: Mapping[str, Any] | None) -> Intake:
+        """Give the intake of one run, routed anew if what there is has changed."""
+        stamp = self._stamp_of_now()
+        if stamp != self._stamp:
+            self._intake, self._stamp = self._plan_again(self._intake), stamp
+            self._way = way_of(self._intake)
+        if not inputs and not self._intake.needs_inputs:
+            return self._intake
+        intake, faults = with_inputs(self._intake, inputs)
+        if faults:
+            raise InvalidCommandSet(faults=faults)
+        return intake

@@ -26,6 +26,11 @@ class Watching:
         self._event_listeners: list[EventListener] = []
         self._progress_listeners: list[ProgressListener] = []
 
+    @property
+    def anybody_listens(self) -> bool:
+        """Whether somebody wants to hear of events as they happen."""
+        return bool(self._event_listeners)
+
     def begin(self, run_id: str) -> RunView:
         """Make the view of a run that is about to be accepted."""
         view = self._views[run_id] = RunView()

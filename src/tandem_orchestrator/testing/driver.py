@@ -88,6 +88,7 @@ class Driver:
                     self.running[unit.step, unit.item, unit.implementation] = instruction
                     self.log.append(f"{unit}#{instruction.attempt}")
                     self.history.append((unit.step, "out"))
+                    self._may_start(unit.step, ())
                     self.ended_before.setdefault(unit.step, frozenset(self.ended))
                 case DispatchSegment(segment=segment):
                     assert segment not in self.segments, "a segment runs once at a time"
@@ -95,6 +96,7 @@ class Driver:
                     self.log.append(f"segment {segment}#{instruction.attempt}")
                     for i, step_id in enumerate(instruction.steps):
                         self.history.append((step_id, "out"))
+                        self._may_start(step_id, instruction.steps[:i])
                         before = frozenset(self.ended).union(instruction.steps[:i])
                         self.ended_before.setdefault(step_id, before)
                 case Stop():
@@ -111,6 +113,11 @@ class Driver:
                 case Record(event=RunEnded() as over):
                     assert self.run_ended is None, "a run ends once"
                     self.run_ended = over
+
+    def _may_start(self, step_id: str, before: tuple[str, ...]) -> None:
+        needs = self.state.steps[step_id].plan.depends_on
+        early = [need for need in needs if need not in self.ended and need not in before]
+        assert not early, f"step {step_id} is given out before {early} ended"
 
     def start(self) -> None:
         """Begin the run."""

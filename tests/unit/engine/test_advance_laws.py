@@ -114,7 +114,7 @@ def play(the_plan, seed):
     raise AssertionError("the run does not end")
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @given(worlds())
 def test_every_run_ends_with_every_step_ended_and_nothing_left_running(world):
     driver = play(*world)
@@ -124,7 +124,7 @@ def test_every_run_ends_with_every_step_ended_and_nothing_left_running(world):
     assert not driver.state.segments
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @given(worlds())
 def test_no_step_starts_before_what_it_depends_on_has_ended(world):
     driver = play(*world)
@@ -133,7 +133,7 @@ def test_no_step_starts_before_what_it_depends_on_has_ended(world):
         assert before is None or before >= set(planned.depends_on)
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @given(worlds())
 def test_attempts_stay_within_what_retries_and_losses_allow(world):
     driver = play(*world)
@@ -144,7 +144,7 @@ def test_attempts_stay_within_what_retries_and_losses_allow(world):
         assert given_out <= units * (1 + planned.retry.max_retries + 6) + segment_losses
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @given(worlds())
 def test_external_work_that_may_have_run_is_never_given_out_again(world):
     driver = play(*world)
@@ -156,7 +156,7 @@ def test_external_work_that_may_have_run_is_never_given_out_again(world):
         assert "out" not in mine[ran[0] :] if ran else True, mine
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @given(worlds())
 def test_the_same_events_give_the_same_state(world):
     driver = play(*world)

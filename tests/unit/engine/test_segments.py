@@ -80,7 +80,7 @@ def test_what_a_dead_bridge_may_have_run_is_given_out_step_by_step_and_external_
     )  # fmt: skip
     driver.end_segment(0, "unknown", "unknown", "not_started", "not_started")
     assert driver.ended["b"].outcome == "unknown"
-    assert driver.log == ["segment 0#1", "a/c#2"]
+    assert driver.log == ["segment 0#1", "a/c#1"]
     driver.end("a", implementation="c")
     assert driver.log[-1] == "segment 1#1"
 
@@ -151,3 +151,13 @@ def test_a_stale_end_changes_nothing():
     driver.segments[0] = dispatch  # the first attempt ends once more
     driver.end_segment(0, "succeeded", "succeeded")
     assert driver.state.digest() == before
+
+
+def test_what_is_done_over_waits_for_what_it_needs():
+    driver = started(native("a"), native("b", "a"), native("c", "b"), segments=(("a", "b", "c"),))
+    driver.end_segment(0, "unknown", "unknown", "not_started")
+    assert driver.log == ["segment 0#1", "a/c#1"]
+    driver.end("a", implementation="c")
+    assert driver.log[2:] == ["b/c#1"]
+    driver.end("b", implementation="c")
+    assert driver.log[3:] == ["c/c#1"]

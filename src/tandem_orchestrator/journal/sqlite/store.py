@@ -253,6 +253,13 @@ class SqliteJournal:
         writer.put(Append(run_id, entries, durability, ticket, body_bytes))
         return ticket
 
+    def remember(
+        self, run_id: str, make_events: Callable[[], Sequence[AnyEvent]], body_bytes: int
+    ) -> None:
+        """Keep an ended run of durability ``none``, whose events are made when they are read."""
+        owner = self._owned()[2]
+        self._memory.remember(owner, run_id, make_events, body_bytes)
+
     def _settled(self, results: list[tuple[SqliteTicket, JournalError | None]]) -> None:
         """Take results from the writer's thread to the loop's."""
         self._on_loop(lambda: self._settle(results))

@@ -7,7 +7,7 @@ health checks, ``find_native_files`` for ``tandem doctor``, and ``read_topology`
 """
 
 from tandem_orchestrator.layers.native.binary import NativeFiles, find_native_files
-from tandem_orchestrator.layers.native.body import encode_body
+from tandem_orchestrator.layers.native.body import encode_body, plain_encoder
 from tandem_orchestrator.layers.native.bridge_probe import BridgeProbe, probe_bridge
 from tandem_orchestrator.layers.native.codec import CodecError
 from tandem_orchestrator.layers.native.codec import decode as decode_strict
@@ -32,6 +32,7 @@ __all__ = [
     "decode_strict",
     "encode_body",
     "find_native_files",
+    "plain_encoder",
     "probe_bridge",
     "read_topology",
 ]

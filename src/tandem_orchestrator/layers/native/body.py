@@ -19,6 +19,8 @@ Looking at types costs one set per container, built in C, not one step per item.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -56,6 +58,16 @@ def encode_body(value: Value) -> bytes:
     if _MAYBE_NAN.search(body) is not None:
         return codec.encode(value)
     return body
+
+
+def plain_encoder() -> Callable[[Any], bytes | None]:
+    """Give the encoder in C: a plain value as ``encode_body`` writes it, None for anything else.
+
+    Raises: ImportError where there is no extension.
+    """
+    from tandem_orchestrator._native import _ext
+
+    return _ext.encode
 
 
 def encode_pair_body(payload: Value, inputs: dict[str, Value]) -> bytes:

@@ -151,6 +151,16 @@ class NativeLayer:
         """The open session, for messages; None while there is none."""
         return None if self._supervisor is None else self._supervisor.session
 
+    @property
+    def segments(self) -> Segments | None:
+        """What runs segments over the open session; None while there is none."""
+        session = self.session
+        if session is None:
+            return None
+        if self._segments is None or self._segments.session is not session:
+            self._segments = Segments(session)
+        return self._segments
+
     async def start(self) -> None:
         """Start the bridge, or connect to the one that was named; once is enough.
 
@@ -242,8 +252,9 @@ class NativeLayer:
 
     async def _run_segment(self, work: SegmentWork, cancel: CancelToken) -> SegmentReport:
         session = await self._session(0, cancel)
-        if self._segments is None or self._segments.session is not session:
-            self._segments = Segments(session)
+        segments = self.segments
+        if segments is None or segments.session is not session:
+            raise LayerUnavailable("C layer: the session has just ended")
         stops: list[StopRequest] = []
 
         def on_call(call_id: int, future: asyncio.Future[Completion]) -> None:
@@ -252,7 +263,7 @@ class NativeLayer:
             cancel.on_cancel(stop.ask)
 
         try:
-            rows = await self._segments.run(work, on_call)
+            rows = await segments.run(work, on_call)
         finally:
             for stop in stops:
                 stop.done()

@@ -14,7 +14,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tandem_orchestrator.layers.native.body import encode_body
+from tandem_orchestrator.layers.native.body import decode_body, encode_body
 from tandem_orchestrator.layers.native.codec import CodecError
 from tandem_orchestrator.layers.native.program_layout import (
     CAN_FAIL,
@@ -306,3 +306,30 @@ def _condition(condition: Mapping[str, Any]) -> ConditionShape:
     if operator not in ("exists", "truthy"):
         encoded = encode_body(list(value) if isinstance(value, tuple) else value)
     return ConditionShape(operator, (), _ref_shape(ref), encoded)
+
+
+def filled_payloads(steps: Sequence[PlannedStep], literals: Sequence[bytes]) -> list[Any]:
+    """Put other values in the place of the literals of these steps' payloads.
+
+    Args:
+        steps: Steps without ``for_each``.
+        literals: As many as ``structure_of`` finds in the steps, in that order.
+    """
+    payloads = []
+    rest = iter(literals)
+    for step in steps:
+        body = b"".join(
+            next(rest) if piece is None else _piece_bytes(piece)
+            for piece in _template(step.payload, [])
+        )
+        payloads.append(decode_body(body))
+    return payloads
+
+
+def _piece_bytes(piece: bytes | RefShape) -> bytes:
+    if isinstance(piece, bytes):
+        return piece
+    value: dict[str, Any] = {"$ref": str(Ref(piece.step, piece.path))}
+    if piece.default:
+        value["default"] = decode_body(piece.default)
+    return encode_body(value)

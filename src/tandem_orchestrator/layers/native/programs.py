@@ -97,6 +97,26 @@ class Programs:
             self._loads.pop(program.digest, None)
         raise Busy("C layer: the program was pushed out before it could run")
 
+    def start(
+        self, program: Program, body: bytes, lane: int
+    ) -> tuple[int, asyncio.Future[Completion]] | None:
+        """Send a RUN at once, with a body by ``encode_run``; None if it is not loaded yet.
+
+        Returns: The call's id, and the Future of its completion; see ``outcomes_of``.
+
+        Raises: Busy, CommandError, LayerUnavailable: nothing of it runs.
+        """
+        load = self._loads.get(program.digest)
+        if load is None or not load.done() or load.cancelled():
+            return None
+        loaded = load.result()
+        if loaded.status != reports.OK:
+            return None
+        self._loads.move_to_end(program.digest)
+        program_id = decode_body(loaded.body)
+        assert isinstance(program_id, int)
+        return self._session.call(program_id, body, kind=KIND_RUN, lane=lane)
+
     async def _load(self, program: Program) -> int:
         future = self._loads.get(program.digest)
         if future is None or future.cancelled():

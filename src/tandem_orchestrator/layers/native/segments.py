@@ -80,10 +80,16 @@ class Segments:
         outcomes = await self.programs.run(
             program, work.inputs, work.outputs, literals=literals, lane=work.lane, on_call=on_call
         )
-        return tuple(
-            _row_of(step, outcome, program)
-            for step, outcome in zip(work.steps, outcomes, strict=True)
-        )
+        return rows_of(work.steps, outcomes, program)
+
+
+def rows_of(
+    steps: Sequence[PlannedStep], outcomes: Sequence[StepOutcome], program: Program
+) -> tuple[SegmentRow, ...]:
+    """Say of each step what became of it, as the engine knows it."""
+    return tuple(
+        _row_of(step, outcome, program) for step, outcome in zip(steps, outcomes, strict=True)
+    )
 
 
 def abandoned_rows(rows: Sequence[SegmentRow]) -> tuple[SegmentRow, ...]:

@@ -13,8 +13,10 @@ import asyncio
 import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import msgspec
 
 from tandem_orchestrator.errors import Busy, CommandError, Forked, InternalError, LayerUnavailable
 from tandem_orchestrator.layers.native import messages
@@ -37,8 +39,7 @@ UNKNOWN = 4
 """``TD_UNKNOWN``: for what was in flight when a session broke without the bridge's death."""
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(msgspec.Struct, frozen=True):
     """What the C layer said about one call."""
 
     status: int
@@ -47,7 +48,7 @@ class Completion:
     """CLOCK_MONOTONIC when it began to run; 0 when it did not."""
     elapsed_ns: int
     """How long it ran."""
-    body: bytes = field(repr=False)
+    body: bytes
     """OK: the output. FAILED: ``{"type", "message"}``. Strict MessagePack."""
     mark: int = 0
     """Of a program that died with its bridge: the steps from this one on never started."""

@@ -1,0 +1,332 @@
+"""The express way: a run that is one native segment, keeps nothing on disk, and has no listener.
+
+Such a run needs none of what makes a run slow: no event is told, none is written, and nothing is
+decided while it goes on. It takes a place like any other, is one crossing into C, and its result
+is built from what came back. Its events are made later, if somebody asks for them. Whatever is
+not a plain success goes on as an ordinary run, from what came back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+from tandem_orchestrator.clock import Clock
+from tandem_orchestrator.engine import Engine
+from tandem_orchestrator.errors import Busy, CommandError, LayerUnavailable
+from tandem_orchestrator.ids import Ids
+from tandem_orchestrator.journal import Journal
+from tandem_orchestrator.layers.native import NativeLayer
+from tandem_orchestrator.layers.native.codec import CodecError
+from tandem_orchestrator.layers.native.program import Program, ProgramRefused, encode_run
+from tandem_orchestrator.layers.native.program_outcome import (
+    SUCCEEDED,
+    StepOutcome,
+    lost_outcomes,
+)
+from tandem_orchestrator.layers.native.programs import outcomes_of
+from tandem_orchestrator.layers.native.segments import Segments, rows_of
+from tandem_orchestrator.layers.native.session import Completion, Session
+from tandem_orchestrator.model.events import (
+    AnyEvent,
+    RunAccepted,
+    RunEnded,
+    RunStarted,
+    SegmentEnded,
+    SegmentRow,
+    SegmentStarted,
+)
+from tandem_orchestrator.model.levels import Priority
+from tandem_orchestrator.model.plans import Plan, plan_to_value
+from tandem_orchestrator.model.values import from_value
+from tandem_orchestrator.observe import Metrics, RunView
+from tandem_orchestrator.orchestrator.intake import Intake
+
+KEPT_BYTES = 1024
+"""What an ended run that nobody has asked for is taken to cost beside its bodies."""
+
+
+class Asked(Protocol):
+    """What one run asks of a plan that it shares with others."""
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Id and name of the command set."""
+
+    # Any: inputs and documents hold any plain value.
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The run's own inputs."""
+
+    @property
+    def literals(self) -> Sequence[bytes] | None:
+        """Values of the payloads' literals; None: those of the plan."""
+
+    def described(self, plan: Plan) -> tuple[Plan, dict[str, Any]]:
+        """Give the plan with this run's own payloads, and its document."""
+
+
+class ExpressPlan:
+    """What is known of a plan before it runs the express way; made once, used often.
+
+    Args:
+        plan: One for which ``fits`` is true.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.lane = Priority.parse(plan.priority).lane
+        self._segments: Segments | None = None
+        self._actions: object = None
+        self._program: Program | None = None
+        self.literals: list[bytes] = []
+        """Values of the plan's own payloads; a program is shared by equal structures."""
+        self._template = _result_of_a_run_before(plan)
+        self._steps = tuple(self._template["steps"].items())
+
+    def program(self, segments: Segments) -> Program | None:
+        """Give the plan's program for a session; None if it cannot be one there."""
+        if self._segments is not segments or self._actions is not segments.session.actions:
+            self._segments, self._actions = segments, segments.session.actions
+            try:
+                self._program, self.literals = segments.compile(self.plan.steps)
+            except ProgramRefused:
+                self._program = None
+        return self._program
+
+    # Any: the result as API pins it.
+    def result(
+        self,
+        run_id: str,
+        names: tuple[str, str],
+        rows: Sequence[StepOutcome],
+        duration_s: float,
+        body: bytes,
+    ) -> dict[str, Any]:
+        """Build the result of a run whose steps all succeeded.
+
+        Args:
+            names: Id and name of the command set.
+            body: What the outputs were read from.
+        """
+        steps = {}
+        outputs = {}
+        for (step_id, common), row in zip(self._steps, rows, strict=True):
+            shown = steps[step_id] = common.copy()
+            shown["seconds"] = row.elapsed_ns / 1e9
+            shown["failed_items"] = []
+            outputs[step_id] = row.output
+        if b"$" in body and (b"$buffer" in body or b"$literal" in body):  # they come back as others
+            outputs = {step_id: from_value(output) for step_id, output in outputs.items()}
+        result = self._template.copy()
+        result["results"] = outputs
+        result["run_id"] = run_id
+        result["command_set_id"], result["name"] = names
+        result["duration"] = duration_s
+        result["steps"] = steps
+        result["notes"] = list(result["notes"])
+        return result
+
+
+def way_of(intake: Intake) -> ExpressPlan | None:
+    """Give the express way of a plan; None if it has to go the ordinary one."""
+    fitting = intake.command_set.idempotency_key is None and fits(intake.plan)
+    return ExpressPlan(intake.plan) if fitting else None
+
+
+def fits(plan: Plan) -> bool:
+    """Say whether a plan can go the express way. Pure."""
+    return (
+        plan.durability == "none"
+        and plan.handler is None
+        and plan.timeout_s is None
+        and len(plan.segments) == 1
+        and len(plan.segments[0]) == len(plan.steps)
+        and all(
+            step.for_each is None and step.expected_output is None and step.validation is None
+            for step in plan.steps
+        )
+    )
+
+
+# Any: the result as API pins it.
+def _result_of_a_run_before(plan: Plan) -> dict[str, Any]:
+    """Let the view of a made-up run say what every result of this plan has in common."""
+    view = RunView()
+    rows = tuple(SegmentRow(step.id, "succeeded") for step in plan.steps)
+    for event in _Ended("", ("", ""), plan, {}, {}, 0, 0.0, lambda: rows).events():
+        view.apply(event)
+    return view.result()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """A run that ended, for whoever asks for its events."""
+
+    run_id: str
+    names: tuple[str, str]
+    plan: Plan
+    # Any: documents and inputs hold any plain value.
+    document: dict[str, Any]
+    inputs: dict[str, Any]
+    at_ns: int
+    duration_s: float
+    rows: Callable[[], tuple[SegmentRow, ...]]
+
+    def events(self) -> list[AnyEvent]:
+        """Make the events that it would have told on the ordinary way."""
+        plan, end_ns = self.plan, self.at_ns + int(self.duration_s * 1e9)
+        return [
+            RunAccepted(
+                at_ns=self.at_ns,
+                run_id=self.run_id,
+                command_set_id=self.names[0],
+                name=self.names[1],
+                type=plan.type,
+                mode=plan.mode,
+                priority=plan.priority,
+                durability=plan.durability,
+                document=self.document,
+                plan=plan_to_value(plan),
+                inputs=self.inputs,
+                steps_total=len(plan.steps),
+            ),
+            RunStarted(at_ns=self.at_ns),
+            SegmentStarted(
+                at_ns=self.at_ns,
+                segment=0,
+                steps=tuple(step.id for step in plan.steps),
+                external=tuple(step.id for step in plan.steps if step.effects == "external"),
+            ),
+            SegmentEnded(at_ns=end_ns, segment=0, rows=self.rows()),
+            RunEnded(at_ns=end_ns, status="completed", duration=self.duration_s),
+        ]
+
+
+class Express:
+    """Runs plans that fit the express way. Belongs to the orchestrator's loop.
+
+    Args:
+        native: The C layer, if there is one.
+        anybody_listens: Whether somebody wants to hear of events as they happen.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        journal: Journal,
+        native: NativeLayer | None,
+        metrics: Metrics,
+        anybody_listens: Callable[[], bool],
+        ids: Ids,
+        clock: Clock,
+    ) -> None:
+        self._engine, self._journal, self._native = engine, journal, native
+        self._metrics, self._anybody_listens = metrics, anybody_listens
+        self._ids, self._clock = ids, clock
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything can go the express way at this moment."""
+        return self._native is not None and self._native.segments is not None
+
+    async def run(self, way: ExpressPlan, asked: Asked) -> dict[str, Any] | SegmentEnded | None:
+        """Run a plan.
+
+        Returns: its result; or, where a step did not succeed, what came back, for an ordinary run
+            to go on from; or None if nothing ran, and an ordinary run has to do it all.
+        """
+        begun = self._begin(way, asked)
+        if begun is None:
+            return None
+        at_ns, began_ns = self._clock.wall_ns(), self._clock.monotonic_ns()
+        try:
+            completion = await begun.future
+        except asyncio.CancelledError:
+            begun.session.cancel(begun.call_id)
+            raise
+        finally:
+            self._engine.step_out()
+        duration_s = (self._clock.monotonic_ns() - began_ns) / 1e9
+        kept = _Kept(way, asked, begun.program, at_ns, duration_s, completion, len(begun.body))
+        return self._finish(kept)
+
+    def _begin(self, way: ExpressPlan, asked: Asked) -> _Begun | None:
+        """Take a place and send the RUN; None if the ordinary way has to wait, or to explain."""
+        segments = None if self._native is None else self._native.segments
+        if segments is None or self._anybody_listens():
+            return None
+        program = way.program(segments)
+        if program is None or not self._engine.step_in():
+            return None
+        try:
+            body = encode_run(program, asked.inputs, None, asked.literals or way.literals)
+            started = segments.programs.start(program, body, way.lane)
+        except (Busy, CodecError, CommandError, LayerUnavailable):
+            started, body = None, b""
+        except BaseException:
+            self._engine.step_out()
+            raise
+        if started is None:
+            self._engine.step_out()
+            return None
+        return _Begun(segments.session, program, body, *started)
+
+    def _finish(self, kept: _Kept) -> dict[str, Any] | SegmentEnded | None:
+        way, program, completion = kept.way, kept.program, kept.completion
+        try:
+            rows = outcomes_of(program, completion)
+        except CodecError:
+            rows = lost_outcomes(program, len(program.order))  # It may have run, all of it.
+        except (Busy, CommandError, LayerUnavailable, ProgramRefused):
+            return None
+        elapsed_ns = 0
+        for row in rows:
+            if row.code != SUCCEEDED:
+                return SegmentEnded(segment=0, rows=rows_of(way.plan.steps, rows, program))
+            elapsed_ns += row.elapsed_ns
+        run_id = self._ids.make()
+        result = way.result(run_id, kept.asked.names, rows, kept.duration_s, completion.body)
+        self._metrics.count_run(way.plan.mode, "c", len(rows), elapsed_ns / 1e9, kept.duration_s)
+        size = kept.body_bytes + len(completion.body) + KEPT_BYTES
+        self._journal.remember(run_id, partial(kept.events, run_id), size)
+        return result
+
+
+class _Begun(NamedTuple):
+    """A RUN that is under way."""
+
+    session: Session
+    program: Program
+    body: bytes
+    call_id: int
+    future: asyncio.Future[Completion]
+
+
+class _Kept(NamedTuple):
+    """What is kept of an ended run until somebody asks for its events."""
+
+    way: ExpressPlan
+    asked: Asked
+    program: Program
+    at_ns: int
+    duration_s: float
+    completion: Completion
+    body_bytes: int
+
+    def events(self, run_id: str) -> list[AnyEvent]:
+        """Make its events."""
+        plan, document = self.asked.described(self.way.plan)
+        return _Ended(
+            run_id,
+            self.asked.names,
+            plan,
+            document,
+            self.asked.inputs,
+            self.at_ns,
+            self.duration_s,
+            lambda: rows_of(plan.steps, outcomes_of(self.program, self.completion), self.program),
+        ).events()

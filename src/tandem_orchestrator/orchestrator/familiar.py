@@ -1,0 +1,210 @@
+"""Familiar command sets: those of a structure that was planned before, found again in one walk.
+
+A program that builds the same command set for each request differs from one to the next in values
+only. What was checked and planned for the first one holds for all; only the values are new. This
+is for sets that go the express way: any other run costs so much more that a plan saved is nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from tandem_orchestrator.layers.native import plain_encoder
+from tandem_orchestrator.layers.native.program import ProgramRefused, filled_payloads, structure_of
+from tandem_orchestrator.model.commands import CommandSet, CommandStep
+from tandem_orchestrator.model.documents import to_document
+from tandem_orchestrator.model.plans import Plan
+from tandem_orchestrator.model.refs import NO_DEFAULT, Ref
+from tandem_orchestrator.orchestrator.express import ExpressPlan
+from tandem_orchestrator.orchestrator.intake import Intake
+
+FAMILIAR_MAX = 256
+"""Structures that are kept; the one that was met longest ago goes first."""
+
+
+Encode = Callable[[Any], bytes | None]
+
+
+_MARKS = (b"$ref", b"$literal", b"$buffer")
+"""What a value with a meaning of its own is known by; such a set goes the ordinary way."""
+
+
+class _Strange(Exception):
+    """It holds what only the ordinary way can look at."""
+
+
+class Look(NamedTuple):
+    """A command set, taken apart."""
+
+    key: Hashable
+    """All but the values."""
+    literals: list[list[bytes]]
+    """The values of each step, encoded."""
+
+
+class _Known(NamedTuple):
+    way: ExpressPlan
+    intake: Intake
+    order: tuple[int, ...]
+    """Where each step of the plan stands in the command set."""
+    stamp: object
+
+
+class FamiliarRun(NamedTuple):
+    """One run of a familiar set; an ``express.Asked``."""
+
+    names: tuple[str, str]
+    literals: Sequence[bytes]
+    intake: Intake
+    # Any: inputs hold any plain value.
+    inputs: dict[str, Any]
+
+    def described(self, plan: Plan) -> tuple[Plan, dict[str, Any]]:
+        """Give the plan with this run's payloads, and its document."""
+        intake = self.own_intake()
+        return intake.plan, intake.document
+
+    def own_intake(self) -> Intake:
+        """Give what taking in this very set would have given."""
+        old = self.intake
+        payloads = filled_payloads(old.plan.steps, self.literals)
+        steps = tuple(
+            msgspec.structs.replace(step, payload=payload)
+            for step, payload in zip(old.plan.steps, payloads, strict=True)
+        )
+        of_step = {step.id: step.payload for step in steps}
+        copy = CommandSet(**vars(old.command_set))
+        copy.id, copy.name = self.names
+        copy.steps = [CommandStep(**vars(step)) for step in old.command_set.steps]
+        for position, step in enumerate(copy.steps):
+            step.payload = of_step[step.id or f"s{position + 1}"]
+        plan = msgspec.structs.replace(old.plan, name=self.names[1], steps=steps)
+        return old.of_another(copy, plan, to_document(copy).body)
+
+
+class Familiar:
+    """What was planned before, by structure. Belongs to the orchestrator's loop."""
+
+    def __init__(self) -> None:
+        self._encode: Encode | None = None
+        self._known: OrderedDict[Hashable, _Known] = OrderedDict()
+
+    def look(self, command_set: CommandSet) -> Look | None:
+        """Take a set apart; see ``look_at``."""
+        if self._encode is None:
+            self._encode = plain_encoder()
+        return look_at(command_set, self._encode)
+
+    def find(
+        self, look: Look, command_set: CommandSet, stamp: object
+    ) -> tuple[ExpressPlan, FamiliarRun] | None:
+        """Find the plan of a set that looks like this; ``stamp`` says what plans depend on."""
+        known = self._known.get(look.key)
+        if known is None:
+            return None
+        if known.stamp != stamp:
+            del self._known[look.key]
+            return None
+        self._known.move_to_end(look.key)
+        literals: list[bytes] = []
+        for position in known.order:
+            literals += look.literals[position]
+        names = (command_set.id, command_set.name)
+        return known.way, FamiliarRun(names, literals, known.intake, {})
+
+    def keep(self, look: Look, way: ExpressPlan, intake: Intake, stamp: object) -> None:
+        """Remember a plan, if the look sees of it just what its program does."""
+        steps = intake.command_set.steps
+        positions = {step.id or f"s{i + 1}": i for i, step in enumerate(steps)}
+        order = tuple(positions[step.id] for step in way.plan.steps)
+        try:
+            _, literals = structure_of(way.plan.steps, ())
+        except ProgramRefused:
+            return
+        if literals != [body for position in order for body in look.literals[position]]:
+            return
+        self._known[look.key] = _Known(way, intake, order, stamp)
+        if len(self._known) > FAMILIAR_MAX:
+            self._known.popitem(last=False)
+
+
+def look_at(command_set: CommandSet, encode: Encode) -> Look | None:
+    """Take a set apart; None if it cannot go the express way, or holds anything unusual.
+
+    ``encode`` writes a plain value, and gives None for any other.
+    """
+    if (
+        command_set.durability != "none"
+        or type(command_set) is not CommandSet
+        or command_set.timeout is not None
+        or command_set.retry_policy
+        or command_set.python_handler is not None
+        or command_set.requires_libraries
+        or command_set.idempotency_key is not None
+        or type(command_set.name) is not str
+        or type(command_set.id) is not str
+    ):
+        return None
+    literals: list[list[bytes]] = []
+    try:
+        steps = tuple([_step(step, literals, encode) for step in command_set.steps])
+        needs = command_set.dependencies
+        key = (
+            steps,
+            tuple([(name, tuple(others)) for name, others in needs.items()]) if needs else (),
+            command_set.type,
+            command_set.mode,
+            command_set.priority,
+            command_set.parallel_allowed,
+            command_set.c_optimized,
+            command_set.hardware_affinity,
+            command_set.on_failure,
+            command_set.on_change,
+        )
+        hash(key)
+    except (_Strange, TypeError, ValueError, AttributeError, RecursionError):
+        return None  # The ordinary way says what is wrong with it, if anything is.
+    return Look(key, literals)
+
+
+_USUAL = [None, None, False, None, None, None, None, None, None, "fail"]
+"""Fields of a step from ``expected_output`` on, where none was given."""
+_TOLERANT = [*_USUAL[:2], True, *_USUAL[3:]]
+
+
+def _step(step: CommandStep, literals: list[list[bytes]], encode: Encode) -> Hashable:
+    if type(step) is not CommandStep:
+        raise _Strange
+    # All fields at once, in the order of the class; a field more or less is strange, too.
+    step_id, action, agent, payload, *rest = vars(step).values()
+    if rest != _USUAL and rest != _TOLERANT:
+        raise _Strange
+    mine: list[bytes] = []
+    literals.append(mine)
+    return step_id, agent, action, rest[2], _shape(payload, mine, encode)
+
+
+# Any: a payload is any value.
+def _shape(value: Any, literals: list[bytes], encode: Encode) -> Hashable:
+    """Give what a payload is apart from its values; these are appended as they are met."""
+    kind = type(value)
+    if kind is Ref:
+        if value.default is not NO_DEFAULT:
+            raise _Strange
+        return value.step, value.path
+    body = encode(value)
+    if body is not None:
+        if b"$" in body and any(mark in body for mark in _MARKS):
+            raise _Strange
+        literals.append(body)
+        return None
+    if kind is dict:
+        inside = [_shape(inner, literals, encode) for inner in value.values()]
+        return "{}", tuple(value), tuple(inside)
+    if kind is list:
+        return "[]", None, tuple([_shape(inner, literals, encode) for inner in value])
+    raise _Strange
