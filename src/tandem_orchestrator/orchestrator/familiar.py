@@ -27,6 +27,7 @@ FAMILIAR_MAX = 256
 
 
 Encode = Callable[[Any], bytes | None]
+"""Writes a plain value as a strict body; gives None for any other."""
 
 
 _MARKS = (b"$ref", b"$literal", b"$buffer")

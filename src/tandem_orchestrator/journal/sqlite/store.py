@@ -238,9 +238,8 @@ class SqliteJournal:
         writer, backlog, owner = self._owned()
         entries = entries_of(run_id, events, self._bounds)
         if durability == "none":
-            refusal = self._memory.append(owner, run_id, entries) if entries else None
             self._changes.tell()
-            return MemoryTicket(refusal)
+            return MemoryTicket(self._memory.append(owner, run_id, entries) if entries else None)
         if writer.failure is not None or not entries:
             return MemoryTicket(writer.failure)
         body_bytes = sum(len(entry.body) for entry in entries)
@@ -257,8 +256,7 @@ class SqliteJournal:
         self, run_id: str, make_events: Callable[[], Sequence[AnyEvent]], body_bytes: int
     ) -> None:
         """Keep an ended run of durability ``none``, whose events are made when they are read."""
-        owner = self._owned()[2]
-        self._memory.remember(owner, run_id, make_events, body_bytes)
+        self._memory.remember(self._owned()[2], run_id, make_events, body_bytes)
 
     def _settled(self, results: list[tuple[SqliteTicket, JournalError | None]]) -> None:
         """Take results from the writer's thread to the loop's."""
