@@ -21,11 +21,9 @@
 typedef struct ext_state {
     PyObject *error; /* NativeError, the base of the rest */
     PyObject *busy, *too_large, *closed, *forked, *refused, *timed_out, *corrupt;
-    PyTypeObject *client_type;
-    struct ext_keys *keys;                       /* of decoded maps; see ext_codec.h */
-    PyObject *invalid_state;                     /* asyncio.InvalidStateError */
-    PyObject *set_result, *set_exception, *stop; /* names */
-    PyObject *loop_names;                        /* ("loop",) */
+    PyTypeObject *client_type, *way_type;
+    struct ext_keys *keys;   /* of decoded maps; see ext_codec.h */
+    PyObject *invalid_state; /* asyncio.InvalidStateError */
 } ext_state;
 
 /* ---- ext_error.c ---- */

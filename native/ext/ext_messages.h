@@ -12,6 +12,7 @@
 
 #include "client/client.h"
 #include "ext_codec.h"
+#include "ext_future.h"
 
 /* Many payloads for one action, one Future for all their answers. */
 typedef struct ext_batch {
@@ -53,45 +54,94 @@ typedef struct ext_messages {
     uint32_t waiting;   /* entries in the state WAITING */
     ext_batch *batches; /* unfinished */
     ext_buffer scratch;
-    PyObject *loop, *future_type; /* NULL where only ask() is used */
-    PyObject *make_error;         /* (action_id, status, body) -> exception */
-    PyObject *make_body;          /* (payload, encoded) -> bytes, for what is not plain */
-    PyObject *revive;             /* (value) -> value, for marked maps */
-    PyObject *timestamp;          /* (seconds, nanoseconds) -> value */
+    ext_futures futures;  /* without a loop where only ask() is used */
+    PyObject *make_error; /* (action_id, status, body) -> exception */
+    PyObject *make_body;  /* (payload, encoded) -> bytes, for what is not plain */
+    PyObject *revive;     /* (value) -> value, for marked maps */
+    PyObject *timestamp;  /* (seconds, nanoseconds) -> value */
+    PyObject *wake;       /* () -> None: a look is due in this turn of the loop */
+    bool look_due;        /* wake was called, and no look has come since */
     /* Counted for metrics, read on demand. */
     uint64_t settled, failed, elapsed_ns, dropped, late;
 } ext_messages;
 
-int ext_messages_prepare(ext_messages *messages, tdi_client *client, PyObject *const hooks[6]);
+/* The arguments of prepare(): loop, future_type, make_error, make_body, revive, timestamp, wake. */
+#define EXT_HOOKS 7
+int ext_messages_prepare(ext_messages *messages, tdi_client *client,
+                         PyObject *const hooks[EXT_HOOKS]);
 int ext_messages_traverse(ext_messages *messages, visitproc visit, void *arg);
 void ext_messages_clear(ext_messages *messages);
 
-/* Push one message; its Future (new reference), with `owner` as its attribute `_stop`. */
+/* Push one message; its Future (new reference). With `quiet`, a status that is not OK gives NULL
+ * and no exception. */
+PyObject *ext_messages_push(const ext_state *state, ext_messages *messages, tdi_client *client,
+                            PyObject *payload, const tdi_call_request *request, unsigned flags,
+                            bool quiet);
+/* The same, never quiet. */
 PyObject *ext_messages_send(const ext_state *state, ext_messages *messages, tdi_client *client,
-                            PyObject *owner, PyObject *payload, const tdi_call_request *request,
-                            unsigned flags);
-/* Take a tuple of payloads in; pushed as room comes. Its Future (new reference). */
-PyObject *ext_messages_send_many(const ext_state *state, ext_messages *messages, tdi_client *client,
-                                 PyObject *owner, PyObject *payloads,
-                                 const tdi_call_request *request, unsigned flags);
-/* Send one message and block, without the GIL, until its answer (new reference). */
-PyObject *ext_messages_ask(const ext_state *state, ext_messages *messages, tdi_client *client,
-                           PyObject *payload, const tdi_call_request *request, unsigned flags);
+                            PyObject *payload, const tdi_call_request *request, unsigned flags);
 
 /* Show the bridge what is held; comes before every look. */
 void ext_messages_show(ext_messages *messages, tdi_client *client);
 /* Take a completion if it is a message's: 1, else 0. Raises nothing. */
 int ext_messages_take(const ext_state *state, ext_messages *messages,
                       const tdi_completion *completion);
-/* Push what waits in batches, and finish those that are whole. True if anything was pushed. */
-bool ext_messages_refill(const ext_state *state, ext_messages *messages, tdi_client *client);
-/* The Future was cancelled: ask its calls to stop. True if it was ours. */
-bool ext_messages_forget(ext_messages *messages, tdi_client *client, PyObject *future);
-/* End what is past its deadline by more than `grace_ns`: the bridge is silent. How many. */
+/* End what was cancelled, and what is past its deadline by more than `grace_ns`, as the bridge is
+ * silent. How many. */
 size_t ext_messages_sweep(const ext_state *state, ext_messages *messages, tdi_client *client,
                           uint64_t grace_ns);
 /* The session is over: answer everything with its fate (`known`), or with UNKNOWN. */
 void ext_messages_end(const ext_state *state, ext_messages *messages, tdi_client *client,
                       bool known);
+
+/* ---- shared by the files of messages ---- */
+
+/* Settle a Future and count what becomes of it. Steals nothing. */
+void ext_messages_put(const ext_state *state, ext_messages *messages, PyObject *future, bool failed,
+                      PyObject *value);
+/* Point *body at the payload's body. *kept (maybe NULL) must outlive the push. 0 or -1. */
+int ext_body_of(ext_messages *messages, PyObject *payload, unsigned flags, td_view *body,
+                PyObject **kept);
+/* Give back a scratch buffer that has grown large. */
+void ext_scratch_rest(ext_messages *messages);
+/* The entry of a call that was just pushed. */
+ext_entry *ext_entry_begin(ext_messages *messages, uint64_t call_id,
+                           const tdi_call_request *request, unsigned flags);
+/* Give a call up: ask it to stop, and count what still comes. */
+void ext_entry_give_up(ext_messages *messages, tdi_client *client, ext_entry *entry);
+
+/* ---- ext_answer.c ---- */
+
+/* Take the exception that is set as an object (new reference). */
+PyObject *ext_raised(void);
+/* The exception for a status (new reference; never NULL short of a dead interpreter). */
+PyObject *ext_error_of(ext_messages *messages, uint32_t action_id, td_status status, td_view body);
+/* The answer's value, or (*failed) the exception in its place (new reference). */
+PyObject *ext_answer_of(const ext_state *state, ext_messages *messages, const ext_entry *entry,
+                        const tdi_completion *completion, bool *failed);
+
+/* ---- ext_ask.c ---- */
+
+/* Send one message and block, without the GIL, until its answer (new reference). */
+PyObject *ext_messages_ask(const ext_state *state, ext_messages *messages, tdi_client *client,
+                           PyObject *payload, const tdi_call_request *request, unsigned flags);
+
+/* ---- ext_batch.c ---- */
+
+/* Take a tuple of payloads in; pushed as room comes. Its Future (new reference). */
+PyObject *ext_messages_send_many(const ext_state *state, ext_messages *messages, tdi_client *client,
+                                 PyObject *payloads, const tdi_call_request *request,
+                                 unsigned flags);
+/* Push what waits in batches, and finish those that are whole. True if anything was pushed. */
+bool ext_messages_refill(const ext_state *state, ext_messages *messages, tdi_client *client);
+/* Put `value` (stolen) into its place. */
+void ext_batch_put(ext_batch *batch, Py_ssize_t index, PyObject *value);
+void ext_batch_free(ext_batch *batch);
+/* Answer what was not sent yet with `status`. */
+void ext_batch_end_unsent(ext_messages *messages, ext_batch *batch, td_status status);
+/* Give up the batches whose Futures were cancelled. */
+void ext_batches_forget(ext_messages *messages, tdi_client *client);
+/* Take whole batches off the list and settle their Futures. */
+void ext_batches_finish(const ext_state *state, ext_messages *messages);
 
 #endif /* TDI_EXT_MESSAGES_H */

@@ -3,7 +3,7 @@
 
 #include "base/crc32c.h"
 #include "base/error.h"
-#include "ext_codec.h"
+#include "ext_client.h"
 #include "strict/strict.h"
 
 static PyObject *module_strict_check(PyObject *module, PyObject *argument)
@@ -65,7 +65,7 @@ static PyObject *module_decode(PyObject *module, PyObject *const *args, Py_ssize
     return value;
 }
 
-/* Names and tables that messages need. 0 or -1. */
+/* What messages need. 0 or -1. */
 static int messages_init(ext_state *state)
 {
     state->keys = PyMem_Calloc(1, sizeof *state->keys);
@@ -78,14 +78,7 @@ static int messages_init(ext_state *state)
         return -1;
     state->invalid_state = PyObject_GetAttrString(asyncio, "InvalidStateError");
     Py_DECREF(asyncio);
-    state->set_result = PyUnicode_InternFromString("set_result");
-    state->set_exception = PyUnicode_InternFromString("set_exception");
-    state->stop = PyUnicode_InternFromString("_stop");
-    state->loop_names = Py_BuildValue("(s)", "loop");
-    return state->invalid_state != NULL && state->set_result != NULL &&
-                   state->set_exception != NULL && state->stop != NULL && state->loop_names != NULL
-               ? 0
-               : -1;
+    return state->invalid_state != NULL ? 0 : -1;
 }
 
 static int module_exec(PyObject *module)
@@ -99,7 +92,9 @@ static int module_exec(PyObject *module)
     if (ext_fork_init() < 0 || ext_errors_init(module, state) < 0 || messages_init(state) < 0)
         return -1;
     state->client_type = ext_client_type(module);
-    if (state->client_type == NULL || PyModule_AddType(module, state->client_type) < 0)
+    state->way_type = ext_way_type(module);
+    if (state->client_type == NULL || PyModule_AddType(module, state->client_type) < 0 ||
+        state->way_type == NULL || PyModule_AddType(module, state->way_type) < 0)
         return -1;
     static const struct {
         const char *name;
@@ -134,6 +129,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->timed_out);
     Py_VISIT(state->corrupt);
     Py_VISIT(state->client_type);
+    Py_VISIT(state->way_type);
     Py_VISIT(state->invalid_state);
     return 0;
 }
@@ -150,11 +146,8 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->timed_out);
     Py_CLEAR(state->corrupt);
     Py_CLEAR(state->client_type);
+    Py_CLEAR(state->way_type);
     Py_CLEAR(state->invalid_state);
-    Py_CLEAR(state->set_result);
-    Py_CLEAR(state->set_exception);
-    Py_CLEAR(state->stop);
-    Py_CLEAR(state->loop_names);
     for (size_t i = 0; state->keys != NULL && i < EXT_KEYS; i++)
         Py_CLEAR(state->keys->entries[i]);
     return 0;

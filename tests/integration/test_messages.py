@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -415,8 +416,7 @@ async def test_the_two_doors_of_single_layers(tandem):
 async def test_messages_leave_no_reference_behind(tandem):
     futures = [tandem.send("system", "echo", {"i": i}) for i in range(100)]
     await within(asyncio.gather(*futures))
+    left = [weakref.ref(future) for future in futures]
     del futures
     gc.collect()
-    from tandem_orchestrator.layers.native.messages import MessageFuture
-
-    assert not [o for o in gc.get_objects() if type(o) is MessageFuture]
+    assert not [future() for future in left if future() is not None]

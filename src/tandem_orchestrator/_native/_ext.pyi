@@ -60,7 +60,7 @@ class Client:
         socket_path: The bridge's socket.
         name: Shown in the bridge's health.
         timeout_s: For connect and handshake together; above 0, at most 1e9.
-        spin_ns: How long ``wait`` spins before it sleeps; at most 1e9.
+        spin_ns: How long ``wait`` and ``ask`` spin before they sleep; at most 1e9.
         build_id: The build to claim; for tests of the refusal.
 
     Releases the GIL while it connects.
@@ -153,18 +153,23 @@ class Client:
         make_body: Callable[[Any, bool], bytes],
         revive: Callable[[Any], Any],
         timestamp: Callable[[int, int], Any],
+        wake: Callable[[], None],
         /,
     ) -> None:
         """Give the hooks of messages, before the first one.
 
         Args:
             loop: Where Futures belong; None if only ``ask`` is used.
-            future_type: Made with ``loop=``; gets the client as its attribute ``_stop``.
+            future_type: ``asyncio.Future``; made with ``loop=``.
             make_error: (action_id, status, body) to an exception.
             make_body: (payload, encoded) to a body, for what C cannot write; raises otherwise.
             revive: Gets outputs in which a map has a key that starts with ``$``.
             timestamp: Makes a moment of (seconds, nanoseconds).
+            wake: Called by the first message of a way after a look: another is due.
         """
+
+    def way(self, action_id: int, lane: int, /) -> Way:
+        """Make the short way to one action. Raises: Closed; RuntimeError before ``prepare``."""
 
     def send(
         self, action_id: int, payload: Any, lane: int, timeout_s: float | None, flags: int, /
@@ -194,11 +199,8 @@ class Client:
         After anything but an answer the client is to be closed.
         """
 
-    def forget(self, future: asyncio.Future[Any], /) -> bool:
-        """Ask the calls of a cancelled Future to stop; False if it is none of ours, or ended."""
-
     def sweep(self, grace_s: float, /) -> int:
-        """End messages whose deadline passed longer ago than that; how many."""
+        """End messages that were cancelled, or whose deadline passed longer ago; how many."""
 
     def end_messages(self, known: bool, /) -> None:
         """The session is over: settle every message by its fate, or (not known) as UNKNOWN."""
@@ -244,8 +246,24 @@ class Client:
         """The bridge's process id when it answered: for people, never for signals."""
 
     @property
+    def spin_ns(self) -> int:
+        """As the constructor got it."""
+
+    @property
     def closed(self) -> bool:
         """Whether the client can no longer be used: closed, or inherited by a fork."""
+
+@final
+class Way:
+    """One action of one client: ``way(payload, timeout_s)``, in one call from Python."""
+
+    def __call__(self, payload: Any, timeout_s: float | None, /) -> asyncio.Future[Any] | None:
+        """Push one message; None if ``send`` would refuse it, which then says why.
+
+        None also on another loop than the one of ``prepare``, and for a timeout that is no float.
+
+        Raises: what make_body raises; MemoryError.
+        """
 
 def strict_check(body: Buffer, /) -> None:
     """Check that the bytes are exactly one strict MessagePack value. Raises: Corrupt."""

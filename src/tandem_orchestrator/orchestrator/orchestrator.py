@@ -108,6 +108,7 @@ class TandemOrchestrator(MessageDoors):
             self._registry,
             lambda: (self._python_layer(), self._native_layer()),
         )
+        self._ways = self._messages.ways
         self.python_orchestrator = PythonOrchestrator(self._python_layer, self._messages)
         self.binary_bridge = BinaryBridge(self._bridge_socket, self._messages)
 

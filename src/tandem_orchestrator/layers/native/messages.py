@@ -1,6 +1,6 @@
-"""What messages need of Python: their Future, their errors, and payloads that C cannot write.
+"""What messages need of Python: their errors, and payloads that C cannot write.
 
-Everything else about a message happens in ``native/ext/ext_messages.c``, inside the one call that
+Everything else about a message happens in ``native/ext``, inside the one call that
 sends it and the one that drains the ring.
 """
 
@@ -34,25 +34,15 @@ MakeError = Callable[[int, int, bytes], Exception]
 """(action_id, status, body) to the exception that a caller gets."""
 
 
-class MessageFuture(asyncio.Future[Any]):
-    """A loop Future that tells the C layer when it is cancelled.
-
-    A done-callback would do the same, and cost every answer a turn of the loop.
-    """
-
-    __slots__ = ("_stop",)
-    _stop: _ext.Client
-
-    def cancel(self, msg: Any | None = None) -> bool:
-        """Cancel, and ask the action to stop."""
-        cancelled = super().cancel(msg)
-        if cancelled:
-            self._stop.forget(self)
-        return cancelled
+def _no_wake() -> None:
+    """Nobody sends by a way where there is no loop."""
 
 
 def prepare(
-    client: _ext.Client, names: Mapping[int, str], loop: asyncio.AbstractEventLoop | None
+    client: _ext.Client,
+    names: Mapping[int, str],
+    loop: asyncio.AbstractEventLoop | None,
+    wake: Callable[[], None] | None = None,
 ) -> None:
     """Give a client what it needs before its first message.
 
@@ -60,12 +50,15 @@ def prepare(
         client: The client.
         names: Action id to ``agent.action``, for messages of errors.
         loop: Where Futures belong; None for a client that only blocks.
+        wake: Called by the first message after a look: another is due in this turn of the loop.
     """
 
     def make_error(action_id: int, status: int, body: bytes) -> Exception:
         return error_of(names.get(action_id, f"action {action_id}"), status, body)
 
-    client.prepare(loop, MessageFuture, make_error, make_body, from_value, Timestamp)
+    client.prepare(
+        loop, asyncio.Future, make_error, make_body, from_value, Timestamp, wake or _no_wake
+    )
 
 
 def make_body(payload: Any, encoded: bool) -> bytes:

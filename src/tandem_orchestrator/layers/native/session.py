@@ -1,8 +1,9 @@
 """One session with a bridge, on one loop: calls out, completions in, and what death leaves.
 
 The client lives in C (slots, rings, deadlines); this room keeps the Futures. A drain takes what
-is there in one crossing, completes the Futures, and looks again by ``call_soon`` while the
-answers keep coming; after a few empty looks it relies on the doorbell, which the drain has armed.
+is there in one crossing, completes the Futures, and looks again by ``call_soon`` while answers
+keep coming and for ``spin_ns`` after the last one; then it relies on the doorbell, which the drain
+has armed. A wake-up costs more than such a wait, and in between the loop has its turns.
 
 Loops are not thread-safe: everything here runs on the loop that connected.
 """
@@ -11,6 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,10 +32,10 @@ _Row = tuple[int, int, int, int, bytes]
 
 DRAIN_MAX = 512
 """Completions taken in one crossing; the loop gets its turn in between."""
-EMPTY_LOOKS_MAX = 1
-"""Looks by ``call_soon`` that may find nothing before the doorbell is relied on."""
-SWEEP_S = 0.1
-"""Seconds between two looks for messages whose bridge is silent."""
+SPIN_NS = 20_000
+"""Nanoseconds that looks may find nothing before the doorbell is relied on."""
+SWEEP_S = 0.02
+"""Seconds between two looks for messages that were cancelled, or whose bridge is silent."""
 SWEEP_GRACE_S = 0.05
 """Seconds beyond its deadline that a message waits for the bridge's own word."""
 UNKNOWN = 4
@@ -72,11 +75,12 @@ class NativeAction:
 
 
 async def connect_client(
-    socket_path: str, name: str, *, timeout_s: float, spin_ns: int = 0
+    socket_path: str, name: str, *, timeout_s: float, spin_ns: int = SPIN_NS
 ) -> _ext.Client:
     """Connect to a bridge without blocking the loop.
 
     The thread is one of its own: the loop's default pool may be full of the user's work.
+    ``spin_ns`` is how long its session looks before it relies on the doorbell.
 
     Raises: LayerUnavailable with the bridge's or the system's reason.
     """
@@ -100,6 +104,7 @@ class Session:
         ended: Resolves with the reason once the session is over and every call was answered.
         actions: What the bridge and its agents offer now, by (agent, action); another mapping
             after each change.
+        on_change: Called after each of them.
         bridge_pid: For people.
     """
 
@@ -111,7 +116,9 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[int, asyncio.Future[Completion]] = {}
         self._look_soon = False
-        self._empty_looks = 0
+        self._spin_ns = client.spin_ns if (os.cpu_count() or 1) > 1 else 0
+        self._look_until_ns = 0
+        """Looks may find nothing until then; 0: counted from the next look on."""
         self._messages = False
         self._settled = 0
         self._sweep_timer: asyncio.TimerHandle | None = None
@@ -120,6 +127,7 @@ class Session:
         self.bridge_pid = client.bridge_pid
         self.actions: dict[tuple[str, str], NativeAction] = {}
         self._actions_version = -1
+        self.on_change: Callable[[], None] | None = None
         self._learn()
         for fd in self._fds:
             self._loop.add_reader(fd, self._take, client.drain, True)
@@ -166,8 +174,7 @@ class Session:
             self._raise(error)
         future: asyncio.Future[Completion] = self._loop.create_future()
         self._waiting[call_id] = future
-        self._empty_looks = 0
-        self._schedule_look()
+        self._sent()
         return call_id, future
 
     # Any: payloads and outputs are any plain values.
@@ -185,11 +192,23 @@ class Session:
         except self._ext.NativeError as error:
             self._schedule_look()
             self._raise(error)
-        self._empty_looks = 0
-        if not self._look_soon:
-            self._look_soon = True
-            self._loop.call_soon(self._look)
+        self._sent()
         return future
+
+    def way(self, action_id: int, lane: int) -> _ext.Way:
+        """Make the short way to one action: ``way(payload, timeout_s)`` is a Future, or None.
+
+        None means that ``send`` knows what is wrong: another loop, no session, no room, a timeout
+        that cannot be. What is no value is raised, as there.
+
+        Raises: Forked, LayerUnavailable.
+        """
+        if not self._messages:
+            self._prepare_messages()
+        try:
+            return self._client.way(action_id, lane)
+        except self._ext.NativeError as error:
+            self._raise(error)
 
     def send_many(
         self,
@@ -210,8 +229,7 @@ class Session:
         except self._ext.NativeError as error:
             self._schedule_look()
             self._raise(error)
-        self._empty_looks = 0
-        self._schedule_look()
+        self._sent()
         return future
 
     def message_stats(self) -> dict[str, int]:
@@ -256,6 +274,12 @@ class Session:
             raise LayerUnavailable(f"C layer: {error}") from error
         raise InternalError(f"C layer: {error}") from error
 
+    def _sent(self) -> None:
+        self._look_until_ns = 0
+        if not self._look_soon:
+            self._look_soon = True
+            self._loop.call_soon(self._look)
+
     def _schedule_look(self) -> None:
         if not self._look_soon:
             self._look_soon = True
@@ -264,8 +288,12 @@ class Session:
     def _look(self) -> None:
         self._look_soon = False
         if not self.ended.done():
-            waiting = self._waiting or (self._messages and self._client.waiting)
-            again = waiting and self._empty_looks < EMPTY_LOOKS_MAX
+            again = False
+            if self._waiting or (self._messages and self._client.waiting):
+                now_ns = time.monotonic_ns()
+                if self._look_until_ns == 0:
+                    self._look_until_ns = now_ns + self._spin_ns
+                again = now_ns < self._look_until_ns
             # The last look arms the doorbell; the others spare the bridge the ringing.
             self._take(self._client.poll if again else self._client.drain, not again)
 
@@ -296,8 +324,9 @@ class Session:
                 waiting = True
                 if self._sweep_timer is None:
                     self._sweep_timer = self._loop.call_later(SWEEP_S, self._sweep)
-        self._empty_looks = 0 if came else self._empty_looks + 1
-        if more or not arms or (waiting and self._empty_looks <= EMPTY_LOOKS_MAX):
+        if came:
+            self._look_until_ns = 0
+        if more or not arms or (waiting and came):
             self._schedule_look()
 
     def _learn(self) -> None:
@@ -309,17 +338,19 @@ class Session:
         }
         if self._messages:
             self._prepare_messages()  # it knows actions by name, too
+        if self.on_change is not None:
+            self.on_change()
 
     def _prepare_messages(self) -> None:
         names = {row.action_id: f"{row.agent}.{row.name}" for row in self.actions.values()}
         try:
-            messages.prepare(self._client, names, self._loop)
+            messages.prepare(self._client, names, self._loop, self._sent)
         except self._ext.NativeError as error:
             self._raise(error)
         self._messages = True
 
     def _sweep(self) -> None:
-        """End the messages whose deadline the bridge has let pass in silence."""
+        """End messages that were cancelled, or whose deadline the bridge has let pass in silence."""
         self._sweep_timer = None
         if self.ended.done():
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -83,7 +84,7 @@ class ActionHandle:
         """Hang an implementation on the action."""
         self.implementations[implementation.name] = implementation
         for agent in self._agents:
-            agent.version += 1
+            agent.changed()
 
     def joined(self, agent: Agent) -> None:
         """Tell the action that another agent offers it, too."""
@@ -144,6 +145,21 @@ class Agent:
         self.actions: dict[str, ActionHandle] = {}
         self.version = 0
         """Grows with every change, so that catalogues know when they are stale."""
+        self._watchers: list[weakref.WeakMethod[Callable[[], None]]] = []
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Have a method called after every change, for as long as its object lives."""
+        self._watchers.append(weakref.WeakMethod(changed))
+
+    def changed(self) -> None:
+        """Count a change, and tell those who watch."""
+        self.version += 1
+        for watcher in list(self._watchers):
+            call = watcher()
+            if call is None:
+                self._watchers.remove(watcher)
+            else:
+                call()
 
     def action(
         self,
@@ -196,8 +212,9 @@ class Agent:
                 documentation=(inspect.getdoc(handler) or "").partition("\n")[0],
             )
             handle = ActionHandle(self, entry, errors)
-            handle.add(describe_handler("python", handler, cpu, "native"))
+            implementation = describe_handler("python", handler, cpu, "native")
             self.actions[name] = handle
+            handle.add(implementation)
             return handle
 
         return add
@@ -214,7 +231,7 @@ class Agent:
         for name, handle in other.actions.items():
             self.actions.setdefault(name, handle)
             self.actions[name].joined(self)
-        self.version += 1
+        self.changed()
 
 
 def check_bound(label: str, max_concurrency: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from tandem_orchestrator.errors import ConfigError
 from tandem_orchestrator.layers.python.agents import ActionHandle, Agent, PythonImplementation
@@ -17,6 +17,10 @@ class Registry:
 
     def __init__(self) -> None:
         self._agents: dict[str, Agent] = {}
+        self.version = 0
+        """A number that changes whenever anything was added."""
+        self.on_change: Callable[[], None] | None = None
+        """Called after each change."""
         self.broken: dict[str, str] = {}
         """Entry points that could not be loaded, with the reason; shown in health."""
 
@@ -24,11 +28,6 @@ class Registry:
     def agents(self) -> Iterable[Agent]:
         """Every agent, in the order of registration."""
         return self._agents.values()
-
-    @property
-    def version(self) -> int:
-        """A number that changes whenever anything was added."""
-        return len(self._agents) + sum(agent.version for agent in list(self._agents.values()))
 
     def register(
         self, name: str, capabilities: Iterable[str], max_concurrency: int | None
@@ -55,7 +54,14 @@ class Registry:
         if known is None and len(self._agents) >= AGENTS_MAX:
             raise ConfigError(f"agent {agent.name!r}: {AGENTS_MAX} agents are registered already")
         self._agents[agent.name] = agent
+        agent.watch(self._changed)
+        self._changed()
         return agent
+
+    def _changed(self) -> None:
+        self.version += 1
+        if self.on_change is not None:
+            self.on_change()
 
     def add_offered(self, group: str = "tandem.agents") -> None:
         """Load the agents that installed packages offer by entry point.

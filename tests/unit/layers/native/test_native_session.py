@@ -21,6 +21,7 @@ class ScriptedClient:
         self.fd, self._bell = os.pipe()
         self.socket_fd, self._far = os.pipe()
         self.bridge_pid = 4711
+        self.spin_ns = 0
         self.closed = False
         self.actions_version = 0
         self.calls = 0
