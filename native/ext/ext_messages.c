@@ -61,8 +61,12 @@ int ext_messages_take(const ext_state *state, ext_messages *messages,
         entry->state = EXT_NOT_OURS;
         return 1;
     }
-    bool failed;
-    PyObject *value = ext_answer_of(state, messages, entry, completion, &failed);
+    bool failed = true;
+    PyObject *value = NULL;
+    if (completion->status == TD_CORRUPT && entry->batch != NULL && entry->flags & EXT_ENCODED)
+        value = ext_batch_blame(messages, entry->batch, entry->index);
+    if (value == NULL)
+        value = ext_answer_of(state, messages, entry, completion, &failed);
     settle(state, messages, entry, value, failed, EXT_NOT_OURS);
     return 1;
 }

@@ -139,6 +139,9 @@ void ext_batch_put(ext_batch *batch, Py_ssize_t index, PyObject *value);
 void ext_batch_free(ext_batch *batch);
 /* Answer what was not sent yet with `status`. */
 void ext_batch_end_unsent(ext_messages *messages, ext_batch *batch, td_status status);
+/* Of a ready-made body that its reader refused: the exception that names what is wrong with it
+ * (new reference), or NULL when nothing is. */
+PyObject *ext_batch_blame(ext_messages *messages, const ext_batch *batch, Py_ssize_t index);
 /* Give up the batches whose Futures were cancelled. */
 void ext_batches_forget(ext_messages *messages, tdi_client *client);
 /* Take whole batches off the list and settle their Futures. */

@@ -105,11 +105,14 @@ async def test_bytes_are_a_value_unless_they_are_marked_as_encoded(tandem, imple
         await tandem.send("system", "echo", body, implementation=implementation, encoded=True)
         == body
     )
-    assert await within(
+    wrong = [b"\xff\xff", b"", b"\xcd\x00\x01", 7, body[:-1]]
+    answers = await within(
         tandem.send_many(
-            "system", "echo", [body, b"\xff\xff"], implementation=implementation, encoded=True
+            "system", "echo", [body, *wrong, body], implementation=implementation, encoded=True
         )
-    ) != [body, body]
+    )
+    assert (answers[0], answers[-1]) == (body, body)
+    assert [type(answer) for answer in answers[1:-1]] == [NotAValue] * len(wrong)
     with pytest.raises(NotAValue, match="payload"):
         tandem.send("system", "echo", b"\x81", implementation=implementation, encoded=True)
 

@@ -69,16 +69,22 @@ static key_view key_at(const uint8_t *data, uint32_t offset)
 static int key_order(key_view left, key_view right)
 {
     const size_t common = left.bytes < right.bytes ? left.bytes : right.bytes;
-    const int order = common > 0 ? memcmp(left.data, right.data, common) : 0;
-    if (order != 0)
-        return order;
+    if (common > 0) {
+        /* Most keys differ in their first byte, and a call costs more than such a look. */
+        if (left.data[0] != right.data[0])
+            return left.data[0] - right.data[0];
+        const int order = memcmp(left.data, right.data, common);
+        if (order != 0)
+            return order;
+    }
     return (left.bytes > right.bytes) - (left.bytes < right.bytes);
 }
 
 static bool key_equal(key_view left, key_view right)
 {
     return left.bytes == right.bytes &&
-           (left.bytes == 0 || memcmp(left.data, right.data, left.bytes) == 0);
+           (left.bytes == 0 ||
+            (left.data[0] == right.data[0] && memcmp(left.data, right.data, left.bytes) == 0));
 }
 
 static uint64_t rotate(uint64_t value, unsigned by)
