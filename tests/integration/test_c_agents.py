@@ -177,3 +177,35 @@ async def test_a_step_of_an_orchestrator_runs_on_the_agent(by_hand: str, start: 
         assert result["steps"]["hello"]["layer"] == "c"
     finally:
         await tandem.close()
+
+
+async def test_messages_reach_an_agent_that_comes_later_and_one_that_comes_back(
+    by_hand: str, start: Start
+) -> None:
+    """Every kind of message; the sessions of blocking calls were open before."""
+    config = {"journal": {"path": ":memory:"}, "c_layer": {"socket": by_hand}}
+    async with TandemOrchestrator(config) as tandem:
+        assert tandem.call_sync("system", "echo", 1) == 1  # its session knows no agent1
+        for name in ("Ada", "Grace"):
+            process = start("agent1", by_hand)
+            # Another first, so that ids are not what they were.
+            other = start(f"other-{name}", by_hand)
+            await eventually(lambda: _knows(tandem, "agent1"), "agent1 is known")
+            payload, hello = {"name": name}, f"Hello, {name}!"
+            assert tandem.call_sync("agent1", "greet", payload) == hello
+            for _ in range(2):
+                assert await asyncio.wait_for(tandem.send("agent1", "greet", payload), WAIT_S) == (
+                    hello
+                )
+            assert (
+                await asyncio.wait_for(tandem.send_many("agent1", "greet", [payload] * 3), WAIT_S)
+                == [hello] * 3
+            )
+            process.kill()
+            process.wait(WAIT_S)
+            await eventually(lambda: not _knows(tandem, "agent1"), "agent1 is gone")
+            other.kill()
+
+
+def _knows(tandem: TandemOrchestrator, agent: str) -> bool:
+    return (agent, "greet") in tandem.catalogue().actions

@@ -423,3 +423,17 @@ async def test_messages_leave_no_reference_behind(tandem):
     del futures
     gc.collect()
     assert not [future() for future in left if future() is not None]
+
+
+@pytest.mark.parametrize(
+    ("spin_us", "bridge_ns", "waiter_ns"), [(0, 0, 0), (2, 2000, 20_000), (50, 50_000, 50_000)]
+)
+async def test_the_setting_for_spinning_reaches_both_ends(spin_us, bridge_ns, waiter_ns):
+    async with TandemOrchestrator({**CONFIG, "c_layer": {"spin_us": spin_us}}) as tandem:
+        with open(f"/proc/{bridge_pid(tandem)}/cmdline", "rb") as file:
+            arguments = file.read().split(b"\0")
+        assert arguments[arguments.index(b"--spin-ns") + 1] == str(bridge_ns).encode()
+        assert tandem._messages._layers()[1].session._client.spin_ns == waiter_ns
+        assert tandem.call_sync("system", "echo", 1) == 1
+        assert tandem._messages._pool._open[0].client.spin_ns == waiter_ns
+        assert await within(tandem.send("system", "echo", 2)) == 2

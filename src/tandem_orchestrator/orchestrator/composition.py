@@ -13,6 +13,7 @@ from pathlib import Path
 from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.journal import Bounds, Journal, MemoryJournal, MemoryStore
 from tandem_orchestrator.layers.native import (
+    SPIN_NS,
     NativeLayer,
     NativeLimits,
     RestartLimits,
@@ -80,6 +81,7 @@ def make_native_layer(
         "--buffer-size", str(section.buffer_size),
         "--max-agents", str(section.max_agents),
         "--workers", str(section.blocking_workers),
+        "--spin-ns", str(section.spin_us * 1000),
     )  # fmt: skip
     limits = NativeLimits(
         connect_timeout_s=section.start_timeout_s,
@@ -98,6 +100,7 @@ def make_native_layer(
         owner,
         socket=section.socket or "",
         options=options,
+        spin_ns=max(section.spin_us * 1000, SPIN_NS) if section.spin_us else 0,
         plugins=tuple(path for path in (section.plugins or "").split(":") if path),
         on_event=on_event,
         clock=clock,

@@ -243,7 +243,9 @@ class Messages:
         if layer is None:
             raise LayerUnavailable("C layer: switched off (c_layer.enabled)")
         if self._pool is None:
-            self._pool = SyncPool(lambda: layer.socket_path, "call-sync", lambda: layer.session)
+            self._pool = SyncPool(
+                lambda: layer.socket_path, "call-sync", lambda: layer.session, layer.spin_ns
+            )
         return self._pool
 
     def _python_sync(

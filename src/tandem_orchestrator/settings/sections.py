@@ -227,6 +227,14 @@ class CLayer(Section, title="c_layer"):
     blocking_workers: int = key(
         4, "Threads in the bridge for actions that block.", low=1, high=64, counts="session"
     )
+    spin_us: int = key(
+        2,
+        "Microseconds that the bridge looks for more before it sleeps; whoever waits for it looks "
+        "at least 20. 0: neither looks. More answers sooner, and keeps two CPUs busy.",
+        low=0,
+        high=1_000_000,
+        counts="session",
+    )
     start_timeout_s: float = key(
         5.0, "Seconds for a bridge to start and say welcome.", low=0.1, high=300, counts="session"
     )

@@ -13,12 +13,13 @@ from tandem_orchestrator.layers.native.codec import CodecError
 from tandem_orchestrator.layers.native.codec import decode as decode_strict
 from tandem_orchestrator.layers.native.layer import NativeLayer, NativeLimits
 from tandem_orchestrator.layers.native.restarts import RestartLimits
-from tandem_orchestrator.layers.native.session import Session
+from tandem_orchestrator.layers.native.session import SPIN_NS, Session
 from tandem_orchestrator.layers.native.supervisor import SupervisorLimits
 from tandem_orchestrator.layers.native.sync_pool import SyncPool
 from tandem_orchestrator.layers.native.topology import TopologySources, read_topology
 
 __all__ = [
+    "SPIN_NS",
     "BridgeProbe",
     "CodecError",
     "NativeFiles",

@@ -11,7 +11,7 @@ from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.errors import LayerUnavailable
 from tandem_orchestrator.layers.native.process import BridgeProcess, Spawn
 from tandem_orchestrator.layers.native.runtime_dir import clear_bridge_dir
-from tandem_orchestrator.layers.native.session import connect_client
+from tandem_orchestrator.layers.native.session import SPIN_NS, connect_client
 from tandem_orchestrator.layers.native.waiting import settled_within
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class BridgeCommand:
     """Its whole environment."""
     options: tuple[str, ...] = ()
     """Further arguments, as ``--buffer-size 16777216``."""
+    spin_ns: int = SPIN_NS
+    """How long sessions with it look before they rely on the doorbell."""
 
     def argv(self, lifeline_fd: int, ready_fd: int) -> list[str]:
         """Make the arguments for a bridge that inherits the two descriptors."""
@@ -78,4 +80,6 @@ async def _first_session(
         words = process.last_words()
         raise LayerUnavailable(f"{command.bridge_path}: {ending}" + (f": {words}" if words else ""))
     left_s = max(timeout_s - (clock.monotonic_ns() - begun_ns) / 1e9, 0.001)
-    return await connect_client(command.socket_path, name, timeout_s=left_s)
+    return await connect_client(
+        command.socket_path, name, timeout_s=left_s, spin_ns=command.spin_ns
+    )

@@ -40,6 +40,7 @@ from tandem_orchestrator.layers.native.runtime_dir import (
 )
 from tandem_orchestrator.layers.native.segments import Segments, abandoned_rows
 from tandem_orchestrator.layers.native.session import (
+    SPIN_NS,
     Completion,
     NativeAction,
     Session,
@@ -93,6 +94,7 @@ class NativeLayer:
         socket: A bridge that somebody else looks after (``c_layer.socket``): connect only.
         required: Whether ``start`` raises when the layer cannot be had.
         options: Further arguments for the bridge, as ``("--buffer-size", "16777216")``.
+        spin_ns: How long whoever waits for the bridge looks before it sleeps.
         plugins: Shared objects that offer agents; each runs in a host process of its own.
         on_event: Told ``started | died | restarted | gave_up`` and one line, on the loop.
         clock, environ, spawn, files, limits: The world, passed in.
@@ -107,6 +109,7 @@ class NativeLayer:
         socket: str = "",
         required: bool = False,
         options: tuple[str, ...] = (),
+        spin_ns: int = SPIN_NS,
         plugins: tuple[str, ...] = (),
         on_event: OnEvent = _ignore_event,
         clock: Clock | None = None,
@@ -119,6 +122,7 @@ class NativeLayer:
         self._socket = socket
         self._required = required
         self._options = options
+        self.spin_ns = spin_ns
         self._plugins = plugins
         self._hosts: PluginHosts | None = None
         self._on_event = on_event
@@ -375,7 +379,9 @@ class NativeLayer:
         if self._socket:
 
             async def connect() -> tuple[None, _ext.Client]:
-                return None, await connect_client(self._socket, name, timeout_s=timeout_s)
+                return None, await connect_client(
+                    self._socket, name, timeout_s=timeout_s, spin_ns=self.spin_ns
+                )
 
             return connect
 
@@ -388,6 +394,7 @@ class NativeLayer:
             socket_path=str(path),
             environment=child_environment(self._environ),
             options=self._options,
+            spin_ns=self.spin_ns,
         )
 
         async def launch() -> tuple[BridgeProcess, _ext.Client]:

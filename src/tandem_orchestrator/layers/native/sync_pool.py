@@ -9,20 +9,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tandem_orchestrator.errors import Busy, Closed, CommandError, Forked, LayerUnavailable
 from tandem_orchestrator.layers.native.messages import prepare
-from tandem_orchestrator.layers.native.session import Session
+from tandem_orchestrator.layers.native.session import SPIN_NS, Session
 
 if TYPE_CHECKING:
     from tandem_orchestrator._native import _ext
 
 SESSIONS_MAX = 8
 """Sessions that blocking callers share; the bridge's budget has room for sixteen."""
-SPIN_NS = 20_000
-"""A blocked caller has nothing else to do, so it looks longer than a loop before it sleeps."""
 CONNECT_S_MAX = 5.0
 """Seconds for opening a session, within the caller's own timeout."""
 
@@ -32,9 +30,46 @@ class _Line:
     """One session of the pool."""
 
     client: _ext.Client
-    actions: dict[tuple[str, str], int]
     bridge: Session
     """The loop's session at its opening: another one there means another bridge."""
+    actions: dict[tuple[str, str], int] = field(default_factory=dict)
+    version: int = -1
+    """Of the actions."""
+
+    def learn(self) -> None:
+        """Read what has come, and the actions again: agents came or went."""
+        while self.client.drain(64)[1]:
+            pass
+        self.version = self.client.actions_version
+        self.actions = {(row[0], row[1]): row[3] for row in self.client.actions()}
+        names = {i: f"{agent}.{name}" for (agent, name), i in self.actions.items()}
+        prepare(self.client, names, None)
+
+    # Any: payloads and outputs are any plain values.
+    def ask(
+        self, action: tuple[str, str], payload: Any, lane: int, left_s: float | None, flags: int
+    ) -> Any:
+        """Send one message and block until its answer; once more where nothing ran.
+
+        An idle session hears of agents only here: one that went and came back has another id.
+        """
+        client = self.client
+        if action not in self.actions or client.actions_version != self.version:
+            self.learn()
+        if action in self.actions:
+            try:
+                return client.ask(self.actions[action], payload, lane, left_s, flags)
+            except LayerUnavailable:
+                if client.closed or client.actions_version == self.version:
+                    raise
+            self.learn()
+            if action in self.actions:
+                return client.ask(self.actions[action], payload, lane, left_s, flags)
+        raise _NotOffered(f"{'.'.join(action)}: the bridge does not offer it")
+
+
+class _NotOffered(LayerUnavailable):
+    """The session is sound; there is no such action."""
 
 
 class SyncPool:
@@ -44,11 +79,17 @@ class SyncPool:
         socket_path: Where the bridge listens.
         name: Shown in the bridge's health.
         bridge: The loop's session with it at this moment, or None.
+        spin_ns: How long a blocked caller looks before it sleeps.
     """
 
     def __init__(
-        self, socket_path: Callable[[], str], name: str, bridge: Callable[[], Session | None]
+        self,
+        socket_path: Callable[[], str],
+        name: str,
+        bridge: Callable[[], Session | None],
+        spin_ns: int = SPIN_NS,
     ) -> None:
+        self._spin_ns = spin_ns
         self._socket_path, self._name, self._bridge = socket_path, name, bridge
         self._changed = threading.Condition()
         self._idle: list[_Line] = []
@@ -79,16 +120,12 @@ class SyncPool:
             left_s = None if end_s is None else max(end_s - time.monotonic(), 1e-6)
         keep = False
         try:
-            action_id = line.actions.get((agent, action))
-            if action_id is None:
-                keep = True
-                raise LayerUnavailable(f"{agent}.{action}: the bridge does not offer it")
-            answer = line.client.ask(action_id, payload, lane, left_s, flags)
+            answer = line.ask((agent, action), payload, lane, left_s, flags)
             keep = True
             return answer
         except Exception as error:  # noqa: BLE001 - raised again below, as the one callers know
             # An answer of the action's leaves the session sound; a lost one does not.
-            keep = keep or isinstance(error, CommandError) or _is_answer(error)
+            keep = isinstance(error, CommandError | _NotOffered) or _is_answer(error)
             self._raise(error)
         finally:
             if keep and not self._wanted():
@@ -192,12 +229,12 @@ class SyncPool:
         if end_s is not None:
             limit_s = min(limit_s, max(end_s - time.monotonic(), 1e-3))
         try:
-            client = _ext.Client(self._socket_path(), self._name, limit_s, SPIN_NS)
+            client = _ext.Client(self._socket_path(), self._name, limit_s, self._spin_ns)
+            line = _Line(client, bridge)
+            line.learn()
         except _ext.NativeError as error:
             raise LayerUnavailable(f"C layer: {error}") from error
-        actions = {(row[0], row[1]): row[3] for row in client.actions()}
-        prepare(client, {i: f"{agent}.{name}" for (agent, name), i in actions.items()}, None)
-        return _Line(client, actions, bridge)
+        return line
 
     def _give_back(self, line: _Line, keep: bool) -> None:
         with self._changed:
