@@ -12,11 +12,12 @@ enum {
     ARG_REPLY,
     ARG_KEY,
     ARG_KIND,
+    ARG_HOLD,
     ARG_COUNT
 };
 static const char *const call_names[ARG_COUNT] = {
     "action_id",       "body", "inputs", "attempt", "lane", "deadline_ns", "reply_bytes_max",
-    "idempotency_key", "kind",
+    "idempotency_key", "kind", "hold",
 };
 
 /* Sort positional and keyword arguments of call() into `values` (borrowed). 0 or -1. */
@@ -69,14 +70,15 @@ PyObject *ext_client_call(ext_client *self, PyObject *const *args, Py_ssize_t po
                           PyObject *keywords)
 {
     PyObject *values[ARG_COUNT] = {NULL};
-    uint64_t action = 0, attempt, lane, deadline_ns, reply_bytes_max, kind;
+    uint64_t action = 0, attempt, lane, deadline_ns, reply_bytes_max, kind, hold;
     if (!ext_client_usable(self) || sort_call_arguments(args, positional, keywords, values) < 0 ||
         ext_unsigned(values[ARG_ACTION], "action_id", UINT32_MAX, &action) < 0 ||
         optional_unsigned(values, ARG_ATTEMPT, UINT16_MAX, 1, &attempt) < 0 ||
         optional_unsigned(values, ARG_LANE, 3, 2, &lane) < 0 ||
         optional_unsigned(values, ARG_DEADLINE, UINT64_MAX, 0, &deadline_ns) < 0 ||
         optional_unsigned(values, ARG_REPLY, UINT32_MAX, 0, &reply_bytes_max) < 0 ||
-        optional_unsigned(values, ARG_KIND, 5, 1, &kind) < 0)
+        optional_unsigned(values, ARG_KIND, 5, 1, &kind) < 0 ||
+        optional_unsigned(values, ARG_HOLD, 1, 0, &hold) < 0)
         return NULL;
     if (kind != 1 && kind != 4 && kind != 5) {
         PyErr_SetString(PyExc_ValueError, "kind: expected 1 (call), 4 (load) or 5 (run)");
@@ -108,6 +110,8 @@ PyObject *ext_client_call(ext_client *self, PyObject *const *args, Py_ssize_t po
         .idempotency_key = view_of(&key),
     };
     uint64_t call_id = 0;
+    if (hold > 0)
+        ext_messages_hold(&self->messages, self->client);
     const td_status status = tdi_client_call(self->client, &request, &call_id);
     result =
         status == TD_OK ? PyLong_FromUnsignedLongLong(call_id) : ext_client_raise(self, status);

@@ -123,6 +123,16 @@ void ext_messages_show(ext_messages *messages, tdi_client *client)
     messages->held = 0;
 }
 
+void ext_messages_hold(ext_messages *messages, tdi_client *client)
+{
+    if (messages->held < HELD_MAX) {
+        tdi_client_hold(client);
+        messages->held++;
+    } else {
+        ext_messages_show(messages, client);
+    }
+}
+
 ext_entry *ext_entry_begin(ext_messages *messages, uint64_t call_id,
                            const tdi_call_request *request, unsigned flags)
 {
@@ -155,12 +165,10 @@ PyObject *ext_messages_push(const ext_state *state, ext_messages *messages, tdi_
         /* The first is shown at once. While others are under way a look is due in this turn of the
          * loop, and until then the rest is held: one doorbell for many, where the bridge would
          * otherwise fall asleep and be rung awake between any two. */
-        if (messages->waiting > 0 && messages->held < HELD_MAX) {
-            tdi_client_hold(client);
-            messages->held++;
-        } else {
+        if (messages->waiting > 0)
+            ext_messages_hold(messages, client);
+        else
             ext_messages_show(messages, client);
-        }
         const td_status status = tdi_client_call(client, &call, &call_id);
         if (status == TD_OK) {
             ext_entry_begin(messages, call_id, &call, flags)->future = Py_NewRef(future);

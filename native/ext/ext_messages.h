@@ -83,6 +83,9 @@ PyObject *ext_messages_send(const ext_state *state, ext_messages *messages, tdi_
 
 /* Show the bridge what is held; comes before every look. */
 void ext_messages_show(ext_messages *messages, tdi_client *client);
+/* Hold what is called next until the look that is due in this turn of the loop; after HELD_MAX of
+ * them, show instead. */
+void ext_messages_hold(ext_messages *messages, tdi_client *client);
 /* Take a completion if it is a message's: 1, else 0. Raises nothing. */
 int ext_messages_take(const ext_state *state, ext_messages *messages,
                       const tdi_completion *completion);

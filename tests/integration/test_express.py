@@ -294,3 +294,14 @@ async def test_any_structure_gives_what_the_ordinary_way_gives(tandem):
         asyncio.run_coroutine_threadsafe(both(*drawn), loop).result(WAIT_S)
 
     await asyncio.to_thread(check)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"mode": ["odd"]}, {"on_failure": {}}, {"dependencies": {"a": [["b"]]}}]
+)
+async def test_what_cannot_be_a_key_is_refused_as_ever(tandem, fields):
+    asked = quick(step("a"), step("b"))
+    for name, value in fields.items():
+        setattr(asked, name, value)
+    with pytest.raises(InvalidCommandSet):
+        await tandem.execute_command_set(asked)

@@ -90,8 +90,11 @@ class Client:
         reply_bytes_max: int = 0,
         idempotency_key: Buffer | None = None,
         kind: int = 1,
+        hold: int = 0,
     ) -> int:
         """Push one call; never waits.
+
+        ``hold`` 1 lets the bridge see it at the next look only, together with others.
 
         ``kind`` 4 loads a program (``body``), 5 runs the program ``action_id``.
 

@@ -9,7 +9,7 @@ insert is fenced by the owner's lease, in the statement that inserts.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -246,6 +246,13 @@ class Bounds:
     """How often others' writes are looked for while following or waiting for controls."""
 
 
+class EndedRun(Protocol):
+    """A run that has ended, and can still tell how."""
+
+    def events(self, run_id: str) -> Sequence[AnyEvent]:
+        """Make all of its events."""
+
+
 class Journal(Protocol):
     """Where events go and come back from. All calls belong to the loop that opened it."""
 
@@ -268,9 +275,7 @@ class Journal(Protocol):
             NotAValue if an event cannot be encoded or is too large.
         """
 
-    def remember(
-        self, run_id: str, make_events: Callable[[], Sequence[AnyEvent]], body_bytes: int
-    ) -> None:
+    def remember(self, run_id: str, run: EndedRun, body_bytes: int) -> None:
         """Keep a whole run of durability ``none`` that has ended, as ``append`` would.
 
         Its events are made when somebody reads them; until then it counts ``body_bytes``.

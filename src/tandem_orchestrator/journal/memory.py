@@ -6,13 +6,14 @@ several processes that share a file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from tandem_orchestrator.errors import Closed, JournalError, NotInitialized
 from tandem_orchestrator.journal.entry import entries_of
 from tandem_orchestrator.journal.journal import (
     DURABILITIES,
     Control,
+    EndedRun,
     JournalHealth,
     KeyUse,
     Owner,
@@ -95,12 +96,10 @@ class MemoryJournal:
             self._refused_total += 1
         return MemoryTicket(refusal)
 
-    def remember(
-        self, run_id: str, make_events: Callable[[], Sequence[AnyEvent]], body_bytes: int
-    ) -> None:
+    def remember(self, run_id: str, run: EndedRun, body_bytes: int) -> None:
         """Keep an ended run whose events are made when they are read."""
         store, owner = self._owned()
-        store.remember(owner, run_id, make_events, body_bytes)
+        store.remember(owner, run_id, run, body_bytes)
 
     async def flush(self) -> None:
         """Return at once: nothing is ever queued."""

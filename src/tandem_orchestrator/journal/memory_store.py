@@ -28,6 +28,7 @@ from tandem_orchestrator.journal.journal import (
     Bounds,
     CompletionTaken,
     Control,
+    EndedRun,
     KeyTaken,
     KeyUse,
     Owner,
@@ -37,7 +38,7 @@ from tandem_orchestrator.journal.journal import (
     request_digest,
 )
 from tandem_orchestrator.journal.projection import changed_columns, first_row, shown_status
-from tandem_orchestrator.model.events import AnyEvent, RunAccepted
+from tandem_orchestrator.model.events import RunAccepted
 from tandem_orchestrator.model.outcomes import RunStatus
 
 
@@ -53,7 +54,7 @@ class _Unread(NamedTuple):
     """An ended run that nobody has asked for yet."""
 
     owner: str
-    make_events: Callable[[], Sequence[AnyEvent]]
+    run: EndedRun
     body_bytes: int
 
 
@@ -98,20 +99,15 @@ class MemoryStore:
         """Tell whether a run is kept here."""
         return run_id in self._runs or run_id in self._unread
 
-    def remember(
-        self,
-        owner: str,
-        run_id: str,
-        make_events: Callable[[], Sequence[AnyEvent]],
-        body_bytes: int,
-    ) -> None:
+    def remember(self, owner: str, run_id: str, run: EndedRun, body_bytes: int) -> None:
         """Keep an ended run; its events are made, and encoded, when somebody reads them."""
         unread = self._unread
-        unread[run_id] = _Unread(owner, make_events, body_bytes)
+        unread[run_id] = _Unread(owner, run, body_bytes)
         self._unread_bytes += body_bytes
         if len(unread) > self.bounds.memory_runs_max:
             self._unread_bytes -= unread.popitem(last=False)[1].body_bytes
-        self._make_room_of_unread(0)
+        if self._unread_bytes + self._body_bytes > self.bounds.memory_bytes_max:
+            self._make_room_of_unread(0)
 
     def _make_room_of_unread(self, body_bytes: int) -> None:
         bytes_max = self.bounds.memory_bytes_max - self._body_bytes - body_bytes
@@ -124,7 +120,9 @@ class MemoryStore:
             kept = self._unread.pop(wanted, None)
             if kept is not None:
                 self._unread_bytes -= kept.body_bytes
-                self.append(kept.owner, wanted, entries_of(wanted, kept.make_events(), self.bounds))
+                self.append(
+                    kept.owner, wanted, entries_of(wanted, kept.run.events(wanted), self.bounds)
+                )
 
     def append(self, owner: str, run_id: str, entries: Sequence[Entry]) -> JournalError | None:
         """Write entries, all or none; gives the refusal if they may not be written.

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from tandem_orchestrator.clock import Clock
@@ -82,20 +81,29 @@ class ExpressPlan:
         self._segments: Segments | None = None
         self._actions: object = None
         self._program: Program | None = None
+        self._loaded: tuple[Program, int] | None = None
         self.literals: list[bytes] = []
         """Values of the plan's own payloads; a program is shared by equal structures."""
         self._template = _result_of_a_run_before(plan)
         self._steps = tuple(self._template["steps"].items())
 
-    def program(self, segments: Segments) -> Program | None:
-        """Give the plan's program for a session; None if it cannot be one there."""
+    def program(self, segments: Segments) -> tuple[Program, int] | None:
+        """Give the plan's program and its number in a session; None if it is not loaded there."""
         if self._segments is not segments or self._actions is not segments.session.actions:
-            self._segments, self._actions = segments, segments.session.actions
+            self._segments, self._actions, self._loaded = segments, segments.session.actions, None
             try:
                 self._program, self.literals = segments.compile(self.plan.steps)
             except ProgramRefused:
                 self._program = None
-        return self._program
+        if self._loaded is None and self._program is not None:
+            number = segments.programs.loaded(self._program)
+            if number is not None:
+                self._loaded = (self._program, number)
+        return self._loaded
+
+    def forget_number(self) -> None:
+        """The bridge does not know the program any more."""
+        self._loaded = None
 
     # Any: the result as API pins it.
     def result(
@@ -259,21 +267,20 @@ class Express:
         segments = None if self._native is None else self._native.segments
         if segments is None or self._anybody_listens():
             return None
-        program = way.program(segments)
-        if program is None or not self._engine.step_in():
+        loaded = way.program(segments)
+        if loaded is None or not self._engine.step_in():
             return None
+        program, number = loaded
         try:
             body = encode_run(program, asked.inputs, None, asked.literals or way.literals)
-            started = segments.programs.start(program, body, way.lane)
+            call_id, future = segments.session.run(number, body, way.lane)
         except (Busy, CodecError, CommandError, LayerUnavailable):
-            started, body = None, b""
+            self._engine.step_out()
+            return None
         except BaseException:
             self._engine.step_out()
             raise
-        if started is None:
-            self._engine.step_out()
-            return None
-        return _Begun(segments.session, program, body, *started)
+        return _Begun(segments.session, program, body, call_id, future)
 
     def _finish(self, kept: _Kept) -> dict[str, Any] | SegmentEnded | None:
         way, program, completion = kept.way, kept.program, kept.completion
@@ -282,6 +289,7 @@ class Express:
         except CodecError:
             rows = lost_outcomes(program, len(program.order))  # It may have run, all of it.
         except (Busy, CommandError, LayerUnavailable, ProgramRefused):
+            way.forget_number()
             return None
         elapsed_ns = 0
         for row in rows:
@@ -292,7 +300,7 @@ class Express:
         result = way.result(run_id, kept.asked.names, rows, kept.duration_s, completion.body)
         self._metrics.count_run(way.plan.mode, "c", len(rows), elapsed_ns / 1e9, kept.duration_s)
         size = kept.body_bytes + len(completion.body) + KEPT_BYTES
-        self._journal.remember(run_id, partial(kept.events, run_id), size)
+        self._journal.remember(run_id, kept, size)
         return result
 
 

@@ -104,7 +104,10 @@ class Familiar:
         self, look: Look, command_set: CommandSet, stamp: object
     ) -> tuple[ExpressPlan, FamiliarRun] | None:
         """Find the plan of a set that looks like this; ``stamp`` says what plans depend on."""
-        known = self._known.get(look.key)
+        try:
+            known = self._known.get(look.key)
+        except TypeError:
+            return None  # A field of it cannot be a key: the ordinary way says which.
         if known is None:
             return None
         if known.stamp != stamp:
@@ -166,7 +169,6 @@ def look_at(command_set: CommandSet, encode: Encode) -> Look | None:
             command_set.on_failure,
             command_set.on_change,
         )
-        hash(key)
     except (_Strange, TypeError, ValueError, AttributeError, RecursionError):
         return None  # The ordinary way says what is wrong with it, if anything is.
     return Look(key, literals)
@@ -204,8 +206,16 @@ def _shape(value: Any, literals: list[bytes], encode: Encode) -> Hashable:
         literals.append(body)
         return None
     if kind is dict:
-        inside = [_shape(inner, literals, encode) for inner in value.values()]
-        return "{}", tuple(value), tuple(inside)
-    if kind is list:
-        return "[]", None, tuple([_shape(inner, literals, encode) for inner in value])
-    raise _Strange
+        items = value.values()
+    elif kind is list:
+        items = value
+    else:
+        raise _Strange
+    inside: list[Hashable] = [
+        # Most of what is in there are references: no call for each of them.
+        (item.step, item.path)
+        if type(item) is Ref and item.default is NO_DEFAULT
+        else _shape(item, literals, encode)
+        for item in items
+    ]
+    return kind, tuple(value) if kind is dict else None, tuple(inside)

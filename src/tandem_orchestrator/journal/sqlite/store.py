@@ -28,6 +28,7 @@ from tandem_orchestrator.journal.journal import (
     DURABILITIES,
     Bounds,
     Control,
+    EndedRun,
     JournalHealth,
     KeyTaken,
     KeyUse,
@@ -252,11 +253,9 @@ class SqliteJournal:
         writer.put(Append(run_id, entries, durability, ticket, body_bytes))
         return ticket
 
-    def remember(
-        self, run_id: str, make_events: Callable[[], Sequence[AnyEvent]], body_bytes: int
-    ) -> None:
+    def remember(self, run_id: str, run: EndedRun, body_bytes: int) -> None:
         """Keep an ended run of durability ``none``, whose events are made when they are read."""
-        self._memory.remember(self._owned()[2], run_id, make_events, body_bytes)
+        self._memory.remember(self._owned()[2], run_id, run, body_bytes)
 
     def _settled(self, results: list[tuple[SqliteTicket, JournalError | None]]) -> None:
         """Take results from the writer's thread to the loop's."""

@@ -97,25 +97,13 @@ class Programs:
             self._loads.pop(program.digest, None)
         raise Busy("C layer: the program was pushed out before it could run")
 
-    def start(
-        self, program: Program, body: bytes, lane: int
-    ) -> tuple[int, asyncio.Future[Completion]] | None:
-        """Send a RUN at once, with a body by ``encode_run``; None if it is not loaded yet.
-
-        Returns: The call's id, and the Future of its completion; see ``outcomes_of``.
-
-        Raises: Busy, CommandError, LayerUnavailable: nothing of it runs.
-        """
+    def loaded(self, program: Program) -> int | None:
+        """Give the number under which a program was loaded, for ``Session.run``; or None."""
         load = self._loads.get(program.digest)
         if load is None or not load.done() or load.cancelled():
             return None
-        loaded = load.result()
-        if loaded.status != reports.OK:
-            return None
-        self._loads.move_to_end(program.digest)
-        program_id = decode_body(loaded.body)
-        assert isinstance(program_id, int)
-        return self._session.call(program_id, body, kind=KIND_RUN, lane=lane)
+        completion = load.result()
+        return _number_of(completion) if completion.status == reports.OK else None
 
     async def _load(self, program: Program) -> int:
         future = self._loads.get(program.digest)
@@ -132,9 +120,13 @@ class Programs:
         if completion.status != reports.OK:
             self._loads.pop(program.digest, None)
             raise _refusal(completion)
-        loaded = decode_body(completion.body)
-        assert isinstance(loaded, int)
-        return loaded
+        return _number_of(completion)
+
+
+def _number_of(completion: Completion) -> int:
+    loaded = decode_body(completion.body)
+    assert isinstance(loaded, int)
+    return loaded
 
 
 def outcomes_of(program: Program, completion: Completion) -> list[StepOutcome]:

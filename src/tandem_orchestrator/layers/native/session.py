@@ -38,6 +38,8 @@ SWEEP_S = 0.02
 """Seconds between two looks for messages that were cancelled, or whose bridge is silent."""
 SWEEP_GRACE_S = 0.05
 """Seconds beyond its deadline that a message waits for the bridge's own word."""
+_RUN = 5
+"""Kind of a call that runs a program."""
 UNKNOWN = 4
 """``TD_UNKNOWN``: for what was in flight when a session broke without the bridge's death."""
 
@@ -172,10 +174,25 @@ class Session:
         except self._ext.NativeError as error:
             self._schedule_look()  # if the session is over, that is where it ends
             self._raise(error)
+        return call_id, self._wait_for(call_id)
+
+    def run(
+        self, program_id: int, body: bytes, lane: int
+    ) -> tuple[int, asyncio.Future[Completion]]:
+        """Send a RUN, as ``call`` does; while others are in flight, one doorbell rings for many."""
+        hold = 1 if self._waiting else 0
+        try:
+            call_id = self._client.call(program_id, body, kind=_RUN, lane=lane, hold=hold)
+        except self._ext.NativeError as error:
+            self._schedule_look()
+            self._raise(error)
+        return call_id, self._wait_for(call_id)
+
+    def _wait_for(self, call_id: int) -> asyncio.Future[Completion]:
         future: asyncio.Future[Completion] = self._loop.create_future()
         self._waiting[call_id] = future
         self._sent()
-        return call_id, future
+        return future
 
     # Any: payloads and outputs are any plain values.
     def send(
