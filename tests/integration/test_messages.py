@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -430,8 +431,7 @@ async def test_messages_leave_no_reference_behind(tandem):
 )
 async def test_the_setting_for_spinning_reaches_both_ends(spin_us, bridge_ns, waiter_ns):
     async with TandemOrchestrator({**CONFIG, "c_layer": {"spin_us": spin_us}}) as tandem:
-        with open(f"/proc/{bridge_pid(tandem)}/cmdline", "rb") as file:
-            arguments = file.read().split(b"\0")
+        arguments = Path(f"/proc/{bridge_pid(tandem)}/cmdline").read_bytes().split(b"\0")
         assert arguments[arguments.index(b"--spin-ns") + 1] == str(bridge_ns).encode()
         assert tandem._messages._layers()[1].session._client.spin_ns == waiter_ns
         assert tandem.call_sync("system", "echo", 1) == 1

@@ -13,7 +13,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tandem_orchestrator import Closed, CommandSet, CommandStep, Forked, NotInitialized, WrongLoop
+from tandem_orchestrator import (
+    ActionFailed,
+    Closed,
+    CommandSet,
+    CommandStep,
+    Forked,
+    InvalidCommandSet,
+    NotInitialized,
+    WrongLoop,
+)
 from tandem_orchestrator.sync import TandemOrchestrator
 
 CONFIG = {"c_layer": {"enabled": False}, "journal": {"path": ":memory:"}}
@@ -106,6 +115,65 @@ def test_a_call_on_its_own_loop_is_refused_instead_of_waiting_for_itself(tandem)
     assert tandem.execute_command_set(ask("inner", "t"))["results"] == {"a": "refused"}
 
 
+def test_a_plan_is_prepared_once_and_run_often(tandem):
+    plan = tandem.prepare(ask(payload={"$ref": "inputs#/n"}))
+
+    assert [plan.run(inputs={"n": n})["results"]["a"] for n in (1, 2)] == [1, 2]
+    assert plan.submit(inputs={"n": 3}).result(30)["results"] == {"a": 3}
+    assert [step.id for step in plan.plan.steps] == ["a"]
+    with pytest.raises(InvalidCommandSet, match="n"):
+        plan.run()
+
+
+@pytest.mark.parametrize("kind", ["send", "call_sync"])
+def test_a_message_is_answered_refused_or_late(tandem, kind):
+    send = getattr(tandem, kind)
+
+    assert send("system", "echo", {"x": 1}) == {"x": 1}
+    with pytest.raises(InvalidCommandSet, match="system"):
+        send("sistem", "echo", 1)
+    with pytest.raises(ActionFailed):
+        send("system", "sleep", "never")
+    with pytest.raises(TimeoutError):
+        send("system", "sleep", 60, timeout=0.05)
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("kind", ["send", "call_sync"])
+def test_messages_reach_the_c_layer_from_several_threads(kind):
+    with TandemOrchestrator({"journal": {"path": ":memory:"}}) as tandem:
+        send = getattr(tandem, kind)
+        with ThreadPoolExecutor(4) as threads:
+            answers = list(
+                threads.map(lambda n: send("system", "echo", n, implementation="c"), range(40))
+            )
+        assert answers == list(range(40))
+        assert tandem.get_metrics()["c_msgs_processed"] == 40
+        assert tandem.send_many("system", "echo", iter([1, "x"]), implementation="c") == [1, "x"]
+
+
+def test_many_come_back_in_order_with_failures_in_place(tandem):
+    answers = tandem.send_many("system", "sleep", (wait for wait in [0, "never", 0]))
+
+    assert [type(answer) for answer in answers] == [type(None), ActionFailed, type(None)]
+
+
+def test_messages_outside_its_life_are_refused():
+    made = TandemOrchestrator(CONFIG)
+    calls = [
+        lambda: made.prepare(ask()), lambda: made.send("system", "echo", 1),
+        lambda: made.send_many("system", "echo", [1]), lambda: made.call_sync("system", "echo", 1),
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises(NotInitialized):
+            call()
+    made.initialize()
+    made.close()
+    for call in calls:
+        with pytest.raises(Closed):
+            call()
+
+
 def test_before_and_after_its_life_it_refuses():
     made = TandemOrchestrator(CONFIG)
     with pytest.raises(NotInitialized):
@@ -121,11 +189,14 @@ def test_before_and_after_its_life_it_refuses():
 
 
 def test_a_forked_child_is_refused_everywhere(tandem):
-    run = tandem.submit(ask())
+    run, plan = tandem.submit(ask()), tandem.prepare(ask())
     calls = [
         tandem.initialize, tandem.close, lambda: tandem.submit(ask()), tandem.get_metrics,
         lambda: tandem.register_agent("x"), tandem.layer_health, tandem.runs, run.result,
         lambda: tandem.create_command_set("x"), run.cancel,
+        lambda: tandem.prepare(ask()), plan.run, plan.submit,
+        lambda: tandem.send("system", "echo", 1), lambda: tandem.send_many("system", "echo", [1]),
+        lambda: tandem.call_sync("system", "echo", 1),
     ]  # fmt: skip
     read_end, write_end = os.pipe()
     with warnings.catch_warnings():
