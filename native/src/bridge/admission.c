@@ -1,5 +1,6 @@
 /* admission.c - from an accepted connection to a session: whose it is, HELLO, WELCOME. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -22,18 +23,42 @@ static void forget(tdi_guest *guest)
     tdi_close_all(&guest->fd, 1);
 }
 
+static void refuse(tdi_bridge *bridge, tdi_guest *guest, td_status status, tdi_error *why);
+
+/* A free place; with none left, that of the guest who has been silent longest. Its HELLO may have
+ * come by now, so it is heard first. */
+static tdi_guest *place_for_one(tdi_bridge *bridge)
+{
+    tdi_guest *oldest = &bridge->guests[0];
+    for (int i = 0; i < TDI_GUESTS_MAX; i++) {
+        tdi_guest *guest = &bridge->guests[i];
+        if (guest->fd < 0)
+            return guest;
+        if (guest->deadline_ns < oldest->deadline_ns)
+            oldest = guest;
+    }
+    tdi_guest_speaks(bridge, oldest);
+    if (oldest->fd >= 0) {
+        tdi_error why = {""};
+        refuse(bridge, oldest,
+               tdi_fail(&why, TD_BUSY, "%d others connected while this one said nothing",
+                        TDI_GUESTS_MAX),
+               &why);
+    }
+    return oldest;
+}
+
 static void admit(tdi_bridge *bridge, int fd)
 {
     int64_t pid;
-    tdi_guest *guest = NULL;
-    for (int i = 0; i < TDI_GUESTS_MAX && guest == NULL; i++)
-        if (bridge->guests[i].fd < 0)
-            guest = &bridge->guests[i];
+    tdi_error error = {""};
     /* A stranger gets no answer: nothing here is for another uid. */
-    if (guest == NULL || tdi_channel_check_peer(fd, &pid, NULL) != TD_OK) {
+    if (tdi_channel_check_peer(fd, &pid, &error) != TD_OK) {
+        tdi_say(bridge, "a connection is closed: %s", error.text);
         close(fd);
         return;
     }
+    tdi_guest *guest = place_for_one(bridge);
     guest->source = (tdi_source){TDI_SOURCE_GUEST, guest};
     guest->fd = fd;
     guest->deadline_ns = tdi_now_ns() + HELLO_NS_MAX;
@@ -45,9 +70,19 @@ static void admit(tdi_bridge *bridge, int fd)
 void tdi_admit_waiting(tdi_bridge *bridge)
 {
     for (int i = 0; i < TDI_GUESTS_MAX; i++) {
-        const int fd = accept4(bridge->listener_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        int fd = accept4(bridge->listener_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0 && (errno == EMFILE || errno == ENFILE) && bridge->spare_fd >= 0) {
+            /* Left in the queue it would keep the listener readable, and us awake. */
+            close(bridge->spare_fd);
+            fd = accept4(bridge->listener_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+            if (fd >= 0)
+                close(fd);
+            bridge->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+            tdi_say(bridge, "a connection is closed: no file descriptor is left");
+            continue;
+        }
         if (fd < 0)
-            return; /* EAGAIN; or out of fds, and the queue keeps them */
+            return; /* EAGAIN */
         admit(bridge, fd);
     }
 }
@@ -55,14 +90,19 @@ void tdi_admit_waiting(tdi_bridge *bridge)
 void tdi_guests_expire(tdi_bridge *bridge, uint64_t now_ns)
 {
     for (int i = 0; i < TDI_GUESTS_MAX; i++)
-        if (bridge->guests[i].fd >= 0 && bridge->guests[i].deadline_ns <= now_ns)
+        if (bridge->guests[i].fd >= 0 && bridge->guests[i].deadline_ns <= now_ns) {
+            tdi_say(bridge, "a connection is closed: no HELLO within %d s",
+                    (int)(HELLO_NS_MAX / TDI_NS_PER_S));
             forget(&bridge->guests[i]);
+        }
 }
 
-static void refuse(tdi_bridge *bridge, tdi_guest *guest, td_status status, const tdi_error *why)
+static void refuse(tdi_bridge *bridge, tdi_guest *guest, td_status status, tdi_error *why)
 {
+    tdi_mask(why->text);
     uint8_t message[1024];
     size_t bytes;
+    tdi_say(bridge, "a connection is refused: %s", why->text);
     const char *build_id =
         bridge->options.build_id != NULL ? bridge->options.build_id : tdi_build_id();
     const tdi_welcome welcome = {

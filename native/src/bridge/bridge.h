@@ -162,6 +162,7 @@ struct tdi_session {
     tdi_ring_rx rx;
     tdi_bell_rope frames_rope, space_rope; /* the peer's tickets */
     tdi_bell_ticket sleep, space;          /* ours */
+    uint32_t bells_asked, bells_unasked;   /* loop.c: hear_bell() */
 
     uint8_t *slot_busy; /* 1: a call with this slot is in here */
     uint32_t slots;
@@ -217,6 +218,7 @@ typedef struct tdi_bridge_options {
 struct tdi_bridge {
     tdi_bridge_options options;
     int lock_fd, listener_fd, epoll_fd, signal_fd;
+    int spare_fd; /* given up to accept, and close, what comes when no other is left */
     tdi_source listener, pool_source, parent, signal;
     tdi_registry registry;
     tdi_budget budget;
@@ -239,13 +241,21 @@ struct tdi_bridge {
     bool parent_gone, had_session, stopping;
     uint64_t alone_since_ns; /* since when there is no session */
     uint64_t log_window_ns;
-    _Atomic uint32_t log_lines; /* in this window; any thread */
+    _Atomic uint32_t log_lines;      /* in this window; any thread */
+    uint64_t said_window_ns, unsaid; /* say.c */
+    uint32_t said;
 };
 
 /* admission.c: guests, HELLO, WELCOME. */
 void tdi_admit_waiting(tdi_bridge *bridge);                  /* the listener is readable */
 void tdi_guest_speaks(tdi_bridge *bridge, tdi_guest *guest); /* its socket is readable */
 void tdi_guests_expire(tdi_bridge *bridge, uint64_t now_ns);
+
+/* say.c: one line to standard error, never waiting: control characters are masked, more than 32
+ * a second are counted and said later. */
+/* Make words of a peer fit to be shown: no control characters, and UTF-8 or ASCII. */
+void tdi_mask(char *text);
+void tdi_say(tdi_bridge *bridge, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* session.c */
 td_status tdi_session_create(tdi_bridge *bridge, int socket_fd, int64_t pid, const tdi_hello *hello,

@@ -16,6 +16,7 @@
 #define WORKERS_END_NS TDI_NS_PER_S
 /* A busy bridge looks at sockets and signals once in so many rounds. */
 #define ROUNDS_A_LOOK 32
+#define UNASKED_MAX   1024u /* doorbells beyond those we asked for */
 
 static int must_stop_waiting(const tdi_job *job, void *context)
 {
@@ -128,6 +129,21 @@ static void signal_came(tdi_bridge *bridge)
         bridge->stopping = true;
 }
 
+/* A peer rings at most once for each ticket we showed, and each one shown or taken back moved its
+ * value. More wakes us for nothing, and a flood would do little else. */
+static void hear_bell(tdi_session *session)
+{
+    const uint32_t taken = (uint32_t)tdi_bell_drain(session->bell_in_fd);
+    const uint32_t values = session->sleep.value + session->space.value;
+    const uint32_t asked = values - session->bells_asked;
+    session->bells_asked = values;
+    session->counters.doorbells_taken += taken;
+    if (taken > asked)
+        session->bells_unasked += taken - asked;
+    if (session->bells_unasked > UNASKED_MAX)
+        tdi_session_end(session, "it rings without being asked");
+}
+
 static void handle_event(tdi_bridge *bridge, const tdi_source *source)
 {
     switch (source->kind) {
@@ -149,7 +165,7 @@ static void handle_event(tdi_bridge *bridge, const tdi_source *source)
     case TDI_SOURCE_BELL: {
         tdi_session *session = source->owner;
         if (!session->ended)
-            session->counters.doorbells_taken += (uint64_t)tdi_bell_drain(session->bell_in_fd);
+            hear_bell(session);
         break;
     }
     case TDI_SOURCE_POOL: /* the next round takes what finished */

@@ -1,5 +1,6 @@
 /* main.c - agent_bridge: the C layer's home. Options, set-up, serve, leave. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <signal.h>
@@ -180,6 +181,7 @@ static td_status set_up(tdi_bridge *bridge, tdi_error *error)
     sigprocmask(SIG_BLOCK, &leave, NULL);
     bridge->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     bridge->signal_fd = signalfd(-1, &leave, SFD_CLOEXEC | SFD_NONBLOCK);
+    bridge->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (bridge->epoll_fd < 0 || bridge->signal_fd < 0)
         return tdi_fail(error, TD_ERR_SYSTEM, "epoll or signalfd: %s", strerror(errno));
     for (int i = 0; i < TDI_GUESTS_MAX; i++)
@@ -230,6 +232,7 @@ int main(int argc, char **argv)
                                 .lock_fd = -1,
                                 .listener_fd = -1,
                                 .epoll_fd = -1,
+                                .spare_fd = -1,
                                 .signal_fd = -1};
     tdi_error error = {""};
     if (argc > 1 && strcmp(argv[1], "host") == 0)
@@ -261,6 +264,7 @@ int main(int argc, char **argv)
         _exit(0);
     tdi_close_all(&bridge.listener_fd, 1);
     tdi_close_all(&bridge.epoll_fd, 1);
+    tdi_close_all(&bridge.spare_fd, 1);
     tdi_close_all(&bridge.signal_fd, 1);
     free(bridge.short_run.output.start);
     free(bridge.scratch);

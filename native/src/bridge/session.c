@@ -142,6 +142,10 @@ static void end(tdi_session *session, const char *why, bool dead)
     atomic_store_explicit(&session->ended, true, memory_order_release);
     if (why != NULL) {
         uint8_t message[512];
+        if (!session->bridge->stopping)
+            tdi_say(session->bridge, "session %u (%s %s, pid %lld) is cut off: %s", session->id,
+                    session->role == TDI_ROLE_AGENT ? "agent" : "orchestrator", session->name,
+                    (long long)session->pid, why);
         const size_t bytes = tdi_goodbye_encode(why, message, sizeof message);
         /* A peer that cannot be told will see the socket's end. */
         tdi_channel_send(session->socket_fd, message, bytes, NULL, 0, NULL);

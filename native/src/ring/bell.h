@@ -38,7 +38,7 @@ void tdi_bell_arm(tdi_bell_ticket *ticket);
 /* Show an even ticket: awake, no ringing needed. */
 void tdi_bell_disarm(tdi_bell_ticket *ticket);
 
-/* Empty the pipe. Returns the number of bytes that were in it. */
+/* Empty the pipe, of at most 64 KiB: its usual size. Returns the number of bytes taken. */
 int tdi_bell_drain(int read_fd);
 
 #endif /* TDI_BELL_H */
