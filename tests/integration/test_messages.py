@@ -350,6 +350,14 @@ async def test_call_sync_works_on_the_loop_and_in_threads(tandem):
     assert tandem.call_sync("system", "echo", 2) == 2
 
 
+@pytest.mark.parametrize("implementation", ["c", "python"])
+async def test_call_sync_works_under_another_loop(tandem, implementation):
+    async def elsewhere() -> Any:
+        return tandem.call_sync("system", "echo", 7, implementation=implementation)
+
+    assert await within(asyncio.to_thread(asyncio.run, elsewhere())) == 7
+
+
 async def test_twenty_threads_share_eight_sessions(tandem):
     answers: list[Any] = []
 

@@ -49,6 +49,10 @@ def test_a_script_runs_a_set_and_sees_its_events(tandem):
 
 async def test_it_works_under_a_running_loop(tandem):
     assert tandem.execute_command_set(ask(payload=1))["status"] == "completed"
+    assert tandem.prepare(ask()).run()["status"] == "completed"
+    assert tandem.send("system", "echo", 1) == 1
+    assert tandem.send_many("system", "echo", [1]) == [1]
+    assert tandem.call_sync("system", "echo", 1) == 1
 
 
 def test_several_threads_use_one(tandem):

@@ -51,7 +51,7 @@ class Messages:
     """``send``, ``send_many`` and ``call_sync`` of one orchestrator.
 
     Args:
-        usable: Raises NotInitialized, Closed, Forked or WrongLoop.
+        usable: Raises NotInitialized, Closed or Forked.
         catalogue: Gives what can be asked for.
         registry: Tells when what was found is stale.
         layers: Gives the two layers, once there are any.

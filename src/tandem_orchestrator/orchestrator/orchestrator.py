@@ -103,7 +103,7 @@ class TandemOrchestrator(MessageDoors):
             Run, check=self._here, make_id=self._ids.make, wall_ns=self._clock.wall_ns
         )
         self._messages = Messages(
-            self._usable,
+            self._open_parts,
             self.catalogue,
             self._registry,
             lambda: (self._python_layer(), self._native_layer()),
@@ -426,18 +426,19 @@ class TandemOrchestrator(MessageDoors):
 
     def _usable(self) -> tuple[Engine, Journal]:
         """Refuse every call from the wrong place or at the wrong time."""
+        parts = self._open_parts()
+        if asyncio._get_running_loop() not in (None, self._loop):
+            raise WrongLoop("this orchestrator belongs to the event loop that initialised it")
+        return parts.engine, parts.journal
+
+    def _open_parts(self) -> Parts:
+        """Refuse at the wrong time; the loop does not matter."""
         self._here()
         if self._state == "new" or self._parts is None:
             raise NotInitialized("await initialize() first, or use 'async with'")
         if self._state == "closed":
             raise Closed("this orchestrator was closed")
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            loop = None
-        if loop is not None and loop is not self._loop:
-            raise WrongLoop("this orchestrator belongs to the event loop that initialised it")
-        return self._parts.engine, self._parts.journal
+        return self._parts
 
     def _here(self) -> None:
         """Refuse every call from a forked child, which has neither our threads nor our locks."""
