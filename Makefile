@@ -45,9 +45,11 @@ fmt: ## format Python and C in place
 	ruff check --fix --exit-zero --quiet .
 	git ls-files -z '*.c' '*.h' | xargs -0 --no-run-if-empty clang-format -i
 
-bench: build ## measure start-up, memory, validation, refusals; JSON and tables in build/bench/
+bench: build ## measure start-up, memory, validation, programs, runs; JSON and tables in build/bench/
 	$(VENV)/python benchmarks/startup.py --output build/bench/startup.json
 	$(VENV)/python benchmarks/validation.py --output build/bench/validation.json
+	$(VENV)/python benchmarks/program.py --output build/bench/program.json
+	$(VENV)/python benchmarks/runs.py --output build/bench/runs.json
 
 clean: ## remove .venv and everything built
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,16 +11,20 @@ from machine import Machine
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What was measured, how often, and how much it may be."""
+    """What was measured, how often, what it has to reach, and what it is held against."""
 
     name: str
     """What a reader calls it."""
     unit: str
     """Unit of every value below."""
-    bar: float
-    """The median must stay below this."""
+    bar: float | None
+    """What the median must not exceed, or not fall below; None: there is no bar."""
     values: tuple[float, ...]
     """One value a run, in the order taken; never empty."""
+    more_is_better: bool = False
+    """Whether the bar is to be reached from below, as by a rate."""
+    peers: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    """Others of the same unit, measured in the same runs: (name, values)."""
 
     @property
     def median(self) -> float:
@@ -29,8 +33,10 @@ class Figure:
 
     @property
     def holds(self) -> bool:
-        """Whether the median is below the bar."""
-        return self.median < self.bar
+        """Whether the median keeps to the bar."""
+        if self.bar is None:
+            return True
+        return self.median >= self.bar if self.more_is_better else self.median <= self.bar
 
     def as_dict(self) -> dict[str, object]:
         """Return the figure and its spread, for JSON."""
@@ -38,36 +44,55 @@ class Figure:
             "name": self.name,
             "unit": self.unit,
             "bar": self.bar,
+            "more_is_better": self.more_is_better,
             "holds": self.holds,
-            "runs": len(self.values),
-            "min": round(min(self.values), 3),
-            "median": round(self.median, 3),
-            "max": round(max(self.values), 3),
-            "values": [round(value, 3) for value in self.values],
+            **spread(self.values),
+            "peers": [
+                {
+                    "name": name,
+                    "ratio": round(self.median / statistics.median(values), 3),
+                    **spread(values),
+                }
+                for name, values in self.peers
+            ],
         }
 
 
+def spread(values: Sequence[float]) -> dict[str, object]:
+    """Say how several values lie."""
+    return {
+        "runs": len(values),
+        "min": round(min(values), 3),
+        "median": round(statistics.median(values), 3),
+        "max": round(max(values), 3),
+        "values": [round(value, 3) for value in values],
+    }
+
+
 def table(figures: Sequence[Figure]) -> str:
-    """Lay the figures out as text, one a line."""
+    """Lay the figures out as text, one a line, with their peers and the ratio to each below."""
     rows = [("figure", "bar", "min", "median", "max", "runs", "")]
-    rows += [
-        (
-            figure.name,
-            f"< {figure.bar:g} {figure.unit}",
-            f"{min(figure.values):.1f}",
-            f"{figure.median:.1f}",
-            f"{max(figure.values):.1f}",
-            str(len(figure.values)),
-            "holds" if figure.holds else "MISSED",
-        )
-        for figure in figures
-    ]
+    for figure in figures:
+        sign = ">=" if figure.more_is_better else "<="
+        bar = figure.unit if figure.bar is None else f"{sign} {figure.bar:,g} {figure.unit}"
+        verdict = "" if figure.bar is None else "holds" if figure.holds else "MISSED"
+        rows.append((figure.name, bar, *_numbers(figure.values), verdict))
+        for name, values in figure.peers:
+            ratio = figure.median / statistics.median(values)
+            rows.append((f"    {name}", "", *_numbers(values), f"ratio {ratio:.2f}"))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for name, *rest in rows:
         cells = [cell.rjust(width) for cell, width in zip(rest[:-1], widths[1:-1], strict=True)]
         lines.append("  ".join([name.ljust(widths[0]), *cells, rest[-1]]).rstrip())
     return "\n".join(lines)
+
+
+def _numbers(values: Sequence[float]) -> tuple[str, str, str, str]:
+    low, middle, high = min(values), statistics.median(values), max(values)
+    digits = 0 if high >= 10_000 else 1 if high >= 10 else 3
+    low_text, middle_text, high_text = (f"{value:,.{digits}f}" for value in (low, middle, high))
+    return low_text, middle_text, high_text, str(len(values))
 
 
 def write_report(path: Path, *, command: str, machine: Machine, figures: Sequence[Figure]) -> None:

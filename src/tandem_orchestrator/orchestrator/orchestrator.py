@@ -340,7 +340,9 @@ class TandemOrchestrator(MessageDoors):
 
     def _plans_depend_on(self) -> object:
         """Give a value that changes with whatever a plan depends on beside its command set."""
-        return (self._inventory.stamp(), self.settings)
+        segments = None if self._parts is None else self._parts.segments
+        actions = None if segments is None else segments.session.actions
+        return (self._inventory.stamp_without_native(), self.config.settings, actions)
 
     async def prepare(self, command_set: CommandSet) -> PreparedPlan:
         """Check and plan a command set once, to run it often: ``await plan.run(inputs={…})``.

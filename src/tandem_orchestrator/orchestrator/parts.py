@@ -10,6 +10,7 @@ from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.engine import Engine
 from tandem_orchestrator.layers import Layer
 from tandem_orchestrator.layers.native import NativeLayer
+from tandem_orchestrator.layers.native.segments import Segments
 from tandem_orchestrator.layers.python import PythonLayer, Registry
 from tandem_orchestrator.orchestrator.composition import (
     make_journal,
@@ -66,6 +67,11 @@ class Parts:
     def layers(self) -> list[PythonLayer | NativeLayer]:
         """The layers that are not switched off."""
         return [self.python] if self.native is None else [self.python, self.native]
+
+    @property
+    def segments(self) -> Segments | None:
+        """What runs segments in C; None while nothing does."""
+        return None if self.native is None else self.native.segments
 
     async def start(self) -> None:
         """Open the journal and start everything; what was started is closed if that fails.
