@@ -555,8 +555,9 @@ static void look_after(tdi_relay *relay, uint64_t now_ns)
                               memory_order_relaxed);
         atomic_store_explicit(&to->done, done, memory_order_release);
     }
+    const uint64_t late_ns = caller->bridge->options.late_ns;
     if (relay->deadline_ns != 0 && now_ns >= relay->deadline_ns &&
-        now_ns - relay->deadline_ns >= LATE_NS) {
+        now_ns - relay->deadline_ns >= (late_ns != 0 ? late_ns : LATE_NS)) {
         tdi_reply reply = {.status = TD_TIMED_OUT};
         tdi_relay_cancel(relay);
         const tdi_reply_fn tell = relay->reply;

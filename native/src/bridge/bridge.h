@@ -213,6 +213,7 @@ typedef struct tdi_bridge_options {
     int spawned_by_fd; /* -1: started by hand */
     int ready_fd;      /* -1: none */
     uint64_t linger_ns, spin_ns;
+    uint64_t late_ns; /* how long an agent may be silent beyond a deadline; 0: a second */
 } tdi_bridge_options;
 
 struct tdi_bridge {

@@ -37,6 +37,7 @@ static const char usage[] =
     "  --linger-ms MS       spawned: leave so long after the last session (2000)\n"
     "  --ready-fd FD        write \"ready\\n\" here once the socket listens, and close it\n"
     "  --spin-ns NS         look so long for more work before sleeping (2000)\n"
+    "  --late-ms MS         answer for an agent that is silent so long after a deadline (1000)\n"
     "  --build-id HEX       stand in for the compiled build id (tests)\n"
     "\n"
     "Exit: 0 told to leave, or nobody left; 1 cannot serve; 2 usage; 3 another bridge holds the\n"
@@ -69,13 +70,14 @@ static int read_options(int argc, char **argv, tdi_bridge_options *options)
         {"spawned-by-fd", required_argument, NULL, 'p'},
         {"ready-fd", required_argument, NULL, 'r'},
         {"spin-ns", required_argument, NULL, 'n'},
+        {"late-ms", required_argument, NULL, 't'},
         {"build-id", required_argument, NULL, 'i'},
         {"version", no_argument, NULL, 'v'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
     uint64_t agents = 32, workers = 4, linger_ms = 2000, parent = UINT64_MAX, ready = UINT64_MAX;
-    uint64_t spin_ns = 2000;
+    uint64_t spin_ns = 2000, late_ms = 1000;
     int letter, at, fine = 1;
     while ((letter = getopt_long(argc, argv, "", known, &at)) != -1) {
         switch (letter) {
@@ -106,6 +108,9 @@ static int read_options(int argc, char **argv, tdi_bridge_options *options)
         case 'n':
             fine &= number("spin-ns", optarg, 0, 1000000000, &spin_ns);
             break;
+        case 't':
+            fine &= number("late-ms", optarg, 1, 100000000, &late_ms);
+            break;
         case 'v':
             printf("agent_bridge %s build %s protocol %d\n", tdi_version(), tdi_build_id(),
                    TDI_PROTOCOL);
@@ -127,6 +132,7 @@ static int read_options(int argc, char **argv, tdi_bridge_options *options)
     options->workers = (uint32_t)workers;
     options->linger_ns = linger_ms * TDI_NS_PER_MS;
     options->spin_ns = spin_ns;
+    options->late_ns = late_ms * TDI_NS_PER_MS;
     options->spawned_by_fd = parent == UINT64_MAX ? -1 : (int)parent;
     options->ready_fd = ready == UINT64_MAX ? -1 : (int)ready;
     return -1;

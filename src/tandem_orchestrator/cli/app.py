@@ -13,6 +13,7 @@ from tandem_orchestrator import TandemError, __version__
 from tandem_orchestrator.cli import agent_new as agent_new_command
 from tandem_orchestrator.cli import config_flags as config_flags_command
 from tandem_orchestrator.cli import doctor as doctor_command
+from tandem_orchestrator.cli import quarantine as quarantine_command
 from tandem_orchestrator.cli import run_commands, runs_commands
 from tandem_orchestrator.cli import topology as topology_command
 from tandem_orchestrator.cli.exits import Exit, UsageError, tell_error
@@ -33,7 +34,9 @@ _runs = typer.Typer(
 )
 _app.add_typer(_runs, name="runs")
 _agent = typer.Typer(
-    help="Begin an agent of your own.", no_args_is_help=True, rich_markup_mode=None
+    help="Begin an agent of your own; release what was quarantined.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 _app.add_typer(_agent, name="agent")
 
@@ -167,6 +170,23 @@ def agent_new(
 ) -> None:
     """Make a folder with a small agent that builds and runs."""
     _end(lambda: agent_new_command.agent_new(name, lang))
+
+
+@_agent.command("quarantined")
+def agent_quarantined(journal: _Journal = None, limit: _Limit = 100, json: _Json = False) -> None:
+    """List inputs that are refused since they keep crashing their plug-in's host."""
+    settings = read_settings([], journal)
+    _end(lambda: quarantine_command.quarantined(settings, limit=limit, as_json=json))
+
+
+@_agent.command("release")
+def agent_release(
+    digest: Annotated[str, typer.Argument(help="The input's digest, or its first digits.")],
+    journal: _Journal = None,
+) -> None:
+    """Let a quarantined input start again."""
+    settings = read_settings([], journal)
+    _end(lambda: quarantine_command.release(settings, digest))
 
 
 @_app.command()

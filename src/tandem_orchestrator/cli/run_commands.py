@@ -24,7 +24,9 @@ from tandem_orchestrator.cli.target import (
     read_settings,
     read_target,
 )
+from tandem_orchestrator.clock import SystemClock
 from tandem_orchestrator.model.catalogue import Action
+from tandem_orchestrator.orchestrator.composition import make_quarantine
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,9 @@ async def _validate(wish: RunWish, settings: Settings) -> Exit:
 def agents(modules: list[str], *, limit: int, as_json: bool) -> Exit:
     """List agents and what they can do."""
     settings = read_settings([], ":memory:")
-    actions = run_in_loop(settings, lambda: _actions(modules, settings))
+    actions, state = run_in_loop(settings, lambda: _actions(modules, settings))
+    if held := len(make_quarantine(read_settings([], None), SystemClock()).held()):
+        state.append(f"{held} inputs are quarantined; `tandem agent quarantined` lists them")
     shown = actions[:limit]
     if as_json:
         print_json([_describe(action) for action in shown])
@@ -169,15 +173,20 @@ def agents(modules: list[str], *, limit: int, as_json: bool) -> Exit:
     print_table(columns, rows, may_go=("version", "effects"))
     if len(shown) < len(actions):
         print_text(f"{len(actions) - len(shown)} more; --limit shows them")
+    for line in state:
+        print_text(line)
     return Exit.DONE
 
 
-async def _actions(modules: list[str], settings: Settings) -> list[Action]:
+async def _actions(modules: list[str], settings: Settings) -> tuple[list[Action], list[str]]:
+    """Give the actions, and what is wrong with the layers, if anything."""
     found = import_agents(modules)
     async with TandemOrchestrator(settings) as tandem:
         for agent in found:
             tandem.add_agent(agent)
-        return sorted(tandem.catalogue().actions.values(), key=lambda a: (a.agent, a.name))
+        actions = sorted(tandem.catalogue().actions.values(), key=lambda a: (a.agent, a.name))
+        health = tandem.layer_health()
+        return actions, [f"{name}: {one.reason}" for name, one in health.items() if one.reason]
 
 
 def _name(name: str, rung: str) -> str:

@@ -16,6 +16,7 @@ from tandem_orchestrator.layers.native import (
     SPIN_NS,
     NativeLayer,
     NativeLimits,
+    Quarantine,
     RestartLimits,
     SupervisorLimits,
 )
@@ -82,10 +83,13 @@ def make_native_layer(
         "--max-agents", str(section.max_agents),
         "--workers", str(section.blocking_workers),
         "--spin-ns", str(section.spin_us * 1000),
+        "--late-ms", str(late_ms(section.host_grace_ms)),
     )  # fmt: skip
     limits = NativeLimits(
         connect_timeout_s=section.start_timeout_s,
         cancel_grace_s=settings.orchestrator.cancel_grace_s,
+        host_grace_ms=section.host_grace_ms,
+        host_memory_bytes=section.host_memory_bytes,
         supervisor=SupervisorLimits(
             restarts=RestartLimits(
                 first_delay_s=section.restart_delay_s,
@@ -101,11 +105,27 @@ def make_native_layer(
         socket=section.socket or "",
         options=options,
         spin_ns=max(section.spin_us * 1000, SPIN_NS) if section.spin_us else 0,
+        quarantine=make_quarantine(settings, clock),
         plugins=tuple(path for path in (section.plugins or "").split(":") if path),
         on_event=on_event,
         clock=clock,
         limits=limits,
     )
+
+
+def make_quarantine(settings: Settings, clock: Clock) -> Quarantine:
+    """Make what counts crashes by input, in a file beside the journal if that has one."""
+    path = settings.journal.path
+    file = None if path is None or path == MEMORY else Path(f"{path}.quarantine")
+    return Quarantine(settings.c_layer.quarantine_crashes, file, lambda: clock.wall_ns() / 1e9)
+
+
+def late_ms(host_grace_ms: int) -> int:
+    """Give how long the bridge waits for an answer beyond a deadline, in milliseconds.
+
+    Longer than a host's grace, so that a caller hears why the host was killed.
+    """
+    return max(1000, host_grace_ms + 500)
 
 
 def is_installed(library: str) -> bool:

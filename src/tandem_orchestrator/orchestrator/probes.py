@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tandem_orchestrator.layers import LayerHealth
-from tandem_orchestrator.layers.native import BridgeProbe, probe_bridge
+from tandem_orchestrator.layers.native import BridgeProbe, Quarantine, Suspect, probe_bridge
 from tandem_orchestrator.layers.python import PythonLayer
 from tandem_orchestrator.orchestrator.messages import Messages
 
@@ -36,8 +36,13 @@ class PythonOrchestrator:
 class BinaryBridge:
     """SPEC's ``orchestrator.binary_bridge``: the C layer, seen from outside."""
 
-    def __init__(self, socket: Callable[[], str], messages: Messages) -> None:
-        self._socket, self._messages = socket, messages
+    def __init__(
+        self,
+        socket: Callable[[], str],
+        messages: Messages,
+        quarantine: Callable[[], Quarantine],
+    ) -> None:
+        self._socket, self._messages, self._quarantine = socket, messages, quarantine
 
     def test_connection(self, timeout: float = 1.0) -> BridgeProbe:
         """Make one ``system.noop`` round trip on a session of its own; blocks, never raises.
@@ -50,6 +55,22 @@ class BinaryBridge:
         Returns: An object that is falsy when the C layer does not answer, with the ``reason``.
         """
         return probe_bridge(timeout, socket=self._socket())
+
+    def quarantined(self) -> tuple[Suspect, ...]:
+        """List the inputs that are refused since they keep crashing the host of their plug-in."""
+        return self._quarantine().held()
+
+    def release(self, digest: str) -> int:
+        """Let a quarantined input start again.
+
+        Args:
+            digest: As the refusal names it; its first eight digits or more.
+
+        Returns: How many inputs were released.
+
+        Raises: ValueError for fewer digits.
+        """
+        return self._quarantine().release(digest)
 
     # Any: payloads and outputs are any plain values.
     def send_message(self, message: Mapping[str, Any] | bytes) -> Any:

@@ -214,6 +214,29 @@ class CLayer(Section, title="c_layer"):
         counts="session",
         guarded=True,
     )
+    host_grace_ms: int = key(
+        500,
+        "Milliseconds that an action of a plug-in gets after its cancel or deadline; then its "
+        "host is killed and started again. 0: for ever.",
+        low=0,
+        high=86_400_000,
+        counts="session",
+    )
+    host_memory_bytes: int = key(
+        4 * 2**30,
+        "Address space, in bytes, that a plug-in may add to its host; beyond it `malloc` fails. "
+        "0: no limit.",
+        low=0,
+        high=2**46,
+        counts="session",
+    )
+    quarantine_crashes: int = key(
+        3,
+        "Crashes of a plug-in's host on one input until that input is refused. 0: never.",
+        low=0,
+        high=1000,
+        counts="session",
+    )
     use_huge_pages: bool = key(
         True,
         "Ask for huge pages for rings of 2 MiB and more.",

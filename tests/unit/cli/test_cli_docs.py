@@ -24,6 +24,8 @@ COMMANDS = (
     ["doctor"],
     ["topology"],
     ["agent", "new"],
+    ["agent", "quarantined"],
+    ["agent", "release"],
     ["config"],
 )
 

@@ -3,7 +3,7 @@
 This room knows processes, sockets, sessions and what a native status means, and alone imports
 ``_native``. It never knows plans, retries or modes, and never decides what to do about lost work.
 It hands on ``NativeLayer`` (an implementation of ``layers.Layer``), ``probe_bridge`` for
-health checks, ``find_native_files`` for ``tandem doctor``, and ``read_topology`` for placement.
+health checks, ``Quarantine`` (inputs that crash), ``find_native_files`` for ``tandem doctor``, and ``read_topology`` for placement.
 """
 
 from tandem_orchestrator.layers.native.binary import NativeFiles, find_native_files
@@ -12,6 +12,7 @@ from tandem_orchestrator.layers.native.bridge_probe import BridgeProbe, probe_br
 from tandem_orchestrator.layers.native.codec import CodecError
 from tandem_orchestrator.layers.native.codec import decode as decode_strict
 from tandem_orchestrator.layers.native.layer import NativeLayer, NativeLimits
+from tandem_orchestrator.layers.native.quarantine import Quarantine, Suspect
 from tandem_orchestrator.layers.native.restarts import RestartLimits
 from tandem_orchestrator.layers.native.session import SPIN_NS, Session
 from tandem_orchestrator.layers.native.supervisor import SupervisorLimits
@@ -25,9 +26,11 @@ __all__ = [
     "NativeFiles",
     "NativeLayer",
     "NativeLimits",
+    "Quarantine",
     "RestartLimits",
     "Session",
     "SupervisorLimits",
+    "Suspect",
     "SyncPool",
     "TopologySources",
     "decode_strict",

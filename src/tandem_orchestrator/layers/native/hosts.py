@@ -71,6 +71,7 @@ class PluginHosts:
         self._keepers: list[asyncio.Task[None]] = []
         self._running: dict[str, BridgeProcess] = {}
         self._reasons: dict[str, str] = {}
+        self._policies: dict[str, RestartPolicy] = {}
 
     def start(self) -> None:
         """Start all hosts on the running loop."""
@@ -99,13 +100,16 @@ class PluginHosts:
         return {
             plugin: {
                 "pid": self._running[plugin].pid if plugin in self._running else None,
+                "state": "running" if plugin in self._running else "restarting",
+                "deaths": self._policies[plugin].deaths_total if plugin in self._policies else 0,
+                "breaker_open": plugin in self._policies and self._policies[plugin].breaker_open,
                 "reason": self._reasons.get(plugin, ""),
             }
             for plugin in self._plugins
         }
 
     async def _keep(self, plugin: str) -> None:
-        policy = RestartPolicy(self._restarts)
+        policy = self._policies[plugin] = RestartPolicy(self._restarts)
         while True:
             try:
                 process = BridgeProcess.start(

@@ -33,6 +33,7 @@ from tandem_orchestrator.layers.native.launch import BridgeCommand, launch_bridg
 from tandem_orchestrator.layers.native.process import BridgeProcess, Spawn, spawn_program
 from tandem_orchestrator.layers.native.program import ProgramRefused
 from tandem_orchestrator.layers.native.progress import ProgressWatch
+from tandem_orchestrator.layers.native.quarantine import CRASHES_MAX, Quarantine
 from tandem_orchestrator.layers.native.runtime_dir import (
     bridge_socket_path,
     make_runtime_dir,
@@ -65,6 +66,10 @@ HOST_LOOK_S = 0.01
 """Pause between looks whether the hosts of plug-ins have spoken."""
 
 
+SEEN_MAX = 4096
+"""Actions whose versions are remembered while nobody offers them."""
+
+
 @dataclass(frozen=True, slots=True)
 class NativeLimits:
     """How long the layer waits for what."""
@@ -79,6 +84,10 @@ class NativeLimits:
     """First pause while the bridge is full; doubled up to 50 ms."""
     cancel_grace_s: float = 5.0
     """Seconds an action gets to obey a cancel before its attempt is ABANDONED."""
+    host_grace_ms: int = 500
+    """Milliseconds a plug-in's action gets after cancel or deadline before its host is killed."""
+    host_memory_bytes: int = 4 * 2**30
+    """Address space that a plug-in may add to its host; 0: no limit."""
     supervisor: SupervisorLimits = field(default_factory=SupervisorLimits)
 
 
@@ -96,6 +105,7 @@ class NativeLayer:
         options: Further arguments for the bridge, as ``("--buffer-size", "16777216")``.
         spin_ns: How long whoever waits for the bridge looks before it sleeps.
         plugins: Shared objects that offer agents; each runs in a host process of its own.
+        quarantine: Counts crashes by input; None: one in memory, for this layer's life.
         on_event: Told ``started | died | restarted | gave_up`` and one line, on the loop.
         clock, environ, spawn, files, limits: The world, passed in.
     """
@@ -111,6 +121,7 @@ class NativeLayer:
         options: tuple[str, ...] = (),
         spin_ns: int = SPIN_NS,
         plugins: tuple[str, ...] = (),
+        quarantine: Quarantine | None = None,
         on_event: OnEvent = _ignore_event,
         clock: Clock | None = None,
         environ: Mapping[str, str] = os.environ,
@@ -131,11 +142,17 @@ class NativeLayer:
         self._spawn = spawn
         self._files = files
         self._limits = limits or NativeLimits()
+        self.quarantine = quarantine or Quarantine(
+            CRASHES_MAX, None, lambda: self._clock.wall_ns() / 1e9
+        )
+        """Inputs that keep crashing their hosts."""
         self._progress = ProgressWatch(self._clock)
         self._supervisor: BridgeSupervisor | None = None
         self._segments: Segments | None = None
         self._entries_of: Mapping[tuple[str, str], NativeAction] = {}
         self._entries: tuple[Action, ...] = ()
+        self._seen: dict[tuple[str, str], str] = {}
+        """Versions of the actions that were offered at some time."""
         self._away = "not started"
         self._socket_path = socket
         self._pid = os.getpid()
@@ -209,6 +226,9 @@ class NativeLayer:
         offered = {} if self._supervisor is None else self._supervisor.offered
         if self._entries_of is not offered:
             self._entries_of, self._entries = offered, _catalogue_entries(offered)
+            if len(self._seen) > SEEN_MAX:
+                self._seen.clear()
+            self._seen.update((key, action.version) for key, action in offered.items())
         return self._entries
 
     async def run(self, work: Work, cancel: CancelToken) -> Report:
@@ -226,6 +246,10 @@ class NativeLayer:
         while True:
             if cancel.requested:
                 return reports.cancelled_before(work, cancel.reason)
+            version = self._version_of(work)
+            refusal = self.quarantine.refusal(work, version)
+            if refusal is not None:
+                return refusal
             try:
                 report = await self._attempt(work, cancel, body, inputs)
             except Busy as error:
@@ -234,8 +258,18 @@ class NativeLayer:
                 return _never_sent(work, cancel, error)
             except CommandError as error:
                 return reports.refused(work, "TooLarge", error)
-            if not reports.is_full(report) or not await waited.again():
+            wait = reports.is_full(report) or (reports.is_gone(report) and self._comes_back(work))
+            if not wait or not await waited.again():
+                self.quarantine.note(work, version, report)
                 return report
+
+    def _version_of(self, work: Work) -> str:
+        self.actions()
+        return self._seen.get((work.agent, work.action), "")
+
+    def _comes_back(self, work: Work) -> bool:
+        """Whether a host that is being restarted may offer the action again soon."""
+        return self._hosts is not None and (work.agent, work.action) in self._seen
 
     async def run_segment(self, work: SegmentWork, cancel: CancelToken) -> SegmentReport:
         """Run a segment in one crossing and report what the C layer said of each step.
@@ -280,6 +314,11 @@ class NativeLayer:
         supervisor = self._supervisor
         details = {} if supervisor is None else supervisor.describe()
         details["socket"] = self._socket_path
+        details["quarantined"] = held = [
+            {"digest": one.digest, "agent": one.agent, "action": one.action,
+             "crashes": one.crashes, "last_words": one.last_words}
+            for one in self.quarantine.held()
+        ]  # fmt: skip
         if supervisor is None:
             return LayerHealth(self.name, False, self._away, details)
         reasons = [supervisor.reason] if supervisor.reason else []
@@ -290,6 +329,10 @@ class NativeLayer:
                 for path, host in hosts.items()
                 if host["reason"] and host["pid"] is None
             ]
+        if held:
+            reasons.append(
+                f"{len(held)} inputs are quarantined: `tandem agent quarantined` lists them"
+            )
         is_open = supervisor.session is not None
         return LayerHealth(self.name, is_open, "; ".join(reasons), details)
 
@@ -358,8 +401,14 @@ class NativeLayer:
         if not self._plugins or not files.usable:
             return
         command = HostCommand(
-            files.bridge_path, self._socket_path, child_environment(self._environ)
-        )
+            files.bridge_path,
+            self._socket_path,
+            child_environment(self._environ),
+            (
+                "--grace-ms", str(self._limits.host_grace_ms),
+                "--memory-max", str(self._limits.host_memory_bytes),
+            ),
+        )  # fmt: skip
         self._hosts = PluginHosts(
             command,
             self._plugins,

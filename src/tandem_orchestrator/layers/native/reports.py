@@ -29,13 +29,15 @@ OK, FAILED, TIMED_OUT, CANCELLED, UNKNOWN, NOT_STARTED, NO_AGENT, BUSY, TOO_LARG
 ABANDONED = -1
 """Not a status of the wire: the action was asked to stop and its grace is over."""
 
+_GONE = "the bridge does not offer it"
+
 _PLAIN: dict[int, tuple[Outcome, str, str]] = {
     TIMED_OUT: (Outcome.TIMED_OUT, "TimeoutError", "the deadline passed in the C layer"),
     CANCELLED: (Outcome.CANCELLED, "Cancelled", "asked to stop, and did"),
     UNKNOWN: (Outcome.UNKNOWN, "OutcomeUnknown", "the bridge died after taking it"),
     # No LayerUnavailable: that would mean that no bridge can be had, and a new one is on its way.
     NOT_STARTED: (Outcome.NOT_STARTED, "NotStarted", "the bridge died before taking it"),
-    NO_AGENT: (Outcome.FAILED, "LayerUnavailable", "the bridge does not offer it"),
+    NO_AGENT: (Outcome.FAILED, "LayerUnavailable", _GONE),
     BUSY: (Outcome.NOT_STARTED, "Busy", "no slot, credit or quota was left"),
     TOO_LARGE: (Outcome.FAILED, "TooLarge", "its payload or output is over the limit"),
     CORRUPT: (Outcome.FAILED, "Corrupt", "its body broke the rules of the wire"),
@@ -77,6 +79,17 @@ def is_full(report: Report) -> bool:
         report.outcome is Outcome.NOT_STARTED
         and report.failure is not None
         and report.failure.type == "Busy"
+    )
+
+
+def is_gone(report: Report) -> bool:
+    """Whether nothing ran since nobody offers the action at this moment."""
+    failure = report.failure
+    return (
+        report.outcome is Outcome.FAILED
+        and failure is not None
+        and failure.type == "LayerUnavailable"
+        and failure.message.endswith(_GONE)
     )
 
 
