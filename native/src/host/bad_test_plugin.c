@@ -63,8 +63,8 @@ static td_status talk(td_call *call)
     size_t bytes;
     static char copy[8192];
     if (td_map_find(map, "lines", &field) != TD_OK || td_read_int(&field, &lines) != TD_OK ||
-        td_map_find(map, "text", &field) != TD_OK ||
-        td_read_str(&field, &text, &bytes) != TD_OK || bytes >= sizeof copy)
+        td_map_find(map, "text", &field) != TD_OK || td_read_str(&field, &text, &bytes) != TD_OK ||
+        bytes >= sizeof copy)
         return td_fail(call, "ValueError", "expected {lines, text}");
     memcpy(copy, text, bytes);
     copy[bytes] = 0;

@@ -120,6 +120,11 @@ def make_quarantine(settings: Settings, clock: Clock) -> Quarantine:
     return Quarantine(settings.c_layer.quarantine_crashes, file, lambda: clock.wall_ns() / 1e9)
 
 
+def quarantine_of(native: NativeLayer | None, settings: Settings, clock: Clock) -> Quarantine:
+    """Give the layer's quarantine; before there is a layer, what the file says."""
+    return make_quarantine(settings, clock) if native is None else native.quarantine
+
+
 def late_ms(host_grace_ms: int) -> int:
     """Give how long the bridge waits for an answer beyond a deadline, in milliseconds.
 

@@ -25,7 +25,7 @@ from tandem_orchestrator.errors import (
 from tandem_orchestrator.ids import Ids
 from tandem_orchestrator.journal import Journal, JournalHealth, KeyTaken, RunRow, request_digest
 from tandem_orchestrator.layers import LayerHealth
-from tandem_orchestrator.layers.native import NativeLayer, Quarantine
+from tandem_orchestrator.layers.native import NativeLayer
 from tandem_orchestrator.layers.python import Agent, PythonLayer, Registry, offered_agents
 from tandem_orchestrator.model.catalogue import Action, Catalogue
 from tandem_orchestrator.model.commands import CommandSet, CommandStep
@@ -35,11 +35,7 @@ from tandem_orchestrator.model.modes import ExecutionMode
 from tandem_orchestrator.model.plans import Plan
 from tandem_orchestrator.model.policies import Policy
 from tandem_orchestrator.observe import RunView
-from tandem_orchestrator.orchestrator.composition import (
-    announce,
-    make_quarantine,
-    plan_options,
-)
+from tandem_orchestrator.orchestrator.composition import announce, plan_options, quarantine_of
 from tandem_orchestrator.orchestrator.express import Express, way_of
 from tandem_orchestrator.orchestrator.familiar import Familiar
 from tandem_orchestrator.orchestrator.intake import (
@@ -111,7 +107,11 @@ class TandemOrchestrator(MessageDoors):
         )
         self._ways = self._messages.ways
         self.python_orchestrator = PythonOrchestrator(self._python_layer, self._messages)
-        self.binary_bridge = BinaryBridge(self._bridge_socket, self._messages, self._quarantine)
+        self.binary_bridge = BinaryBridge(
+            self._bridge_socket,
+            self._messages,
+            lambda: quarantine_of(self._native_layer(), self.settings, self._clock),
+        )
 
     @property
     def settings(self) -> Settings:
@@ -466,10 +466,6 @@ class TandemOrchestrator(MessageDoors):
             return {"c": "not started yet" if enabled else "switched off (c_layer.enabled)"}
         away = native.away
         return {"c": away} if away else {}
-
-    def _quarantine(self) -> Quarantine:
-        native = self._native_layer()
-        return make_quarantine(self.settings, self._clock) if native is None else native.quarantine
 
     def _bridge_socket(self) -> str:
         """Where a bridge listens that is known to this orchestrator; empty if none does."""
