@@ -21,6 +21,13 @@ WAIT_S = 20.0
 RSS_KEPT_MAX_KB = 4096
 """What a heap may keep after a hostile peer; a session of the first kind has 4 MiB of rings."""
 
+BECOME_NOBODY = """
+import array, mmap, os, socket, struct, sys, time
+os.setgroups([])
+os.setresgid(65534, 65534, 65534)
+os.setresuid(65534, 65534, 65534)
+"""
+
 
 class WatchedBridge:
     """A real bridge, started by hand, and a good client that was there before."""
@@ -148,8 +155,8 @@ def start_bridge(own_home: Path) -> Iterator[Callable[..., WatchedBridge]]:
     """Start bridges with options; each must end well."""
     started: list[WatchedBridge] = []
 
-    def start(*options: str, fds_max: int = 0) -> WatchedBridge:
-        folder = own_home / "run" / f"b{len(started)}"
+    def start(*options: str, fds_max: int = 0, folder: Path | None = None) -> WatchedBridge:
+        folder = folder or own_home / "run" / f"b{len(started)}"
         started.append(WatchedBridge(folder, *options, fds_max=fds_max))
         return started[-1]
 
@@ -177,17 +184,14 @@ def as_nobody() -> Callable[[str], subprocess.CompletedProcess[str]]:
             if os.environ.get("CI") == "true":
                 pytest.fail("CI must run this as root", pytrace=False)
             pytest.skip("needs root to become another uid")
+        # The interpreter may lie where only we can read, so it becomes nobody once it runs.
         return subprocess.run(
-            [sys.executable, "-I", "-c", source],
-            user=65534,
-            group=65534,
-            extra_groups=[],
+            [sys.executable, "-I", "-c", BECOME_NOBODY + source],
             capture_output=True,
             text=True,
             timeout=WAIT_S,
             check=False,
             cwd="/",
-            env={},
         )
 
     return run

@@ -245,6 +245,7 @@ struct tdi_bridge {
     _Atomic uint32_t log_lines;      /* in this window; any thread */
     uint64_t said_window_ns, unsaid; /* say.c */
     uint32_t said;
+    uint32_t heard_in_look; /* guests */
 };
 
 /* admission.c: guests, HELLO, WELCOME. */

@@ -16,6 +16,7 @@
 #define WORKERS_END_NS TDI_NS_PER_S
 /* A busy bridge looks at sockets and signals once in so many rounds. */
 #define ROUNDS_A_LOOK 32
+#define GUESTS_A_LOOK 4u
 #define UNASKED_MAX   1024u /* doorbells beyond those we asked for */
 
 static int must_stop_waiting(const tdi_job *job, void *context)
@@ -152,7 +153,8 @@ static void handle_event(tdi_bridge *bridge, const tdi_source *source)
         break;
     case TDI_SOURCE_GUEST: {
         tdi_guest *guest = source->owner;
-        if (guest->fd >= 0)
+        /* A session takes a while to make; a crowd at the door waits for the next look. */
+        if (guest->fd >= 0 && bridge->heard_in_look++ < GUESTS_A_LOOK)
             tdi_guest_speaks(bridge, guest);
         break;
     }
@@ -185,6 +187,7 @@ static int look(tdi_bridge *bridge, int timeout_ms)
 {
     struct epoll_event events[64];
     const int total = epoll_wait(bridge->epoll_fd, events, 64, timeout_ms);
+    bridge->heard_in_look = 0;
     for (int i = 0; i < total; i++)
         handle_event(bridge, events[i].data.ptr);
     return total;

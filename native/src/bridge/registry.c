@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crc32c.h"
+
 static td_view view(const char *text)
 {
     return (td_view){(const uint8_t *)text, strlen(text)};
@@ -23,7 +25,7 @@ uint32_t tdi_registry_id(const tdi_registry *registry, td_view agent, td_view na
     for (uint32_t i = 0; i < registry->total; i++) {
         const tdi_registry_row *row = &registry->rows[i];
         if (offered(row) && is(row->about.name, name) && is(row->about.agent, agent))
-            return i + 1;
+            return row->id;
     }
     return 0;
 }
@@ -36,13 +38,40 @@ bool tdi_registry_is_built_in(const tdi_registry *registry, td_view agent)
     return false;
 }
 
-static td_status room(const tdi_registry *registry, bool new_id, tdi_error *error)
+static uint32_t index_of(uint32_t id)
+{
+    return (id - 1) % TDI_IDS_MAX;
+}
+
+static uint64_t encoded_bytes(const td_action *about)
+{
+    return 16 + strlen(about->agent) + strlen(about->name) + strlen(about->version);
+}
+
+/* `bytes`: what it takes in WELCOME, which every orchestrator must be able to get. */
+static td_status room(const tdi_registry *registry, uint64_t bytes, tdi_error *error)
 {
     if (registry->live == TDI_ACTIONS_MAX)
         return tdi_fail(error, TD_TOO_LARGE, "more than %d actions", TDI_ACTIONS_MAX);
-    if (new_id && registry->total == TDI_IDS_MAX)
-        return tdi_fail(error, TD_TOO_LARGE,
-                        "%d different actions have been offered; restart the bridge", TDI_IDS_MAX);
+    if (bytes > TDI_TABLE_BYTES_MAX - registry->live_bytes)
+        return tdi_fail(error, TD_TOO_LARGE, "the names of all actions are longer than %d bytes",
+                        TDI_TABLE_BYTES_MAX);
+    return TD_OK;
+}
+
+/* A place for a new meaning, with an id that was never used: where a row is that nobody offers
+ * any more, once all have been used. There is one: TDI_ACTIONS_MAX is far below TDI_IDS_MAX. */
+static td_status take_place(tdi_registry *registry, uint32_t *index, tdi_error *error)
+{
+    do {
+        if (registry->last_id == UINT32_MAX)
+            return tdi_fail(error, TD_TOO_LARGE, "all ids have been used; restart the bridge");
+        *index = index_of(++registry->last_id);
+    } while (offered(&registry->rows[*index]));
+    free(registry->rows[*index].text);
+    registry->rows[*index] = (tdi_registry_row){.id = registry->last_id};
+    if (*index >= registry->total)
+        registry->total = *index + 1;
     return TD_OK;
 }
 
@@ -53,12 +82,19 @@ td_status tdi_registry_add(tdi_registry *registry, const td_action *actions, siz
         if (tdi_registry_id(registry, view(actions[i].agent), view(actions[i].name)) != 0)
             return tdi_fail(error, TD_ERR_ARGUMENT, "action %s.%s is offered twice",
                             actions[i].agent, actions[i].name);
-        const td_status status = room(registry, true, error);
+        uint32_t index;
+        td_status status = room(registry, encoded_bytes(&actions[i]), error);
+        if (status == TD_OK)
+            status = take_place(registry, &index, error);
         if (status != TD_OK)
             return status;
-        registry->rows[registry->total++] = (tdi_registry_row){
-            .about = actions[i], .local = &actions[i], .changed = ++registry->version};
+        tdi_registry_row *row = &registry->rows[index];
+        row->about = actions[i];
+        row->local = &actions[i];
+        row->changed = ++registry->version;
+        registry->hashes[index] = 0;
         registry->live++;
+        registry->live_bytes += encoded_bytes(&actions[i]);
     }
     return TD_OK;
 }
@@ -83,16 +119,28 @@ static bool means_the_same(const tdi_registry_row *row, const tdi_action_row *ot
            row->about.deterministic == other->deterministic;
 }
 
+/* Of the strings; never 0. */
+static uint32_t hash_of(const tdi_action_row *row)
+{
+    uint32_t hash = tdi_crc32c(0, row->agent.data, row->agent.bytes);
+    hash = tdi_crc32c(hash, row->name.data, row->name.bytes);
+    hash = tdi_crc32c(hash, row->version.data, row->version.bytes);
+    return hash != 0 ? hash : 1;
+}
+
 static td_status intern(tdi_registry *registry, const tdi_action_row *row, uint32_t *index,
                         tdi_error *error)
 {
-    const td_status status = room(registry, true, error);
-    if (status != TD_OK)
-        return status;
     char *text = malloc(row->agent.bytes + row->name.bytes + row->version.bytes + 3);
     if (text == NULL)
         return tdi_fail(error, TD_ERR_MEMORY, "no memory for an action");
+    const td_status status = take_place(registry, index, error);
+    if (status != TD_OK) {
+        free(text);
+        return status;
+    }
     tdi_registry_row made = {
+        .id = registry->rows[*index].id,
         .about = {.effects = row->effects, .runs = row->runs, .deterministic = row->deterministic},
         .text = text};
     const td_view from[3] = {row->agent, row->name, row->version};
@@ -103,8 +151,8 @@ static td_status intern(tdi_registry *registry, const tdi_action_row *row, uint3
         *into[i] = text;
         text += from[i].bytes + 1;
     }
-    *index = registry->total++;
     registry->rows[*index] = made;
+    registry->hashes[*index] = hash_of(row);
     return TD_OK;
 }
 
@@ -115,9 +163,12 @@ td_status tdi_registry_offer(tdi_registry *registry, tdi_agent *agent, const tdi
         return tdi_fail(error, TD_ERR_REFUSED, "action %.*s.%.*s is offered already",
                         (int)row->agent.bytes, row->agent.data, (int)row->name.bytes,
                         row->name.data);
-    td_status status = room(registry, false, error);
+    const uint64_t bytes = 16 + row->agent.bytes + row->name.bytes + row->version.bytes;
+    td_status status = room(registry, bytes, error);
+    const uint32_t hash = hash_of(row);
     uint32_t index = 0;
-    while (index < registry->total && !means_the_same(&registry->rows[index], row))
+    while (index < registry->total &&
+           (registry->hashes[index] != hash || !means_the_same(&registry->rows[index], row)))
         index++;
     if (status == TD_OK && index == registry->total)
         status = intern(registry, row, &index, error);
@@ -126,13 +177,15 @@ td_status tdi_registry_offer(tdi_registry *registry, tdi_agent *agent, const tdi
     registry->rows[index].agent = agent;
     registry->rows[index].changed = ++registry->version;
     registry->live++;
-    *id = index + 1;
+    registry->live_bytes += bytes;
+    *id = registry->rows[index].id;
     return TD_OK;
 }
 
 void tdi_registry_withdraw(tdi_registry *registry, uint32_t id)
 {
-    tdi_registry_row *row = &registry->rows[id - 1];
+    tdi_registry_row *row = &registry->rows[index_of(id)];
+    registry->live_bytes -= encoded_bytes(&row->about);
     row->agent = NULL;
     row->changed = ++registry->version;
     registry->live--;
@@ -143,13 +196,13 @@ void tdi_registry_free(tdi_registry *registry)
     for (uint32_t i = 0; i < registry->total; i++)
         free(registry->rows[i].text);
     registry->total = registry->live = 0;
+    registry->live_bytes = 0;
 }
 
 const tdi_registry_row *tdi_registry_row_of(const tdi_registry *registry, uint32_t id)
 {
-    return id >= 1 && id <= registry->total && offered(&registry->rows[id - 1])
-               ? &registry->rows[id - 1]
-               : NULL;
+    const tdi_registry_row *row = &registry->rows[index_of(id)];
+    return id != 0 && row->id == id && offered(row) ? row : NULL;
 }
 
 const td_action *tdi_registry_find(const tdi_registry *registry, uint32_t id)
@@ -163,7 +216,7 @@ static td_status encode(const tdi_registry *registry, uint32_t index, uint8_t *d
 {
     const tdi_registry_row *row = &registry->rows[index];
     const tdi_action_row words = {
-        .id = index + 1,
+        .id = row->id,
         .effects = row->about.effects,
         .runs = row->about.runs,
         .deterministic = row->about.deterministic,
@@ -196,7 +249,7 @@ td_status tdi_registry_encode_ids(const tdi_registry *registry, const uint32_t *
 {
     size_t at = 0;
     for (uint32_t i = 0; i < total; i++) {
-        const td_status status = encode(registry, ids[i] - 1, data, bytes_max, &at);
+        const td_status status = encode(registry, index_of(ids[i]), data, bytes_max, &at);
         if (status != TD_OK)
             return status;
     }

@@ -1,12 +1,14 @@
 /* registry.h - the actions that can be called here, each with an id that never changes meaning.
  *
- * Built-in actions are there from the start. Agents bring theirs and take them away; an id stays
- * with its (agent, name, version, effects, runs, deterministic) for the bridge's life, so the
- * same action that comes back has the same id, and a changed one gets a new id.
+ * Built-in actions are there from the start. Agents bring theirs and take them away. The same
+ * (agent, name, version, effects, runs, deterministic) that comes back has the same id, a changed
+ * one gets a new id, and no id is used twice. Of the actions that went, the last TDI_IDS_MAX are
+ * remembered, so that agents with ever new names cannot fill the table for good.
  *
  * Threads: the main thread.
  * Memory:  rows of built-in actions point at static tables, those of agents own their strings.
- * Errors:  TD_TOO_LARGE over TDI_IDS_MAX or TDI_ACTIONS_MAX; TD_ERR_ARGUMENT for a name twice.
+ * Errors:  TD_TOO_LARGE over TDI_ACTIONS_MAX or TDI_TABLE_BYTES_MAX; TD_ERR_ARGUMENT for a name
+ * twice.
  */
 #ifndef TDI_REGISTRY_H
 #define TDI_REGISTRY_H
@@ -19,11 +21,15 @@
 #include "tandem/agent.h"
 #include "wire/handshake.h"
 
-enum { TDI_IDS_MAX = 4096 };
+enum {
+    TDI_IDS_MAX = 4096,              /* a power of two */
+    TDI_TABLE_BYTES_MAX = 60 * 1024, /* of the table in a WELCOME */
+};
 
 typedef struct tdi_agent tdi_agent;
 
 typedef struct tdi_registry_row {
+    uint32_t id;            /* its row is (id - 1) % TDI_IDS_MAX */
     td_action about;        /* `run` is NULL for an agent's action, and for the router's */
     const td_action *local; /* built in, or NULL */
     tdi_agent *agent;       /* who offers it; NULL: built in, or gone */
@@ -32,9 +38,11 @@ typedef struct tdi_registry_row {
 } tdi_registry_row;
 
 typedef struct tdi_registry {
-    tdi_registry_row rows[TDI_IDS_MAX]; /* index + 1 is the id */
-    uint32_t total, live;
-    uint64_t version; /* counts changes */
+    tdi_registry_row rows[TDI_IDS_MAX];
+    uint32_t hashes[TDI_IDS_MAX]; /* of the rows' meanings; 0: built in */
+    uint32_t total, live, last_id;
+    uint64_t live_bytes; /* of what is offered, as WELCOME has it */
+    uint64_t version;    /* counts changes */
 } tdi_registry;
 
 td_status tdi_registry_add(tdi_registry *registry, const td_action *actions, size_t total,

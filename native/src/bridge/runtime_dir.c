@@ -114,8 +114,10 @@ td_status tdi_runtime_dir_take(const char *socket_path, int *lock_fd, tdi_error 
     if (status != TD_OK)
         return status;
     status = make_room(socket_path, error);
-    if (status != TD_OK)
+    if (status != TD_OK) {
+        unlink(path);
         close(*lock_fd);
+    }
     return status;
 }
 

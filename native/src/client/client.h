@@ -75,7 +75,7 @@ const char *tdi_client_error(const tdi_client *client);
 
 size_t tdi_client_actions(const tdi_client *client, const tdi_client_action **out);
 /* Changes when actions came or went (learned while draining); then ask tdi_client_actions again,
- * whose table has moved. */
+ * whose table has moved, and whose strings may be gone. */
 uint64_t tdi_client_actions_version(const tdi_client *client);
 uint64_t tdi_client_bridge_pid(const tdi_client *client);
 

@@ -73,7 +73,7 @@ struct tdi_client {
 /* Push what the ring has room for of the outbound body. TD_OK: nothing is left. TD_BUSY. */
 td_status tdi_client_pump(tdi_client *client);
 
-/* Strings of one action, kept as long as the client. */
+/* Strings of one action that came after WELCOME, kept until it goes. */
 typedef struct client_text {
     struct client_text *next;
     char text[];

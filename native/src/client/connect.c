@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "client/client_state.h"
+#include "strict/strict.h"
 #include "wire/channel.h"
 #include "wire/handshake.h"
 
@@ -34,6 +35,18 @@ static td_status say_hello(tdi_client *client, const tdi_client_options *options
     return tdi_channel_send(client->socket_fd, message, bytes, NULL, 0, &client->error);
 }
 
+/* Python makes strings of them, and C ends them by a zero. */
+static int is_text(td_view text)
+{
+    return td_utf8_valid(text.data, text.bytes) &&
+           (text.bytes == 0 || memchr(text.data, 0, text.bytes) == NULL);
+}
+
+static int has_names(const tdi_action_row *row)
+{
+    return is_text(row->agent) && is_text(row->name) && is_text(row->version);
+}
+
 static td_status keep_actions(tdi_client *client, const tdi_welcome *welcome)
 {
     const size_t text_max = welcome->actions.bytes + 3u * welcome->actions_total + 1;
@@ -45,7 +58,7 @@ static td_status keep_actions(tdi_client *client, const tdi_welcome *welcome)
     size_t at = 0;
     for (uint32_t i = 0; i < welcome->actions_total; i++) {
         tdi_action_row row;
-        if (tdi_action_next(welcome->actions, &at, &row) != TD_OK)
+        if (tdi_action_next(welcome->actions, &at, &row) != TD_OK || !has_names(&row))
             return tdi_fail(&client->error, TD_CORRUPT, "malformed WELCOME: action %u", i);
         tdi_client_action *action = &client->actions[i];
         const td_view from[3] = {row.agent, row.name, row.version};
@@ -216,19 +229,33 @@ uint64_t tdi_client_actions_version(const tdi_client *client)
     return client->actions_version;
 }
 
+/* Agents with ever new names come and go: what nobody can call any more is given back. */
+static void unlearn(tdi_client *client, const tdi_client_action *action)
+{
+    for (client_text **at = &client->learned; *at != NULL; at = &(*at)->next)
+        if ((*at)->text == action->agent) {
+            client_text *text = *at;
+            *at = text->next;
+            free(text);
+            return;
+        }
+}
+
 static td_status learn_one(tdi_client *client, const tdi_action_row *row)
 {
     size_t at = 0;
     while (at < client->actions_total && client->actions[at].id != row->id)
         at++;
     if (row->gone) {
-        if (at < client->actions_total)
-            client->actions[at] = client->actions[--client->actions_total];
+        if (at == client->actions_total)
+            return TD_OK;
+        unlearn(client, &client->actions[at]);
+        client->actions[at] = client->actions[--client->actions_total];
         return TD_OK;
     }
     if (at < client->actions_total)
         return TD_OK; /* came, went and came again between two events */
-    if (client->actions_total == TDI_ACTIONS_MAX)
+    if (client->actions_total == TDI_ACTIONS_MAX || !has_names(row))
         return TD_CORRUPT;
     if (client->actions_total == client->actions_room) {
         tdi_client_action *more =
