@@ -193,9 +193,11 @@ void tdi_registry_withdraw(tdi_registry *registry, uint32_t id)
 
 void tdi_registry_free(tdi_registry *registry)
 {
-    for (uint32_t i = 0; i < registry->total; i++)
+    for (uint32_t i = 0; i < registry->total; i++) {
         free(registry->rows[i].text);
-    registry->total = registry->live = 0;
+        registry->rows[i] = (tdi_registry_row){0};
+    }
+    registry->total = registry->live = registry->last_id = 0;
     registry->live_bytes = 0;
 }
 
