@@ -2,9 +2,11 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -195,3 +197,34 @@ def as_nobody() -> Callable[[str], subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture
+def nobody_starts() -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """Start Python source under uid 65534; needs root, which CI has."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(source: str) -> subprocess.Popen[str]:
+        if os.geteuid() != 0:
+            if os.environ.get("CI") == "true":
+                pytest.fail("CI must run this as root", pytrace=False)
+            pytest.skip("needs root to become another uid")
+        command = [sys.executable, "-I", "-c", BECOME_NOBODY + source]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd="/"))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait(WAIT_S)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that everyone can reach, unlike those of pytest."""
+    folder = Path(tempfile.mkdtemp(prefix="td-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)

@@ -4,12 +4,10 @@ A directory, a uid or a name that is not ours gets no bridge at all.
 """
 
 import os
-import shutil
 import struct
 import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -251,15 +249,6 @@ try:
 except (BrokenPipeError, ConnectionResetError):
     print(repr(b""))
 """
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that everyone can reach, unlike those of pytest."""
-    folder = Path(tempfile.mkdtemp(prefix="td-", dir="/tmp"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
 
 
 def test_another_uid_is_closed_without_a_word(open_folder: Path, start_bridge, as_nobody):

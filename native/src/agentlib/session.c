@@ -10,7 +10,8 @@
 #include "base/clock.h"
 #include "wire/channel.h"
 
-#define CONNECT_NS (5 * TDI_NS_PER_S)
+#define CONNECT_NS   (5 * TDI_NS_PER_S)
+#define GOODBYES_MAX 4 /* a bridge that talks without end has gone as well */
 
 static td_view view(const char *text)
 {
@@ -88,6 +89,9 @@ static td_status map_rings(td_agent *agent, const tdi_welcome *welcome, int *fds
     agent->scratch = malloc(tdi_ring_span_max(welcome->ring_bytes));
     if (agent->scratch == NULL)
         return tdi_fail(&agent->error, TD_ERR_MEMORY, "no memory for a frame");
+    status = tdi_bell_check(fds[2], fds[3], &agent->error);
+    if (status != TD_OK)
+        return status;
     agent->bell_in_fd = fds[2];
     agent->bell_out_fd = fds[3];
     fds[2] = fds[3] = -1;
@@ -175,12 +179,12 @@ bool agent_bridge_gone(td_agent *agent)
 {
     uint8_t message[512];
     size_t bytes;
-    for (;;) {
+    for (int said = 0;; said++) {
         const td_status status = tdi_channel_receive(agent->socket_fd, message, sizeof message,
                                                      &bytes, NULL, NULL, NULL);
         if (status == TD_ERR_AGAIN)
             return false;
-        if (status == TD_OK) {
+        if (status == TD_OK && said < GOODBYES_MAX) {
             tdi_goodbye_decode(message, bytes, &agent->error);
             continue;
         }

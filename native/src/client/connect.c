@@ -144,6 +144,8 @@ static td_status read_welcome(tdi_client *client, uint64_t deadline_ns, uint8_t 
         status = take_memory(client, &welcome);
     if (status == TD_OK)
         status = keep_actions(client, &welcome);
+    if (status == TD_OK)
+        status = tdi_bell_check(fds[2], fds[3], &client->error);
     if (status == TD_OK) {
         client->bell_in_fd = fds[2];
         client->bell_out_fd = fds[3];

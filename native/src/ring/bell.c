@@ -1,6 +1,8 @@
 #include "ring/bell.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { READS_A_DRAIN = 64 };
@@ -48,4 +50,19 @@ int tdi_bell_drain(int read_fd)
             break;
     }
     return total;
+}
+
+static int is_end(int fd, int access)
+{
+    struct stat about;
+    const int flags = fcntl(fd, F_GETFL);
+    return flags >= 0 && (flags & O_ACCMODE) == access && (flags & O_NONBLOCK) != 0 &&
+           fstat(fd, &about) == 0 && S_ISFIFO(about.st_mode);
+}
+
+td_status tdi_bell_check(int read_fd, int write_fd, tdi_error *error)
+{
+    if (is_end(read_fd, O_RDONLY) && is_end(write_fd, O_WRONLY))
+        return TD_OK;
+    return tdi_fail(error, TD_CORRUPT, "bridge passed doorbells that are no non-blocking pipes");
 }

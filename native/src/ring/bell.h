@@ -18,6 +18,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "base/error.h"
+
 /* Waker's view of one ticket of the other side. */
 typedef struct tdi_bell_rope {
     const _Atomic uint32_t *ticket;
@@ -40,5 +42,9 @@ void tdi_bell_disarm(tdi_bell_ticket *ticket);
 
 /* Empty the pipe, of at most 64 KiB: its usual size. Returns the number of bytes taken. */
 int tdi_bell_drain(int read_fd);
+
+/* TD_OK when the fds that a bridge passed are the two ends of pipes and neither can make us wait;
+ * else TD_CORRUPT. */
+td_status tdi_bell_check(int read_fd, int write_fd, tdi_error *error);
 
 #endif /* TDI_BELL_H */
