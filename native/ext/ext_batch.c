@@ -1,13 +1,18 @@
 /* ext_batch.c - batches: many payloads, pushed as room comes, and one Future for all. */
+#include "base/clock.h"
 #include "ext_messages.h"
 
-#define WINDOW     1024u /* messages of one batch in flight */
-#define SHOW_EVERY 64    /* so that the bridge begins while we encode */
+#define WINDOW     1024u    /* messages of one batch in flight */
+#define WINDOW_MIN 16       /* however often the far side refuses */
+#define SHOW_EVERY 64       /* so that the bridge begins while we encode */
+#define GROW_EVERY 64       /* answers after which a window that has shrunk takes one more */
+#define REST_NS    1000000u /* after a refusal with nothing else of ours in flight */
 
 void ext_batch_put(ext_batch *batch, Py_ssize_t index, PyObject *value)
 {
     PyList_SET_ITEM(batch->results, index, value);
-    batch->done++;
+    if (++batch->done % GROW_EVERY == 0 && batch->window < (Py_ssize_t)WINDOW)
+        batch->window++;
 }
 
 void ext_batch_free(ext_batch *batch)
@@ -17,7 +22,28 @@ void ext_batch_free(ext_batch *batch)
     Py_XDECREF(batch->payloads);
     Py_XDECREF(batch->results);
     Py_XDECREF(batch->future);
+    PyMem_Free(batch->again);
     PyMem_Free(batch);
+}
+
+static Py_ssize_t in_flight(const ext_batch *batch)
+{
+    return batch->sent - batch->again_total - batch->done;
+}
+
+bool ext_batch_again(ext_batch *batch, Py_ssize_t index)
+{
+    if (batch->again_total == batch->again_room) {
+        const Py_ssize_t room = batch->again_room + (Py_ssize_t)WINDOW;
+        Py_ssize_t *again = PyMem_Realloc(batch->again, (size_t)room * sizeof *again);
+        if (again == NULL)
+            return false;
+        batch->again = again;
+        batch->again_room = room;
+    }
+    batch->again[batch->again_total++] = index;
+    batch->refused++;
+    return true;
 }
 
 void ext_batches_finish(const ext_state *state, ext_messages *messages)
@@ -37,6 +63,35 @@ void ext_batches_finish(const ext_state *state, ext_messages *messages)
     }
 }
 
+/* Learn from what was refused since the last refill. False: it is time to rest. */
+static bool adapt(ext_batch *batch)
+{
+    if (batch->rest_until_ns != 0 && tdi_now_ns() < batch->rest_until_ns)
+        return false;
+    batch->rest_until_ns = 0;
+    const bool any_done = batch->done > batch->done_before;
+    batch->done_before = batch->done;
+    if (batch->refused == 0)
+        return true;
+    batch->window -= batch->refused;
+    if (batch->window < WINDOW_MIN)
+        batch->window = WINDOW_MIN;
+    batch->refused = 0;
+    if (any_done || in_flight(batch) > 0)
+        return true;
+    batch->rest_until_ns = tdi_now_ns() + REST_NS;
+    return false;
+}
+
+/* What was next is sent, or has its answer. */
+static void took(ext_batch *batch, bool again)
+{
+    if (again)
+        batch->again_total--;
+    else
+        batch->sent++;
+}
+
 /* Send the next payload of a batch: 1 sent or answered in place, 0 no room now. */
 static int batch_step(ext_messages *messages, tdi_client *client, ext_batch *batch)
 {
@@ -45,14 +100,15 @@ static int batch_step(ext_messages *messages, tdi_client *client, ext_batch *bat
                              .lane = batch->lane,
                              .deadline_ns = batch->deadline_ns};
     PyObject *kept = NULL;
-    const Py_ssize_t index = batch->sent;
+    const bool again = batch->again_total > 0;
+    const Py_ssize_t index = again ? batch->again[batch->again_total - 1] : batch->sent;
     PyObject *payload = PyTuple_GET_ITEM(batch->payloads, index);
     if (batch->flags & EXT_ENCODED && PyBytes_CheckExact(payload)) {
         /* Whoever reads it checks it, and refuses this one alone: see ext_batch_blame. */
         call.body = (td_view){(const uint8_t *)PyBytes_AS_STRING(payload),
                               (size_t)PyBytes_GET_SIZE(payload)};
     } else if (ext_body_of(messages, payload, batch->flags, &call.body, &kept) < 0) {
-        batch->sent++;
+        took(batch, again);
         ext_batch_put(batch, index, ext_raised());
         return 1;
     }
@@ -63,12 +119,12 @@ static int batch_step(ext_messages *messages, tdi_client *client, ext_batch *bat
         ext_entry *entry = ext_entry_begin(messages, call_id, &call, batch->flags);
         entry->batch = batch;
         entry->index = index;
-        batch->sent++;
+        took(batch, again);
         return 1;
     }
     if (status != TD_TOO_LARGE)
         return 0; /* busy: later; over: the end of the session answers it */
-    batch->sent++;
+    took(batch, again);
     ext_batch_put(batch, index,
                   ext_error_of(messages, batch->action_id, status, (td_view){NULL, 0}));
     return 1;
@@ -79,9 +135,11 @@ bool ext_messages_refill(const ext_state *state, ext_messages *messages, tdi_cli
     bool any = false;
     for (ext_batch *batch = messages->batches; batch != NULL; batch = batch->next) {
         unsigned since_shown = 0;
+        if (!adapt(batch))
+            continue;
         tdi_client_hold(client);
-        while (batch->sent < batch->total && batch->sent - batch->done < (Py_ssize_t)WINDOW &&
-               batch_step(messages, client, batch)) {
+        while ((batch->sent < batch->total || batch->again_total > 0) &&
+               in_flight(batch) < batch->window && batch_step(messages, client, batch)) {
             any = true;
             if (++since_shown % SHOW_EVERY == 0) {
                 tdi_client_show(client);
@@ -104,6 +162,7 @@ PyObject *ext_messages_send_many(const ext_state *state, ext_messages *messages,
         return PyErr_NoMemory();
     batch->payloads = Py_NewRef(payloads);
     batch->total = PyTuple_GET_SIZE(payloads);
+    batch->window = (Py_ssize_t)WINDOW;
     batch->results = PyList_New(batch->total);
     batch->future = ext_future_make(&messages->futures);
     batch->action_id = request->action_id;
@@ -126,8 +185,10 @@ PyObject *ext_messages_send_many(const ext_state *state, ext_messages *messages,
 
 void ext_batch_end_unsent(ext_messages *messages, ext_batch *batch, td_status status)
 {
-    while (batch->sent < batch->total) {
-        const Py_ssize_t index = batch->sent++;
+    while (batch->sent < batch->total || batch->again_total > 0) {
+        const bool again = batch->again_total > 0;
+        const Py_ssize_t index = again ? batch->again[batch->again_total - 1] : batch->sent;
+        took(batch, again);
         ext_batch_put(batch, index,
                       ext_error_of(messages, batch->action_id, status, (td_view){NULL, 0}));
     }

@@ -53,6 +53,11 @@ int ext_messages_take(const ext_state *state, ext_messages *messages,
     ext_entry *entry = &messages->table[slot];
     if (entry->state == EXT_NOT_OURS || entry->call_id != completion->call_id)
         return 0;
+    if (completion->status == TD_BUSY && entry->batch != NULL &&
+        ext_batch_again(entry->batch, entry->index)) {
+        entry_end(messages, entry, EXT_NOT_OURS);
+        return 1;
+    }
     messages->settled++;
     messages->failed += completion->status != TD_OK;
     messages->elapsed_ns += completion->elapsed_ns;

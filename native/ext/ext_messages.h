@@ -21,7 +21,13 @@ typedef struct ext_batch {
     PyObject *results;  /* list, hidden from the collector until it is whole */
     PyObject *future;
     Py_ssize_t total, sent, done;
-    uint64_t deadline_ns; /* 0: none */
+    Py_ssize_t *again; /* sent, and refused for want of room: to be sent once more */
+    Py_ssize_t again_total, again_room;
+    Py_ssize_t window;      /* in flight at one time; shrinks when the far side has no room */
+    Py_ssize_t refused;     /* for want of room, since the last refill */
+    Py_ssize_t done_before; /* at the last refill */
+    uint64_t rest_until_ns; /* nothing is sent before: the far side is full of others' calls */
+    uint64_t deadline_ns;   /* 0: none */
     uint32_t action_id;
     uint8_t lane, flags;
 } ext_batch;
@@ -137,6 +143,9 @@ PyObject *ext_messages_send_many(const ext_state *state, ext_messages *messages,
                                  unsigned flags);
 /* Push what waits in batches, and finish those that are whole. True if anything was pushed. */
 bool ext_messages_refill(const ext_state *state, ext_messages *messages, tdi_client *client);
+/* The far side had no room, so nothing ran: send it once more, with fewer in flight. False: no
+ * memory for that. */
+bool ext_batch_again(ext_batch *batch, Py_ssize_t index);
 /* Put `value` (stolen) into its place. */
 void ext_batch_put(ext_batch *batch, Py_ssize_t index, PyObject *value);
 void ext_batch_free(ext_batch *batch);

@@ -207,5 +207,30 @@ async def test_messages_reach_an_agent_that_comes_later_and_one_that_comes_back(
             other.kill()
 
 
+async def test_batches_larger_than_an_agent_takes_wait_for_room(by_hand: str, start: Start) -> None:
+    """A refusal for want of room is no answer: nothing ran, and it is sent once more."""
+    config = {"journal": {"path": ":memory:"}, "c_layer": {"socket": by_hand}}
+    async with TandemOrchestrator(config) as tandem:
+        process = start("agent1", by_hand)
+        await eventually(lambda: _knows(tandem, "agent1"), "agent1 is known")
+        names = [{"name": str(i)} for i in range(3000)]
+        answers = await asyncio.wait_for(
+            asyncio.gather(*(tandem.send_many("agent1", "greet", names) for _ in range(3))), WAIT_S
+        )
+        assert answers == [[f"Hello, {i}!" for i in range(3000)]] * 3
+        received = await asyncio.wait_for(
+            tandem.send_many("agent1", "receive", [None] * 3000), WAIT_S
+        )
+        assert sorted(received) == list(range(1, 3001))  # each exactly once
+        process.send_signal(signal.SIGSTOP)
+        late = await asyncio.wait_for(
+            tandem.send_many("agent1", "greet", names, timeout=0.2), WAIT_S
+        )
+        assert {type(answer) for answer in late} == {TimeoutError}
+        process.send_signal(signal.SIGCONT)
+        again = await asyncio.wait_for(tandem.send_many("agent1", "greet", names[:1]), WAIT_S)
+        assert again == ["Hello, 0!"]  # it waited for room
+
+
 def _knows(tandem: TandemOrchestrator, agent: str) -> bool:
     return (agent, "greet") in tandem.catalogue().actions
