@@ -43,6 +43,10 @@ PyObject *ext_client_drain(ext_client *self, PyObject *max);
 PyObject *ext_client_poll(ext_client *self, PyObject *max);
 PyObject *ext_client_wait(ext_client *self, PyObject *timeout_s);
 
+/* ---- ext_log.c ---- */
+PyObject *ext_client_take_logs(ext_client *self, PyObject *unused);
+PyObject *ext_client_logs_waiting(ext_client *self, void *unused);
+
 /* ---- ext_send.c ---- */
 PyObject *ext_client_prepare(ext_client *self, PyObject *const *args, Py_ssize_t count);
 PyObject *ext_client_send(ext_client *self, PyObject *const *args, Py_ssize_t count);

@@ -40,10 +40,12 @@ typedef struct td_call_ops {
     td_status (*fail)(td_call *, const char *type, const char *message);
     bool (*cancelled)(td_call *); /* cancel word or deadline; cheap, poll often */
     void (*progress)(td_call *, uint64_t done, uint64_t total);
-    void (*log)(td_call *, int level, const char *message); /* <= 4 KiB, rate-capped */
-    uint64_t (*deadline_ns)(td_call *);                     /* CLOCK_MONOTONIC, 0 = none */
-    uint32_t (*attempt)(td_call *);                         /* from 1 */
-    td_view (*idempotency_key)(td_call *);                  /* <= 64 bytes, or empty */
+    /* UTF-8, <= 4 KiB, 64 lines a second; levels as Python's: 10 debug, 20 info, 30 warning,
+     * 40 error, 50 critical. What is over the rate is dropped, and counted. */
+    void (*log)(td_call *, int level, const char *message);
+    uint64_t (*deadline_ns)(td_call *);    /* CLOCK_MONOTONIC, 0 = none */
+    uint32_t (*attempt)(td_call *);        /* from 1 */
+    td_view (*idempotency_key)(td_call *); /* <= 64 bytes, or empty */
 } td_call_ops;
 
 struct td_call {

@@ -24,6 +24,8 @@ struct agent_parcel {
     uint32_t index;
 };
 
+typedef struct agent_line agent_line; /* log.c */
+
 typedef struct agent_run {
     td_call call; /* first: actions know only this */
     tdi_job job;
@@ -35,6 +37,8 @@ typedef struct agent_run {
     td_status status;
     td_view body, payload, inputs, key;
     uint8_t *owned_body;
+    agent_line *lines_first, *lines_last; /* on a pool's thread: for when it has ended */
+    uint32_t lines_total, lines_dropped;
     uint8_t key_bytes[TDI_KEY_BYTES_MAX];
     td_heap_writer output;
     size_t failure_bytes;
@@ -67,6 +71,8 @@ struct td_agent {
     agent_run run; /* the call being run on the serving thread */
     tdi_pool *pool;
     uint32_t in_pool, unshown;
+    uint64_t log_window_ns, log_lines;
+    uint32_t log_dropped; /* since the last line that went out */
     _Atomic bool stopping;
     _Atomic uint64_t looked_ns; /* when a running action last looked for the bridge */
     _Atomic bool bridge_gone;   /* in this session: nobody waits for what runs */
@@ -84,6 +90,11 @@ bool agent_bridge_gone(td_agent *agent);
 void agent_run_begin(agent_run *run, td_agent *agent, const td_action *action,
                      const tdi_frame *frame, const tdi_extension *ext);
 void agent_run_perform(agent_run *run); /* any thread */
+
+/* log.c */
+void agent_log(agent_run *run, int level, const char *message); /* the run's thread */
+/* Let go of the lines that wait, saying them before the answer if `speak`. Serving thread. */
+void agent_log_flush(agent_run *run, bool speak);
 
 /* host.c */
 td_status agent_host_prepare(td_agent *agent);

@@ -9,7 +9,6 @@
 #include "strict/strict.h"
 
 #define BODY_BYTES_MAX (64u << 20)
-#define LOG_BYTES_MAX  1024
 #define LOOK_NS        (10 * TDI_NS_PER_MS)
 
 static agent_run *run_of(td_call *call)
@@ -108,17 +107,9 @@ static void op_progress(td_call *call, uint64_t done, uint64_t total)
     atomic_store_explicit(&progress->done, done, memory_order_release);
 }
 
-/* To our own standard error, which belongs to whoever started this process. */
 static void op_log(td_call *call, int level, const char *message)
 {
-    const agent_run *run = run_of(call);
-    char line[LOG_BYTES_MAX];
-    int bytes = snprintf(line, sizeof line, "%s.%s: level=%d call=%llx: %s", run->action->agent,
-                         run->action->name, level, (unsigned long long)run->call_id, message);
-    for (int i = 0; i < bytes && i < (int)sizeof line - 1; i++)
-        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7F)
-            line[i] = '?';
-    fprintf(stderr, "%s\n", line);
+    agent_log(run_of(call), level, message);
 }
 
 static uint64_t op_deadline_ns(td_call *call)

@@ -112,6 +112,7 @@ static td_status send_parcel(td_agent *agent, agent_parcel *parcel)
 
 static td_status answer(td_agent *agent, agent_run *run)
 {
+    agent_log_flush(run, true);
     agent_parcel parcel = {.frame = {.kind = TDI_KIND_COMPLETION,
                                      .call_id = run->call_id,
                                      .attempt = (uint16_t)run->attempt,
@@ -156,6 +157,7 @@ static td_status finish_jobs(td_agent *agent)
         /* After a reconnect the slot is another session's: its caller has been told already. */
         if (status == TD_OK && agent->socket_fd >= 0)
             status = answer(agent, run);
+        agent_log_flush(run, false);
         free(run->owned_body);
         td_heap_writer_fini(&run->output);
         free(run);

@@ -4,19 +4,16 @@
  * them it is refused as BUSY, so a full agent never stops the calls for another. What does not
  * fit into the agent's ring waits in its list, which the credits bound.
  */
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "bridge/bridge.h"
 
-#define LATE_NS            TDI_NS_PER_S /* past its deadline, and the agent has not answered */
-#define SWEEP_NS           (5 * TDI_NS_PER_MS)
-#define LOG_LINES_A_SECOND 64
+#define LATE_NS  TDI_NS_PER_S /* past its deadline, and the agent has not answered */
+#define SWEEP_NS (5 * TDI_NS_PER_MS)
 
 static bool is(const char *text, td_view other)
 {
@@ -374,36 +371,6 @@ static td_status go_on_long(tdi_session *session, const tdi_frame *frame, const 
                      whole.body);
 }
 
-/* An agent's line goes where ours go, marked as its. */
-static void log_line(tdi_session *session, const tdi_frame *frame, const uint8_t *body)
-{
-    const uint64_t now_ns = tdi_now_ns();
-    if (now_ns - session->log_window_ns >= TDI_NS_PER_S) {
-        session->log_window_ns = now_ns;
-        session->log_lines = 0;
-    }
-    session->counters.logs++;
-    if (session->log_lines++ >= LOG_LINES_A_SECOND) {
-        session->counters.logs_dropped++;
-        return;
-    }
-    char line[4096];
-    int bytes = snprintf(line, sizeof line, "agent_bridge: level=%u agent=%s session=%u: %.*s",
-                         frame->aux, session->name, session->id, (int)frame->body_bytes, body);
-    if (bytes < 0)
-        return;
-    if ((size_t)bytes > sizeof line - 2)
-        bytes = (int)sizeof line - 2;
-    for (int i = 0; i < bytes; i++)
-        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7F)
-            line[i] = '?';
-    line[bytes++] = '\n';
-    struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
-    if (poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT) &&
-        write(STDERR_FILENO, line, (size_t)bytes) < 0)
-        session->counters.logs_dropped++;
-}
-
 td_status tdi_agent_handle(tdi_session *session, const tdi_frame *frame, const uint8_t *ext_bytes,
                            const uint8_t *body)
 {
@@ -414,7 +381,9 @@ td_status tdi_agent_handle(tdi_session *session, const tdi_frame *frame, const u
     case TDI_KIND_CONT:
         return go_on_long(session, frame, body);
     case TDI_KIND_LOG:
-        log_line(session, frame, body);
+        if (frame->body_bytes > TDI_LOG_BYTES_MAX || frame->flags != 0)
+            return TD_CORRUPT;
+        tdi_agent_log(session, relay_of(session, frame->call_id), frame, body);
         return TD_OK;
     case TDI_KIND_COMPLETION:
         if (frame->flags & TDI_FLAG_MORE)

@@ -177,6 +177,7 @@ struct tdi_session {
     uint32_t *free_relays, free_total;
     uint64_t credit_used;
     uint64_t log_window_ns, log_lines;
+    uint32_t logs_owed; /* dropped here, and not told to a caller yet */
     bool dirty;         /* frames pushed since they were last shown */
     _Atomic bool ended; /* any thread reads it: cancels the session's calls */
     tdi_counters counters;
@@ -288,6 +289,9 @@ void tdi_agent_call(tdi_session *caller, tdi_agent *agent, const tdi_frame *fram
 /* One frame of an agent, in private memory. TD_CORRUPT ends its session. */
 td_status tdi_agent_handle(tdi_session *session, const tdi_frame *frame, const uint8_t *ext_bytes,
                            const uint8_t *body);
+/* logs.c: a line of an agent, of at most TDI_LOG_BYTES_MAX; relay NULL: of no call in flight. */
+void tdi_agent_log(tdi_session *session, const tdi_relay *relay, const tdi_frame *frame,
+                   const uint8_t *body);
 /* Ask an agent to stop one call. */
 void tdi_relay_cancel(tdi_relay *relay);
 /* Nobody waits for this caller's calls any more. */

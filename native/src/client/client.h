@@ -97,6 +97,21 @@ td_status tdi_client_cancel(tdi_client *client, uint64_t call_id);
 td_status tdi_client_progress(tdi_client *client, uint64_t call_id, uint64_t *done,
                               uint64_t *total);
 
+/* A line that an agent logged for one of our calls; `text` is UTF-8 or meant to be. */
+typedef struct tdi_client_log {
+    uint64_t call_id; /* in flight, or completed by the same drain */
+    uint32_t action_id, level;
+    uint32_t dropped; /* lines before this one that nobody will see */
+    uint16_t attempt;
+    char *text; /* the client's; valid during tdi_client_log_fn */
+    size_t bytes;
+} tdi_client_log;
+typedef void (*tdi_client_log_fn)(void *context, const tdi_client_log *line);
+enum { TDI_CLIENT_LOGS_MAX = 256 }; /* kept; more are dropped and counted */
+size_t tdi_client_logs_waiting(const tdi_client *client);
+/* Hand out the lines that came with drains so far, and forget them; fn NULL only forgets. */
+void tdi_client_take_logs(tdi_client *client, tdi_client_log_fn fn, void *context);
+
 /* Hand every waiting completion to `fn` (at most `max`); then arm the sleep ticket if the ring
  * is empty. *more = 1 when something is left. TD_ERR_CLOSED once the bridge is dead and drained;
  * TD_CORRUPT: it broke the rules, give it up. Both stay; ask tdi_client_fate about the rest. */

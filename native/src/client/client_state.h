@@ -32,6 +32,8 @@ typedef struct client_inbound {
     tdi_frame first;
 } client_inbound;
 
+typedef struct client_logs client_logs; /* logs.c */
+
 struct tdi_client {
     int socket_fd, bell_in_fd, bell_out_fd;
     int64_t bridge_pid;
@@ -68,7 +70,12 @@ struct tdi_client {
 
     tdi_client_stats stats;
     tdi_error error;
+    client_logs *logs; /* NULL before the first */
 };
+
+/* logs.c: keep one LOG frame; `text` is borrowed. */
+void tdi_client_keep_log(tdi_client *client, const tdi_frame *frame, const uint8_t *text);
+void tdi_client_free_logs(tdi_client *client);
 
 /* Push what the ring has room for of the outbound body. TD_OK: nothing is left. TD_BUSY. */
 td_status tdi_client_pump(tdi_client *client);

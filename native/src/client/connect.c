@@ -205,6 +205,7 @@ void tdi_client_close(tdi_client *client)
     free(client->scratch);
     free(client->outbound.body);
     free(client->inbound.body);
+    tdi_client_free_logs(client);
     free(client->actions);
     free(client->action_text);
     while (client->learned != NULL) {

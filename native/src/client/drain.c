@@ -144,8 +144,10 @@ static td_status take_one(tdi_client *client, const tdi_frame *frame, tdi_comple
         return broke(client, "malformed extension");
     if (frame->kind == TDI_KIND_CONT)
         return go_on_long(client, frame, client->scratch, fn, context);
-    if (frame->kind == TDI_KIND_LOG)
-        return TD_OK; /* nobody here reads them yet; they carry no answer */
+    if (frame->kind == TDI_KIND_LOG) {
+        tdi_client_keep_log(client, frame, client->scratch);
+        return TD_OK;
+    }
     if (frame->kind == TDI_KIND_EVENT) {
         const td_view rows = {client->scratch, frame->body_bytes};
         return tdi_client_learn(client, rows) == TD_OK ? TD_OK : broke(client, "a malformed event");

@@ -40,7 +40,7 @@ enum {
     TDI_KIND_EVENT = 6,
     TDI_KIND_CREDIT = 7,
     TDI_KIND_REGISTER = 8,
-    TDI_KIND_LOG = 9,
+    TDI_KIND_LOG = 9, /* see TDI_LOG_BYTES_MAX */
     TDI_KIND_PAD = 255
 };
 
@@ -118,5 +118,8 @@ void tdi_frame_seal(tdi_frame *frame, uint32_t seq, uint32_t body_crc);
 /* Check a local copy: magic, version, kind, flags, lane, ext_units, seq, header CRC, and
  * span <= span_max. */
 td_status tdi_frame_check(const tdi_frame *local, uint32_t seq, uint64_t span_max);
+
+/* A LOG frame: body is UTF-8, aux the level, aux2 the lines dropped before it. */
+enum { TDI_LOG_BYTES_MAX = 4096, TDI_LOG_LINES_A_SECOND = 64 };
 
 #endif /* TDI_FRAME_H */

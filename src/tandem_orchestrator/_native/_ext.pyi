@@ -141,6 +141,18 @@ class Client:
         The last look before sleeping must be a ``drain``.
         """
 
+    def take_logs(self) -> list[tuple[int, int, int, int, int, bytes]]:
+        """Take the lines that agents logged for calls of this client and that drains have met.
+
+        Returns: ``[(call_id, action_id, level, attempt, dropped, text)]``: ``dropped`` lines
+            before this one were lost; ``text`` is UTF-8 or meant to be, at most 4 KiB, and empty
+            where there is only the count to tell.
+        """
+
+    @property
+    def logs_waiting(self) -> bool:
+        """Whether ``take_logs`` has something."""
+
     def wait(self, timeout_s: float, /) -> bool:
         """Block, without the GIL, until something can be drained; False when the time is over.
 

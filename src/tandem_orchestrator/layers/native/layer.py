@@ -27,6 +27,7 @@ from tandem_orchestrator.layers.native import reports
 from tandem_orchestrator.layers.native.binary import NativeFiles, find_native_files
 from tandem_orchestrator.layers.native.body import encode_body
 from tandem_orchestrator.layers.native.codec import CodecError
+from tandem_orchestrator.layers.native.entries import catalogue_entries
 from tandem_orchestrator.layers.native.environment import child_environment
 from tandem_orchestrator.layers.native.hosts import HostCommand, PluginHosts
 from tandem_orchestrator.layers.native.launch import BridgeCommand, launch_bridge
@@ -55,8 +56,7 @@ from tandem_orchestrator.layers.native.supervisor import (
     SupervisorLimits,
 )
 from tandem_orchestrator.layers.native.waiting import pause
-from tandem_orchestrator.model.catalogue import Action, Implementation
-from tandem_orchestrator.model.effects import EFFECTS
+from tandem_orchestrator.model.catalogue import Action
 
 if TYPE_CHECKING:
     from tandem_orchestrator._native import _ext
@@ -225,7 +225,7 @@ class NativeLayer:
         """List what the bridge offers; during a restart, what it offered before."""
         offered = {} if self._supervisor is None else self._supervisor.offered
         if self._entries_of is not offered:
-            self._entries_of, self._entries = offered, _catalogue_entries(offered)
+            self._entries_of, self._entries = offered, catalogue_entries(offered)
             if len(self._seen) > SEEN_MAX:
                 self._seen.clear()
             self._seen.update((key, action.version) for key, action in offered.items())
@@ -359,6 +359,7 @@ class NativeLayer:
         stop = StopRequest(session, call_id, future, self._limits.cancel_grace_s, self._clock)
         cancel.on_cancel(stop.ask)
         self._progress.add(session, call_id, work.on_progress)
+        session.works[call_id] = work
         try:
             return reports.report_of(work, await future)
         except asyncio.CancelledError:
@@ -366,6 +367,7 @@ class NativeLayer:
             raise
         finally:
             stop.done()
+            session.works.pop(call_id, None)
             self._progress.remove(session, call_id)
 
     async def _session(self, deadline_ns: int, cancel: CancelToken) -> Session:
@@ -480,19 +482,3 @@ def _never_sent(work: Work, cancel: CancelToken, error: LayerUnavailable) -> Rep
     if cancel.requested:
         return reports.cancelled_before(work, cancel.reason)
     return reports.not_started(work, error)
-
-
-def _catalogue_entries(offered: Mapping[tuple[str, str], NativeAction]) -> tuple[Action, ...]:
-    return tuple(
-        Action(
-            agent=action.agent,
-            name=action.name,
-            effects=EFFECTS[action.effects],
-            deterministic=action.deterministic,
-            version=action.version,
-            implementations=(
-                Implementation("c", "c", source="agent_bridge", in_programs=action.in_programs),
-            ),
-        )
-        for action in offered.values()
-    )

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import msgspec
 
 from tandem_orchestrator.errors import Busy, CommandError, Forked, InternalError, LayerUnavailable
-from tandem_orchestrator.layers.native import messages
+from tandem_orchestrator.layers.layer import Work
+from tandem_orchestrator.layers.native import agent_log, messages
 
 if TYPE_CHECKING:
     from tandem_orchestrator._native import _ext
@@ -130,6 +131,8 @@ class Session:
         self.actions: dict[tuple[str, str], NativeAction] = {}
         self._actions_version = -1
         self.on_change: Callable[[], None] | None = None
+        self.works: dict[int, Work] = {}
+        """Attempts in flight by call id, for the lines that their agents log."""
         self._learn()
         for fd in self._fds:
             self._loop.add_reader(fd, self._take, client.drain, True)
@@ -326,6 +329,8 @@ class Session:
         except (self._ext.NativeError, MemoryError) as error:
             self._end(f"the session is broken: {type(error).__name__} {error}")
             return
+        if self._client.logs_waiting:  # before the answers: their ends forget whose line it is
+            self._say()
         for call_id, status, started_ns, elapsed_ns, body in batch:
             future = self._waiting.pop(call_id, None)
             if future is not None and not future.done():
@@ -345,6 +350,13 @@ class Session:
             self._look_until_ns = 0
         if more or not arms or (waiting and came):
             self._schedule_look()
+
+    def _say(self) -> None:
+        names = {row.action_id: row for row in self.actions.values()}
+        for line in self._client.take_logs():
+            row = names.get(line[1])
+            agent, action = ("unknown", "unknown") if row is None else (row.agent, row.name)
+            agent_log.emit(line, agent, action, self.works.get(line[0]))
 
     def _learn(self) -> None:
         """Read the action table again: agents came or went."""

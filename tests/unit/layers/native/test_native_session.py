@@ -22,6 +22,7 @@ class ScriptedClient:
         self.socket_fd, self._far = os.pipe()
         self.bridge_pid = 4711
         self.spin_ns = 0
+        self.logs_waiting = False
         self.closed = False
         self.actions_version = 0
         self.calls = 0

@@ -1,0 +1,26 @@
+"""What a bridge offers, as entries of the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tandem_orchestrator.layers.native.session import NativeAction
+from tandem_orchestrator.model.catalogue import Action, Implementation
+from tandem_orchestrator.model.effects import EFFECTS
+
+
+def catalogue_entries(offered: Mapping[tuple[str, str], NativeAction]) -> tuple[Action, ...]:
+    """Describe each action that a session offers."""
+    return tuple(
+        Action(
+            agent=action.agent,
+            name=action.name,
+            effects=EFFECTS[action.effects],
+            deterministic=action.deterministic,
+            version=action.version,
+            implementations=(
+                Implementation("c", "c", source="agent_bridge", in_programs=action.in_programs),
+            ),
+        )
+        for action in offered.values()
+    )
