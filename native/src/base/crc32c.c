@@ -3,12 +3,7 @@
 
 #include <string.h>
 
-#if defined(__aarch64__)
-#include <sys/auxv.h>
-#ifndef HWCAP_CRC32
-#define HWCAP_CRC32 (1 << 7)
-#endif
-#endif
+#include "base/cpu.h"
 
 typedef uint32_t (*crc_fn)(uint32_t, const void *, size_t);
 
@@ -77,13 +72,12 @@ __attribute__((constructor)) static void choose(void)
         for (int k = 1; k < 8; k++)
             table[k][i] = (table[k - 1][i] >> 8) ^ table[0][table[k - 1][i] & 0xFF];
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("sse4.2")) {
+    if (tdi_cpu_flags() & TDI_CPU_SSE42) {
         chosen = crc_native;
         chosen_name = "sse4.2";
     }
 #elif defined(__aarch64__)
-    if (getauxval(AT_HWCAP) & HWCAP_CRC32) {
+    if (tdi_cpu_flags() & TDI_CPU_CRC) {
         chosen = crc_native;
         chosen_name = "armv8";
     }

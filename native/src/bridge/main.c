@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cpu.h"
+#include "base/crc32c.h"
 #include "bridge/bridge.h"
 #include "bridge/confine.h"
 #include "host/host.h"
@@ -78,6 +80,7 @@ static int read_options(int argc, char **argv, tdi_bridge_options *options)
     };
     uint64_t agents = 32, workers = 4, linger_ms = 2000, parent = UINT64_MAX, ready = UINT64_MAX;
     uint64_t spin_ns = 2000, late_ms = 1000;
+    char flags[TDI_CPU_TEXT_BYTES_MAX];
     int letter, at, fine = 1;
     while ((letter = getopt_long(argc, argv, "", known, &at)) != -1) {
         switch (letter) {
@@ -114,6 +117,8 @@ static int read_options(int argc, char **argv, tdi_bridge_options *options)
         case 'v':
             printf("agent_bridge %s build %s protocol %d\n", tdi_version(), tdi_build_id(),
                    TDI_PROTOCOL);
+            printf("simd: %s; crc32c: %s\n", tdi_cpu_flags_text(tdi_cpu_flags(), flags),
+                   tdi_crc32c_path());
             return 0;
         case 'h':
             fputs(usage, stdout);

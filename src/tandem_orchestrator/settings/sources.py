@@ -29,7 +29,7 @@ VARIABLES: dict[str, Key] = {each.env: each for each in KEYS.values() if each.en
 }
 """Every environment variable; where both forms of one are set, the short one wins."""
 
-_OTHER_VARIABLES = ("TANDEM_CONFIG", "TANDEM_TOKEN")
+_OTHER_VARIABLES = ("TANDEM_CONFIG", "TANDEM_SIMD", "TANDEM_TOKEN")
 
 
 @dataclass

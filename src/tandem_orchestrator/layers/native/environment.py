@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-ALLOWED = ("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER", "XDG_RUNTIME_DIR")
-"""Names that pass as they are; ``LC_*`` passes as well."""
+ALLOWED = ("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "TANDEM_SIMD", "TMPDIR", "TZ",
+           "USER", "XDG_RUNTIME_DIR")  # fmt: skip
+"""Names that pass as they are; ``LC_*`` passes as well. ``TANDEM_SIMD=scalar`` tunes, no more."""
 
 VALUE_CHARS_MAX = 4096
 """Longest value passed on; a longer one is dropped."""
