@@ -13,11 +13,12 @@ enum {
     ARG_KEY,
     ARG_KIND,
     ARG_HOLD,
+    ARG_CPUS,
     ARG_COUNT
 };
 static const char *const call_names[ARG_COUNT] = {
     "action_id",       "body", "inputs", "attempt", "lane", "deadline_ns", "reply_bytes_max",
-    "idempotency_key", "kind", "hold",
+    "idempotency_key", "kind", "hold",   "cpus",
 };
 
 /* Sort positional and keyword arguments of call() into `values` (borrowed). 0 or -1. */
@@ -86,11 +87,16 @@ PyObject *ext_client_call(ext_client *self, PyObject *const *args, Py_ssize_t po
     }
 
     PyObject *result = NULL;
-    Py_buffer body = {0}, inputs = {0}, key = {0};
+    Py_buffer body = {0}, inputs = {0}, key = {0}, cpus = {0};
     if (ext_bytes(values[ARG_BODY], "body", false, &body) < 0 ||
         ext_bytes(values[ARG_INPUTS], "inputs", true, &inputs) < 0 ||
-        ext_bytes(values[ARG_KEY], "idempotency_key", true, &key) < 0)
+        ext_bytes(values[ARG_KEY], "idempotency_key", true, &key) < 0 ||
+        ext_bytes(values[ARG_CPUS], "cpus", true, &cpus) < 0)
         goto done;
+    if (cpus.len > 128 || cpus.len % 8 != 0) {
+        PyErr_Format(PyExc_ValueError, "cpus: %zd bytes, expected up to 128 by eights", cpus.len);
+        goto done;
+    }
     if (key.len > 64) {
         PyErr_Format(PyExc_ValueError, "idempotency_key: %zd bytes, at most 64", key.len);
         goto done;
@@ -108,6 +114,7 @@ PyObject *ext_client_call(ext_client *self, PyObject *const *args, Py_ssize_t po
         .body = view_of(&body),
         .inputs = view_of(&inputs),
         .idempotency_key = view_of(&key),
+        .cpus = view_of(&cpus),
     };
     uint64_t call_id = 0;
     if (hold > 0)
@@ -116,6 +123,7 @@ PyObject *ext_client_call(ext_client *self, PyObject *const *args, Py_ssize_t po
     result =
         status == TD_OK ? PyLong_FromUnsignedLongLong(call_id) : ext_client_raise(self, status);
 done:
+    PyBuffer_Release(&cpus);
     PyBuffer_Release(&key);
     PyBuffer_Release(&inputs);
     PyBuffer_Release(&body);

@@ -179,6 +179,15 @@ static PyObject *get_bridge_pid(ext_client *self, void *unused)
                : NULL;
 }
 
+static PyObject *get_notes(ext_client *self, void *unused)
+{
+    (void)unused;
+    if (!ext_client_usable(self))
+        return NULL;
+    const char *notes = tdi_client_notes(self->client);
+    return PyUnicode_DecodeUTF8(notes, (Py_ssize_t)strlen(notes), "replace");
+}
+
 static PyObject *get_spin_ns(ext_client *self, void *unused)
 {
     (void)unused;
@@ -239,6 +248,8 @@ static PyGetSetDef client_properties[] = {
     {"actions_version", (getter)get_actions_version, NULL,
      PyDoc_STR("Counts the events after which actions() differs."), NULL},
     {"bridge_pid", (getter)get_bridge_pid, NULL, PyDoc_STR("For display only."), NULL},
+    {"notes", (getter)get_notes, NULL,
+     PyDoc_STR("What the bridge was refused by the system, a line each."), NULL},
     {"spin_ns", (getter)get_spin_ns, NULL, PyDoc_STR("As it was given."), NULL},
     {"closed", (getter)get_closed, NULL, PyDoc_STR("True after close() or in a forked child."),
      NULL},

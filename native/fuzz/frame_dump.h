@@ -68,6 +68,10 @@ static inline void dump_frame(FILE *out, const uint8_t *data, const tdi_frame *f
         fputs(" run_step", out);
     if (extension->present & 1u << TDI_EXT_INPUTS)
         fputs(" inputs", out);
+    if (extension->present & 1u << TDI_EXT_CPUS) {
+        fputs(" cpus=", out);
+        dump_hex(out, extension->cpus.data, extension->cpus.bytes);
+    }
     if (frame->kind != TDI_KIND_PAD && frame->body_bytes > 0) {
         fputs(" body=", out);
         dump_hex(out, data + TDI_FRAME_BYTES + 8u * frame->ext_units, frame->body_bytes);

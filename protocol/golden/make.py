@@ -81,8 +81,10 @@ TOTAL = "0400 0800" + "0000000400000000" + "00" * 4
 BLOB = "0500 1000" + "0100000000000000" + "0000001000000000" + "00" * 4
 RUN_STEP = "0600 1800" + "33" * 16 + "02000000" + "00000000" + "00" * 4
 INPUTS = "0780 0000" + "00" * 4
-UNKNOWN = "0800 0100" + "ff" + "00" * 3
-UNKNOWN_CRITICAL = "0880 0100" + "ff" + "00" * 3
+CPUS = "0800 0800" + "0500000000000080" + "00" * 4
+CPUS_1024 = "0800 8000" + "ff" * 128 + "00" * 4
+UNKNOWN = "0900 0100" + "ff" + "00" * 3
+UNKNOWN_CRITICAL = "0980 0100" + "ff" + "00" * 3
 EMPTY_RECORD = "0900 0000" + "00" * 4
 
 FRAMES: list[tuple[str, str, str, str, str]] = [
@@ -104,6 +106,10 @@ FRAMES: list[tuple[str, str, str, str, str]] = [
     ("call_run_step", "ok", frame(RUN_STEP, X1, **CALL), call(4, 4, f" run_step body={X1}"), ""),
     ("call_inputs", "ok", frame(INPUTS, "92" + X1 + "81a16102", **CALL),
      call(1, 9, f" inputs body=92{X1}81a16102"), "the body is [payload, inputs]"),
+    ("call_cpus", "ok", frame(CPUS, X1, **CALL),
+     call(2, 4, f" cpus=0500000000000080 body={X1}"), "CPUs 0, 2 and 63"),
+    ("call_cpus_1024", "ok", frame(CPUS_1024, X1, **CALL),
+     call(17, 4, f" cpus={'ff' * 128} body={X1}"), "the most there is room for"),
     ("call_all_records", "ok", frame(TRACE + KEY3 + FENCE + TOTAL + BLOB + RUN_STEP + INPUTS, "92c080", **CALL),
      call(17, 3, f" trace={'11' * 16}{'22' * 8}01 key=616263 fence={0x0102030405060708}"
           f" total_bytes={1 << 26} blob run_step inputs body=92c080"), ""),

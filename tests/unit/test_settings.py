@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tandem_orchestrator.errors import ConfigError
 from tandem_orchestrator.settings import KEYS, Redundancy, Settings, settings_table
+from tandem_orchestrator.settings.sections import SECTIONS
 
 SPEC_FILE = """
 {
@@ -396,7 +397,8 @@ SRC = Path(__file__).parents[2] / "src" / "tandem_orchestrator"
 def read_in(source: str) -> Iterator[str]:
     """Yield ``section.key`` for every setting that a source file reads.
 
-    Read means ``….section.key``, or ``name.key`` where the file has said ``name = ….section``.
+    Read means ``….section.key``, or ``name.key`` where the file has said ``name = ….section``, or
+    where a function takes a ``name: Section``.
     """
     tree = ast.parse(source)
     aliases = {
@@ -406,6 +408,11 @@ def read_in(source: str) -> Iterator[str]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
+    sections = {owner.__name__: owner.title for owner in SECTIONS.values()}
+    for node in ast.walk(tree):
+        kind = node.annotation if isinstance(node, ast.arg) else None
+        if isinstance(kind, ast.Name) and kind.id in sections:
+            aliases[node.arg] = sections[kind.id]
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             owner = node.value

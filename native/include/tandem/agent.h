@@ -63,8 +63,9 @@ typedef struct td_action {
     const char *agent;
     const char *name;
     td_action_fn run;
-    uint8_t effects;       /* TD_EFFECTS_* */
-    uint8_t runs;          /* TD_RUNS_*: short ones stay on the thread that popped the frame */
+    uint8_t effects; /* TD_EFFECTS_* */
+    uint8_t runs;    /* TD_RUNS_*: short ones stay on the thread that popped the frame, unless the
+                      * call wishes for CPUs that it is not on */
     uint8_t deterministic; /* 1: same payload, same output, always */
     uint8_t reserved;
     const char *version; /* changes when the meaning changes; "1" */

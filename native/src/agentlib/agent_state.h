@@ -12,6 +12,7 @@
 #include "tandem/connect.h"
 #include "wire/extension.h"
 #include "wire/handshake.h"
+#include "worker/cpus.h"
 #include "worker/pool.h"
 
 /* A completion that did not fit yet. */
@@ -40,6 +41,7 @@ typedef struct agent_run {
     agent_line *lines_first, *lines_last; /* on a pool's thread: for when it has ended */
     uint32_t lines_total, lines_dropped;
     uint8_t key_bytes[TDI_KEY_BYTES_MAX];
+    uint8_t cpus_bytes[TDI_CPUS_BYTES_MAX]; /* what job.cpus points to */
     td_heap_writer output;
     size_t failure_bytes;
     uint8_t failure[1400];
@@ -70,6 +72,7 @@ struct td_agent {
     agent_parcel *waiting_first, *waiting_last;
     agent_run run; /* the call being run on the serving thread */
     tdi_pool *pool;
+    tdi_cpus cpus; /* of the serving thread */
     uint32_t in_pool, unshown;
     uint64_t log_window_ns, log_lines;
     uint32_t log_dropped; /* since the last line that went out */

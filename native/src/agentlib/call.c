@@ -152,6 +152,11 @@ void agent_run_begin(agent_run *run, td_agent *agent, const td_action *action,
     run->attempt = frame->attempt;
     run->started_ns = run->elapsed_ns = 0;
     run->failed = false;
+    run->job.cpus = (td_view){NULL, 0};
+    if (ext->cpus.bytes > 0) {
+        memcpy(run->cpus_bytes, ext->cpus.data, ext->cpus.bytes);
+        run->job.cpus = (td_view){run->cpus_bytes, ext->cpus.bytes};
+    }
     run->is_pair = (ext->present & 1u << TDI_EXT_INPUTS) != 0;
     run->status = TD_OK;
     run->payload = run->inputs = run->key = (td_view){NULL, 0};

@@ -219,6 +219,7 @@ static td_status start(td_agent *agent, const tdi_frame *frame, const tdi_extens
         atomic_store_explicit(&agent->watched_deadline_ns, frame->time_ns, memory_order_relaxed);
         atomic_store_explicit(&agent->watched_id, frame->call_id, memory_order_release);
     }
+    tdi_cpus_follow(&agent->cpus, run->job.cpus);
     agent_run_perform(run);
     if (agent->options.host)
         atomic_store_explicit(&agent->watched_id, 0, memory_order_release);
@@ -427,6 +428,7 @@ static void wait_ms(td_agent *agent, unsigned ms)
 
 td_status td_agent_serve(td_agent *agent)
 {
+    tdi_cpus_init(&agent->cpus);
     for (;;) {
         td_status status = serve_session(agent);
         if (status == TD_OK || !agent->options.reconnect)

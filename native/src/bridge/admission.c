@@ -157,6 +157,7 @@ static td_status welcome(tdi_bridge *bridge, tdi_session *session, const int *fd
             : tdi_registry_encode(&bridge->registry, table, sizeof table, &table_bytes);
     if (status != TD_OK)
         return tdi_fail(error, status, "the action table does not fit into WELCOME");
+    tdi_wish_realtime_look(&bridge->notes);
     const tdi_welcome words = {
         .protocol = TDI_PROTOCOL,
         .status = TD_OK,
@@ -169,6 +170,7 @@ static td_status welcome(tdi_bridge *bridge, tdi_session *session, const int *fd
         .body_bytes_max = TDI_BODY_BYTES_MAX,
         .version = view(tdi_version()),
         .build_id = view(ours),
+        .text = view(bridge->notes.text),
         .actions_total = agent ? session->agent->ids_total : bridge->registry.live,
         .actions = {table, table_bytes},
     };

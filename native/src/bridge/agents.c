@@ -256,6 +256,9 @@ void tdi_agent_call(tdi_session *caller, tdi_agent *agent, const tdi_frame *fram
             status = tdi_extension_add(again, &units, TDI_EXT_INPUTS | TDI_EXT_CRITICAL, NULL, 0);
         if (status == TD_OK && known.key.bytes > 0)
             status = tdi_extension_add(again, &units, TDI_EXT_KEY, known.key.data, known.key.bytes);
+        if (status == TD_OK && known.cpus.bytes > 0)
+            status =
+                tdi_extension_add(again, &units, TDI_EXT_CPUS, known.cpus.data, known.cpus.bytes);
         if (status == TD_OK && known.trace.bytes > 0)
             status = tdi_extension_add(again, &units, TDI_EXT_TRACE, known.trace.data,
                                        known.trace.bytes);

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "bridge/budget.h"
 #include "bridge/registry.h"
+#include "bridge/wishes.h"
 #include "ring/bell.h"
 #include "ring/ring.h"
 #include "shm/region.h"
@@ -22,6 +23,7 @@
 #include "wire/extension.h"
 #include "wire/frame.h"
 #include "wire/handshake.h"
+#include "worker/cpus.h"
 #include "worker/pool.h"
 
 enum {
@@ -201,6 +203,7 @@ typedef struct tdi_run {
     uint8_t *owned_body; /* the body, when the run has to free it */
     bool is_pair;        /* [payload, inputs] */
     uint8_t key_bytes[TDI_KEY_BYTES_MAX];
+    uint8_t cpus_bytes[TDI_CPUS_BYTES_MAX]; /* what job.cpus points to */
     td_writer output;
     uint32_t failure_bytes;
     uint8_t failure[TDI_FAILURE_BYTES_MAX];
@@ -215,6 +218,8 @@ typedef struct tdi_bridge_options {
     int ready_fd;      /* -1: none */
     uint64_t linger_ns, spin_ns;
     uint64_t late_ns; /* how long an agent may be silent beyond a deadline; 0: a second */
+    const char *cpus; /* a list; NULL: those of whoever started us */
+    bool huge_pages, realtime, locked;
 } tdi_bridge_options;
 
 struct tdi_bridge {
@@ -225,6 +230,8 @@ struct tdi_bridge {
     tdi_registry registry;
     tdi_budget budget;
     tdi_pool *pool;
+    tdi_cpus cpus; /* of the main thread; it stays where it is */
+    tdi_notes notes;
     tdi_guest guests[TDI_GUESTS_MAX];
     tdi_session *sessions[TDI_SESSIONS_MAX];
     uint32_t sessions_total, sessions_high; /* places in use lie below this */

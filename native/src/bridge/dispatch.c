@@ -46,7 +46,8 @@ static void start_short(tdi_session *session, const td_action *action, const tdi
     tdi_answer_run(run);
 }
 
-/* `body` becomes the run's if `owned` says so, else it is copied. */
+/* Also for a short action that wishes for other CPUs than ours: pool threads move, we do not.
+ * `body` becomes the run's if `owned` says so, else it is copied. */
 static void start_blocking(tdi_session *session, const td_action *action, const tdi_frame *frame,
                            const tdi_extension *ext, td_view body, int owned, uint64_t charged)
 {
@@ -94,7 +95,8 @@ static void start(tdi_session *session, const tdi_frame *frame, const uint8_t *e
         tdi_router_start(session, frame, ext, body, charged);
     } else if (action == NULL) {
         tdi_answer_refusal(session, frame->call_id, TD_NO_AGENT, charged);
-    } else if (action->runs == TD_RUNS_BLOCKING) {
+    } else if (action->runs == TD_RUNS_BLOCKING ||
+               !tdi_cpus_within(&session->bridge->cpus, ext->cpus)) {
         start_blocking(session, action, frame, ext, body, owned != NULL, charged);
         return; /* the run has the body */
     } else {

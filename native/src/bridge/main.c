@@ -40,6 +40,11 @@ static const char usage[] =
     "  --ready-fd FD        write \"ready\\n\" here once the socket listens, and close it\n"
     "  --spin-ns NS         look so long for more work before sleeping (2000)\n"
     "  --late-ms MS         answer for an agent that is silent so long after a deadline (1000)\n"
+    "  --cpus LIST          run on these CPUs, as 0-3,8, where a call wishes for no others\n"
+    "  --huge-pages         for rings of 2 MiB and more\n"
+    "  --lock-memory        keep rings from being swapped out\n"
+    "  --realtime           SCHED_RR for the thread that moves frames\n"
+    "                       (what the system refuses of these four is done without)\n"
     "  --build-id HEX       stand in for the compiled build id (tests)\n"
     "\n"
     "Exit: 0 told to leave, or nobody left; 1 cannot serve; 2 usage; 3 another bridge holds the\n"
@@ -74,6 +79,10 @@ static int read_options(int argc, char **argv, tdi_bridge_options *options)
         {"spin-ns", required_argument, NULL, 'n'},
         {"late-ms", required_argument, NULL, 't'},
         {"build-id", required_argument, NULL, 'i'},
+        {"cpus", required_argument, NULL, 'c'},
+        {"huge-pages", no_argument, NULL, 'H'},
+        {"lock-memory", no_argument, NULL, 'L'},
+        {"realtime", no_argument, NULL, 'R'},
         {"version", no_argument, NULL, 'v'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
@@ -113,6 +122,18 @@ static int read_options(int argc, char **argv, tdi_bridge_options *options)
             break;
         case 't':
             fine &= number("late-ms", optarg, 1, 100000000, &late_ms);
+            break;
+        case 'c':
+            options->cpus = optarg;
+            break;
+        case 'H':
+            options->huge_pages = true;
+            break;
+        case 'L':
+            options->locked = true;
+            break;
+        case 'R':
+            options->realtime = true;
             break;
         case 'v':
             printf("agent_bridge %s build %s protocol %d\n", tdi_version(), tdi_build_id(),
@@ -205,7 +226,7 @@ static td_status set_up(tdi_bridge *bridge, tdi_error *error)
     if (bridge->scratch == NULL)
         return tdi_fail(error, TD_ERR_MEMORY, "no memory for a frame");
     if (tdi_confine(error) != TD_OK)
-        fprintf(stderr, "agent_bridge: %s\n", error->text);
+        tdi_note(&bridge->notes, "%s", error->text);
     td_status status = tdi_registry_add_built_in(&bridge->registry, error);
     if (status == TD_OK)
         status =
@@ -254,6 +275,12 @@ int main(int argc, char **argv)
     if (done >= 0)
         return done;
     become_a_service(&bridge.options);
+    if (bridge.options.cpus != NULL && !tdi_wish_cpus(bridge.options.cpus, &bridge.notes)) {
+        fprintf(stderr, "agent_bridge: --cpus %s: must be a list of CPUs such as 0-3,8\n",
+                bridge.options.cpus);
+        return EXIT_USAGE;
+    }
+    tdi_cpus_init(&bridge.cpus);
     td_status status = tdi_budget_init(&bridge.budget, bridge.options.buffer_bytes,
                                        bridge.options.agents_max, &error);
     if (status == TD_OK)
@@ -268,6 +295,11 @@ int main(int argc, char **argv)
         tdi_runtime_dir_leave(bridge.options.socket_path, bridge.lock_fd);
         return 1;
     }
+    /* Last, so that what was made before is ordinary, and noted before anybody is welcomed. */
+    if (bridge.options.realtime)
+        tdi_wish_realtime(&bridge.notes);
+    if (bridge.notes.bytes > 0)
+        fprintf(stderr, "agent_bridge: %s\n", bridge.notes.text);
     say_ready(bridge.options.ready_fd);
     const int clean = tdi_bridge_serve(&bridge);
     tdi_runtime_dir_leave(bridge.options.socket_path, bridge.lock_fd);

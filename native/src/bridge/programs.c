@@ -155,8 +155,9 @@ static bool is_cancelled(void *context)
 
 static td_status submit(void *context, tdi_job *job)
 {
-    return tdi_pool_submit(((struct tdi_program_call *)context)->answer->session->bridge->pool,
-                           job);
+    const tdi_run *answer = ((struct tdi_program_call *)context)->answer;
+    job->cpus = answer->job.cpus;
+    return tdi_pool_submit(answer->session->bridge->pool, job);
 }
 
 /* In the slot's progress words, which outlive us: who waits can tell what never started. */
@@ -219,11 +220,13 @@ static void run_program(tdi_session *session, tdi_run *answer, const tdi_frame *
                                   .submit = submit,
                                   .started = started,
                                   .log = log_line};
-    const td_program_limits limits = {.bytes_max = RUN_BYTES_MAX,
-                                      .reply_bytes_max = answer->output_bytes_max,
-                                      .deadline_ns = frame->time_ns,
-                                      .attempt = frame->attempt,
-                                      .lane = frame->lane};
+    const td_program_limits limits = {
+        .bytes_max = RUN_BYTES_MAX,
+        .reply_bytes_max = answer->output_bytes_max,
+        .deadline_ns = frame->time_ns,
+        .attempt = frame->attempt,
+        .elsewhere = !tdi_cpus_within(&session->bridge->cpus, answer->job.cpus),
+        .lane = frame->lane};
     place->used = ++session->shelf->uses;
     const td_status status =
         td_program_run_create(place->program, body, bytes, &host, &limits, &call->run, &error);

@@ -202,6 +202,11 @@ void tdi_run_init(tdi_run *run, tdi_session *session, const td_action *action,
     run->owned_body = NULL;
     run->is_pair = (ext->present & 1u << TDI_EXT_INPUTS) != 0;
     run->job.lane = frame->lane;
+    run->job.cpus = (td_view){NULL, 0};
+    if (ext->cpus.bytes > 0) {
+        memcpy(run->cpus_bytes, ext->cpus.data, ext->cpus.bytes);
+        run->job.cpus = (td_view){run->cpus_bytes, ext->cpus.bytes};
+    }
     run->job.next = NULL;
     run->failure_bytes = 0;
     /* The buffer, if there is one, stays from the last call, but what goes beyond this call's

@@ -11,16 +11,33 @@
 #include "bridge/bridge.h"
 #include "wire/channel.h"
 
+/* In huge pages where they were asked for and are to be had. */
+static td_status make_region(tdi_bridge *bridge, tdi_region_kind kind, uint64_t ring_bytes,
+                             uint32_t slots, int *fd, tdi_region *out, tdi_error *error)
+{
+    td_status status = TD_ERR_SYSTEM;
+    if (bridge->options.huge_pages && ring_bytes >= TDI_HUGE_PAGE_BYTES) {
+        tdi_error refusal = {""};
+        status = tdi_region_create_huge(kind, ring_bytes, slots, fd, out, &refusal);
+        if (status != TD_OK)
+            tdi_note(&bridge->notes, "huge pages: asked for, refused: %s", refusal.text);
+    }
+    if (status != TD_OK)
+        status = tdi_region_create(kind, ring_bytes, slots, fd, out, error);
+    if (status == TD_OK && bridge->options.locked)
+        tdi_wish_locked(out->base, out->bytes, &bridge->notes);
+    return status;
+}
+
 static td_status make_rings(tdi_session *session, uint64_t ring_bytes, int *memfds,
                             tdi_error *error)
 {
     const bool agent = session->role == TDI_ROLE_AGENT;
-    td_status status =
-        tdi_region_create(agent ? TDI_REGION_AGENT_DOWN : TDI_REGION_DOWN, ring_bytes,
-                          session->slots, &memfds[0], &session->down, error);
+    td_status status = make_region(session->bridge, agent ? TDI_REGION_AGENT_DOWN : TDI_REGION_DOWN,
+                                   ring_bytes, session->slots, &memfds[0], &session->down, error);
     if (status == TD_OK)
-        status = tdi_region_create(agent ? TDI_REGION_AGENT_UP : TDI_REGION_UP, ring_bytes,
-                                   session->slots, &memfds[1], &session->up, error);
+        status = make_region(session->bridge, agent ? TDI_REGION_AGENT_UP : TDI_REGION_UP,
+                             ring_bytes, session->slots, &memfds[1], &session->up, error);
     if (status != TD_OK)
         return status;
     tdi_control *ours = session->down.control, *theirs = session->up.control;

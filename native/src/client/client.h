@@ -48,6 +48,7 @@ typedef struct tdi_call_request {
     td_view body;             /* strict MessagePack; with inputs at most 64 MiB; borrowed */
     td_view inputs;           /* strict MessagePack map or empty; borrowed */
     td_view idempotency_key;  /* <= 64 bytes or empty; borrowed */
+    td_view cpus;             /* where to run it, as in worker/cpus.h, or empty; borrowed */
 } tdi_call_request;
 
 typedef struct tdi_completion {
@@ -78,6 +79,9 @@ size_t tdi_client_actions(const tdi_client *client, const tdi_client_action **ou
  * whose table has moved, and whose strings may be gone. */
 uint64_t tdi_client_actions_version(const tdi_client *client);
 uint64_t tdi_client_bridge_pid(const tdi_client *client);
+/* What the bridge was asked to have and was refused, as it said in WELCOME: lines with '\n' between
+ * them, or "". Cut at 1,023 bytes. */
+const char *tdi_client_notes(const tdi_client *client);
 
 /* Readable when completions may be waiting, or at the bridge's death. */
 int tdi_client_fd(const tdi_client *client);        /* doorbell pipe */

@@ -69,6 +69,7 @@ struct tdi_client {
     struct client_text *learned; /* strings of actions that came later */
 
     tdi_client_stats stats;
+    char notes[1024];
     tdi_error error;
     client_logs *logs; /* NULL before the first */
 };

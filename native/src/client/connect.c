@@ -146,6 +146,10 @@ static td_status read_welcome(tdi_client *client, uint64_t deadline_ns, uint8_t 
         status = keep_actions(client, &welcome);
     if (status == TD_OK)
         status = tdi_bell_check(fds[2], fds[3], &client->error);
+    const size_t notes_bytes =
+        welcome.text.bytes < sizeof client->notes ? welcome.text.bytes : sizeof client->notes - 1;
+    if (notes_bytes > 0)
+        memcpy(client->notes, welcome.text.data, notes_bytes);
     if (status == TD_OK) {
         client->bell_in_fd = fds[2];
         client->bell_out_fd = fds[3];
@@ -304,6 +308,11 @@ td_status tdi_client_learn(tdi_client *client, td_view rows)
     }
     client->actions_version++;
     return status == TD_ERR_AGAIN ? TD_OK : status;
+}
+
+const char *tdi_client_notes(const tdi_client *client)
+{
+    return client->notes;
 }
 
 uint64_t tdi_client_bridge_pid(const tdi_client *client)

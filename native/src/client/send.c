@@ -125,6 +125,9 @@ static td_status push_call(tdi_client *client, const tdi_call_request *request, 
     if (status == TD_OK && request->idempotency_key.bytes > 0)
         status = tdi_extension_add(ext, &frame.ext_units, TDI_EXT_KEY,
                                    request->idempotency_key.data, request->idempotency_key.bytes);
+    if (status == TD_OK && request->cpus.bytes > 0)
+        status = tdi_extension_add(ext, &frame.ext_units, TDI_EXT_CPUS, request->cpus.data,
+                                   request->cpus.bytes);
     if (status != TD_OK)
         return status;
     client->slots[tdi_call_slot(call_id)].end = UINT64_MAX;

@@ -38,7 +38,8 @@ typedef struct td_program_limits {
     uint64_t reply_bytes_max; /* completion body */
     uint64_t deadline_ns;     /* CLOCK_MONOTONIC, 0: none */
     uint32_t attempt;
-    uint8_t lane; /* of jobs */
+    uint8_t lane;   /* of jobs */
+    bool elsewhere; /* submit short actions, too: this thread is not on the CPUs wished for */
 } td_program_limits;
 
 enum { TDI_PROGRAM_REPLY_ROW_BYTES = 128 }; /* reserved of reply_bytes_max for each step */

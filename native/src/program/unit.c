@@ -319,7 +319,8 @@ static void start_in_pool(td_program_run *run, uint32_t step, uint32_t item, td_
 
 void tdi_unit_start(td_program_run *run, uint32_t step, uint32_t item, td_view item_value)
 {
-    if (run->program->actions[step]->runs == TD_RUNS_BLOCKING && run->host.submit != NULL) {
+    if ((run->program->actions[step]->runs == TD_RUNS_BLOCKING || run->limits.elsewhere) &&
+        run->host.submit != NULL) {
         start_in_pool(run, step, item, item_value);
         return;
     }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -10,6 +11,9 @@
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
+#ifndef MFD_HUGE_2MB
+#define MFD_HUGE_2MB (21U << 26)
+#endif
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
@@ -17,6 +21,11 @@
 static uint64_t page_up(uint64_t bytes)
 {
     return (bytes + TDI_PAGE_BYTES - 1) & ~(uint64_t)(TDI_PAGE_BYTES - 1);
+}
+
+static uint64_t huge_up(uint64_t bytes)
+{
+    return (bytes + TDI_HUGE_PAGE_BYTES - 1) & ~(uint64_t)(TDI_HUGE_PAGE_BYTES - 1);
 }
 
 static int bridge_writes(tdi_region_kind kind)
@@ -57,9 +66,9 @@ static void place(tdi_region *region, tdi_region_kind kind, void *base, const td
         region->progress = words;
 }
 
-static int create_memfd(const char *name)
+static int create_memfd(const char *name, unsigned more)
 {
-    const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | more;
     int fd = memfd_create(name, flags | MFD_NOEXEC_SEAL);
     if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
         fd = memfd_create(name, flags);
@@ -79,15 +88,18 @@ static td_status seal(int fd, tdi_region_kind kind, tdi_error *error)
     return TD_OK;
 }
 
-td_status tdi_region_create(tdi_region_kind kind, uint64_t ring_bytes, uint32_t slots, int *fd,
-                            tdi_region *out, tdi_error *error)
+static td_status create(tdi_region_kind kind, uint64_t ring_bytes, uint32_t slots, bool huge,
+                        int *fd, tdi_region *out, tdi_error *error)
 {
     tdi_layout layout;
     td_status status = tdi_layout_of(kind, ring_bytes, slots, &layout);
     if (status != TD_OK)
         return tdi_fail(error, status, "ring_bytes=%llu, slots=%u: not a valid region",
                         (unsigned long long)ring_bytes, slots);
-    const int made = create_memfd(bridge_writes(kind) ? "tandem-down" : "tandem-up");
+    if (huge)
+        layout.bytes = huge_up(layout.bytes);
+    const int made = create_memfd(bridge_writes(kind) ? "tandem-down" : "tandem-up",
+                                  huge ? MFD_HUGETLB | MFD_HUGE_2MB : 0);
     if (made < 0)
         return tdi_fail(error, TD_ERR_SYSTEM, "memfd_create failed: %s", strerror(errno));
     /* fallocate takes the pages now, so that a full machine is an error here and no SIGBUS
@@ -119,6 +131,18 @@ fail:
     return status;
 }
 
+td_status tdi_region_create(tdi_region_kind kind, uint64_t ring_bytes, uint32_t slots, int *fd,
+                            tdi_region *out, tdi_error *error)
+{
+    return create(kind, ring_bytes, slots, false, fd, out, error);
+}
+
+td_status tdi_region_create_huge(tdi_region_kind kind, uint64_t ring_bytes, uint32_t slots, int *fd,
+                                 tdi_region *out, tdi_error *error)
+{
+    return create(kind, ring_bytes, slots, true, fd, out, error);
+}
+
 td_status tdi_region_attach(tdi_region_kind kind, int fd, uint64_t ring_bytes, uint32_t slots,
                             tdi_region *out, tdi_error *error)
 {
@@ -133,7 +157,10 @@ td_status tdi_region_attach(tdi_region_kind kind, int fd, uint64_t ring_bytes, u
     /* F_GET_SEALS fails on everything that is not a memfd (a FUSE file could stall a fault). */
     if (seals < 0 || (seals & wanted) != wanted)
         return tdi_fail(error, TD_CORRUPT, "bridge passed memory that is not sealed");
-    if (fstat(fd, &about) != 0 || (uint64_t)about.st_size != layout.bytes)
+    const int known = fstat(fd, &about) == 0;
+    if (known && about.st_blksize == TDI_HUGE_PAGE_BYTES)
+        layout.bytes = huge_up(layout.bytes);
+    if (!known || (uint64_t)about.st_size != layout.bytes)
         return tdi_fail(error, TD_CORRUPT, "bridge passed memory of another size than announced");
     const int protection = bridge_writes(kind) ? PROT_READ : PROT_READ | PROT_WRITE;
     void *base = mmap(NULL, layout.bytes, protection, MAP_SHARED | MAP_POPULATE, fd, 0);

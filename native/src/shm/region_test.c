@@ -97,8 +97,42 @@ static void a_forked_child_does_not_have_the_ring(void)
     close(fd);
 }
 
+/* Here it is the mapping that is tested: making the memfd says nothing. Every byte is touched, as
+ * a page that was promised and is not there would be SIGBUS. */
+static void huge_pages_are_all_there_or_refused(void)
+{
+    enum { BIG = TDI_HUGE_PAGE_BYTES };
+    for (int kind = TDI_REGION_DOWN; kind <= TDI_REGION_UP; kind++) {
+        int fd = -1;
+        tdi_region ours, theirs;
+        tdi_error error = {""};
+        const td_status status =
+            tdi_region_create_huge((tdi_region_kind)kind, BIG, SLOTS, &fd, &ours, &error);
+        if (status != TD_OK) {
+            CHECK_EQ(status, TD_ERR_SYSTEM);
+            CHECK(error.text[0] != '\0');
+            CHECK_EQ(fd, -1);
+            printf("refused here: %s\n", error.text);
+            continue;
+        }
+        CHECK_EQ(ours.bytes % TDI_HUGE_PAGE_BYTES, 0);
+        CHECK(ftruncate(fd, 4096) != 0 && ftruncate(fd, 1 << 26) != 0);
+        REQUIRE(tdi_region_attach((tdi_region_kind)kind, fd, BIG, SLOTS, &theirs, &error) == TD_OK);
+        CHECK_EQ(theirs.bytes, ours.bytes);
+        tdi_region *const writer = kind == TDI_REGION_DOWN ? &ours : &theirs;
+        tdi_region *const reader = kind == TDI_REGION_DOWN ? &theirs : &ours;
+        memset(writer->data, 0x5A, BIG);
+        CHECK_EQ(reader->data[0], 0x5A);
+        CHECK_EQ(reader->data[BIG - 1], 0x5A);
+        tdi_region_unmap(&theirs);
+        tdi_region_unmap(&ours);
+        close(fd);
+    }
+}
+
 int main(void)
 {
+    RUN(huge_pages_are_all_there_or_refused);
     RUN(a_layout_follows_from_three_numbers);
     RUN(a_peer_can_neither_resize_nor_unseal);
     RUN(what_the_bridge_writes_no_peer_can_map_for_writing);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "tandem/message.h"
+#include "worker/cpus.h"
 
 static uint16_t load16(const uint8_t *at)
 {
@@ -39,11 +40,15 @@ static td_status take_record(tdi_extension *out, uint16_t type, const uint8_t *d
         return TD_CORRUPT;
     if (plain == TDI_EXT_INPUTS && (bytes != 0 || !(type & TDI_EXT_CRITICAL)))
         return TD_CORRUPT;
+    if (plain == TDI_EXT_CPUS && (bytes == 0 || bytes > TDI_CPUS_BYTES_MAX || bytes % 8 != 0))
+        return TD_CORRUPT;
     out->present |= 1u << plain;
     if (plain == TDI_EXT_KEY)
         out->key = (td_view){data, bytes};
     else if (plain == TDI_EXT_TRACE)
         out->trace = (td_view){data, bytes};
+    else if (plain == TDI_EXT_CPUS)
+        out->cpus = (td_view){data, bytes};
     else if (plain == TDI_EXT_TOTAL)
         out->total_bytes = load64(data);
     else if (plain == TDI_EXT_FENCE)

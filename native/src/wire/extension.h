@@ -20,7 +20,8 @@ enum {
     TDI_EXT_BLOB = 5,
     TDI_EXT_RUN_STEP = 6,
     TDI_EXT_INPUTS = 7,
-    TDI_EXT_KNOWN_MAX = 7,
+    TDI_EXT_CPUS = 8,
+    TDI_EXT_KNOWN_MAX = 8,
     TDI_EXT_CRITICAL = 0x8000
 };
 
@@ -30,6 +31,7 @@ typedef struct tdi_extension {
     uint64_t total_bytes;
     uint64_t fence;
     td_view trace; /* 25 bytes */
+    td_view cpus;  /* 8 to 128 bytes, a multiple of 8: worker/cpus.h */
 } tdi_extension;
 
 /* Parse `bytes` (a multiple of 8) of a private copy. */

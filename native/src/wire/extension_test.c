@@ -37,12 +37,16 @@ static void unknown_types_pass_unless_they_ask_not_to(void)
 
 static void lengths_are_checked(void)
 {
-    uint8_t data[128] = {0};
+    uint8_t data[136] = {0};
     CHECK_EQ(parse_one(TDI_EXT_KEY, data, 0), TD_CORRUPT);
     CHECK_EQ(parse_one(TDI_EXT_KEY, data, 64), TD_OK);
     CHECK_EQ(parse_one(TDI_EXT_KEY, data, 65), TD_CORRUPT);
     CHECK_EQ(parse_one(TDI_EXT_TOTAL, data, 7), TD_CORRUPT);
     CHECK_EQ(parse_one(TDI_EXT_TRACE, data, 25), TD_OK);
+    CHECK_EQ(parse_one(TDI_EXT_CPUS, data, 0), TD_CORRUPT);
+    CHECK_EQ(parse_one(TDI_EXT_CPUS, data, 12), TD_CORRUPT);
+    CHECK_EQ(parse_one(TDI_EXT_CPUS, data, 128), TD_OK);
+    CHECK_EQ(parse_one(TDI_EXT_CPUS, data, 136), TD_CORRUPT);
     CHECK_EQ(parse_one(TDI_EXT_INPUTS, data, 0), TD_CORRUPT); /* must be critical */
     CHECK_EQ(parse_one(TDI_EXT_INPUTS | TDI_EXT_CRITICAL, data, 1), TD_CORRUPT);
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "worker/cpus.h"
 
 typedef struct job_list {
     tdi_job *first, *last;
@@ -59,6 +60,8 @@ static tdi_job *next_job(tdi_pool *pool)
 static void *work(void *context)
 {
     tdi_pool *pool = context;
+    tdi_cpus cpus;
+    tdi_cpus_init(&cpus);
     pthread_mutex_lock(&pool->lock);
     for (;;) {
         tdi_job *job = NULL;
@@ -67,6 +70,7 @@ static void *work(void *context)
         if (job == NULL)
             break;
         pthread_mutex_unlock(&pool->lock);
+        tdi_cpus_follow(&cpus, job->cpus);
         job->perform(job);
         pthread_mutex_lock(&pool->lock);
         append(&pool->done, job);

@@ -4,7 +4,7 @@
  * back in a list, and an eventfd tells the owner that there are some.
  *
  * Threads: submit, take and sweep belong to the owner's thread; a job runs on a pool thread.
- * Memory:  jobs are the owner's, linked by the pool while it has them.
+ * Memory:  jobs are the owner's, linked by the pool while it has them; so are their masks.
  * Errors:  td_status.
  */
 #ifndef TDI_POOL_H
@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "tandem/agent.h"
 
 enum { TDI_POOL_LANES = 4, TDI_POOL_THREADS_MAX = 64 };
 
@@ -20,6 +21,7 @@ typedef struct tdi_job tdi_job;
 struct tdi_job {
     void (*perform)(tdi_job *); /* on a pool thread */
     tdi_job *next;
+    td_view cpus; /* where it wishes to be performed (worker/cpus.h); empty: anywhere */
     uint8_t lane;
 };
 

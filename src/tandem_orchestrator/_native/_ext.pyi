@@ -91,6 +91,7 @@ class Client:
         idempotency_key: Buffer | None = None,
         kind: int = 1,
         hold: int = 0,
+        cpus: Buffer | None = None,
     ) -> int:
         """Push one call; never waits.
 
@@ -107,6 +108,7 @@ class Client:
             deadline_ns: When C ends the call as TIMED_OUT; 0 is never.
             reply_bytes_max: Largest reply accepted; 0 is the session's default.
             idempotency_key: At most 64 bytes.
+            cpus: Where to run it: a bit for each CPU, CPU 0 first; up to 128 bytes by eights.
 
         Returns: The call id: one completion with it will be drained, unless the bridge dies.
 
@@ -259,6 +261,10 @@ class Client:
     @property
     def bridge_pid(self) -> int:
         """The bridge's process id when it answered: for people, never for signals."""
+
+    @property
+    def notes(self) -> str:
+        """What the system refused the bridge, a line each, as it said in WELCOME."""
 
     @property
     def spin_ns(self) -> int:

@@ -94,6 +94,7 @@ def explain(settings: Settings, run_id: str, step_id: str | None, *, as_json: bo
             "ran_as",
             "reason",
             "segment",
+            "cores",
             "fallback",
         ):
             if entry[key] not in (None, "", []):
@@ -119,6 +120,9 @@ def _explanation(view: RunView, step_id: str) -> dict[str, Any]:
         "planned_reason": assignment.reason if assignment else "",
         "not_compared": assignment.not_compared if assignment else None,
         "segment": step.segment,
+        "affinity": step.affinity,
+        "cpus": step.cpus,
+        "cores": f"{step.cpus or 'the layer’s own'} ({step.placed})" if step.placed else "",
         "outcome": ended.outcome if ended else None,
         "ran_as": ended.implementation or None if ended else None,
         "layer": ended.layer or None if ended else None,

@@ -67,6 +67,7 @@ def make_work(
         deadline_ns=0 if limit_s is None else clock.monotonic_ns() + int(limit_s * 1e9),
         idempotency_key=idempotency_key(run_id, dispatch.unit),
         lane=lane,
+        cpus=step.plan.cpus,
         on_progress=on_progress,
     )
 

@@ -44,6 +44,8 @@ class Work:
     """The same for every attempt of a unit; at most 64 bytes."""
     lane: int = 2
     """0 (most urgent) to 3."""
+    cpus: str = ""
+    """Where to run it, as ``0-3,8``; empty: where the layer runs what wishes nothing."""
     on_progress: Callable[[int, int], None] = _ignore_progress
     """Called with (done, total), from any thread."""
 
@@ -107,6 +109,11 @@ class SegmentWork:
     """Of the steps outside that the segment depends on, by step id; those that gave one."""
     lane: int = 2
     """0 to 3, the urgent ones first."""
+
+    @property
+    def cpus(self) -> str:
+        """Where to run it; steps of one command set have one wish."""
+        return self.steps[0].cpus if self.steps else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,11 @@ class PlannedStep(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     on_failure: Literal["stop", "drain"] = "stop"
     """Of a group: what a failed step in it means for the others."""
     affinity: str = "auto"
+    """The wish, of its own command set or else of one around it."""
+    cpus: str = ""
+    """Where to run, as ``0-3,8``; empty: where the layer runs what wishes nothing."""
+    placed: str = ""
+    """Why there, in one line; empty where nothing was wished and nothing is special."""
     segment: int | None = None
     """Index into ``Plan.segments``; None where the step is not native."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
 import pkgutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.journal import Bounds, Journal, MemoryJournal, MemoryStore
@@ -21,6 +21,7 @@ from tandem_orchestrator.layers.native import (
     SupervisorLimits,
 )
 from tandem_orchestrator.layers.python import PythonLayer, PythonLimits, Registry
+from tandem_orchestrator.orchestrator.machine import SessionMachine
 from tandem_orchestrator.plan import PlanOptions
 from tandem_orchestrator.settings import KEYS, Settings
 
@@ -60,21 +61,28 @@ def make_journal(settings: Settings) -> Journal:
     return SqliteJournal(Path(path), bounds=bounds)
 
 
-def make_python_layer(settings: Settings, registry: Registry, clock: Clock) -> PythonLayer:
+def make_python_layer(
+    settings: Settings, registry: Registry, clock: Clock, machine: SessionMachine
+) -> PythonLayer:
     """Make the Python layer."""
     limits = PythonLimits(
         workers=settings.python_layer.async_workers,
-        processes=settings.python_layer.process_workers or os.cpu_count() or 1,
+        processes=settings.python_layer.process_workers or machine.topology.threads_max,
         cancel_grace_s=settings.orchestrator.cancel_grace_s,
         abandoned_max=settings.python_layer.abandoned_max,
         process_start_timeout_s=settings.python_layer.process_start_timeout_s,
         traceback_chars_max=settings.limits.traceback_chars_max,
+        cpus=machine.base_cpus,
     )
-    return PythonLayer(registry, clock, limits)
+    return PythonLayer(registry, clock, limits, machine.notes())
 
 
 def make_native_layer(
-    settings: Settings, owner: str, clock: Clock, on_event: Callable[[str, str], None]
+    settings: Settings,
+    owner: str,
+    clock: Clock,
+    on_event: Callable[[str, str], None],
+    machine: SessionMachine,
 ) -> NativeLayer:
     """Make the C layer; it says itself why it is away if it cannot be had."""
     section = settings.c_layer
@@ -84,6 +92,10 @@ def make_native_layer(
         "--workers", str(section.blocking_workers),
         "--spin-ns", str(section.spin_us * 1000),
         "--late-ms", str(late_ms(section.host_grace_ms)),
+        *(("--cpus", machine.base_cpus) if machine.base_cpus else ()),
+        *(("--huge-pages",) if section.use_huge_pages else ()),
+        *(("--realtime",) if section.realtime_scheduling else ()),
+        *(("--lock-memory",) if section.lock_memory else ()),
     )  # fmt: skip
     limits = NativeLimits(
         connect_timeout_s=section.start_timeout_s,
@@ -146,8 +158,14 @@ def installed_names() -> set[str]:
     return {module.name for module in pkgutil.iter_modules()} | set(sys.stdlib_module_names)
 
 
-def plan_options(settings: Settings) -> PlanOptions:
-    """Give the planner's part of the settings, as they are at this moment."""
+class HasMachine(Protocol):
+    """Whoever knows the session's machine; its parts do."""
+
+    machine: SessionMachine
+
+
+def plan_options(settings: Settings, known: HasMachine | None) -> PlanOptions:
+    """Give the planner's part of the settings, and of the machine, as they are at this moment."""
     return PlanOptions(
         default_mode=settings.orchestrator.default_mode,
         default_priority=settings.orchestrator.default_priority,
@@ -156,4 +174,5 @@ def plan_options(settings: Settings) -> PlanOptions:
         consensus_retries=settings.redundancy.consensus_retries,
         is_installed=is_installed,
         installed=installed_names,
+        machine=None if known is None else known.machine.for_planner(),
     )

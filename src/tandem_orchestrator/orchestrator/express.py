@@ -154,7 +154,10 @@ def fits(plan: Plan) -> bool:
         and len(plan.segments) == 1
         and len(plan.segments[0]) == len(plan.steps)
         and all(
-            step.for_each is None and step.expected_output is None and step.validation is None
+            not step.cpus
+            and step.for_each is None
+            and step.expected_output is None
+            and step.validation is None
             for step in plan.steps
         )
     )

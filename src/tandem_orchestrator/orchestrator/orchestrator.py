@@ -355,14 +355,16 @@ class TandemOrchestrator(MessageDoors):
         intake = take_in_without_inputs(
             command_set,
             self.catalogue(),
-            plan_options(settings),
+            plan_options(settings, self._parts),
             steps_max=settings.limits.steps_max,
         )
         return PreparedPlan(
             intake,
             self._inventory.stamp(),
             stamp_of_now=self._inventory.stamp,
-            plan_again=lambda old: plan_again(old, self.catalogue(), plan_options(self.settings)),
+            plan_again=lambda old: plan_again(
+                old, self.catalogue(), plan_options(self.settings, self._parts)
+            ),
             submit=self._submit,
             express=self._express_now,
         )
@@ -484,7 +486,7 @@ class TandemOrchestrator(MessageDoors):
         return take_in(
             command_set,
             self.catalogue(),
-            plan_options(settings),
+            plan_options(settings, self._parts),
             inputs=inputs,
             steps_max=settings.limits.steps_max,
             faults=faults,

@@ -17,6 +17,7 @@ from tandem_orchestrator.orchestrator.composition import (
     make_native_layer,
     make_python_layer,
 )
+from tandem_orchestrator.orchestrator.machine import SessionMachine
 from tandem_orchestrator.orchestrator.watching import Watching
 from tandem_orchestrator.orchestrator.wishes import Wishes
 from tandem_orchestrator.settings import Settings
@@ -42,10 +43,11 @@ class Parts:
     ) -> None:
         self._owner = owner
         self.journal = make_journal(settings)
-        self.python = make_python_layer(settings, registry, clock)
+        self.machine = SessionMachine(settings.hardware, clock)
+        self.python = make_python_layer(settings, registry, clock, self.machine)
         self.native: NativeLayer | None = None
         if settings.c_layer.enabled:
-            self.native = make_native_layer(settings, owner, clock, on_native_change)
+            self.native = make_native_layer(settings, owner, clock, on_native_change, self.machine)
         layers: dict[str, Layer] = {layer.name: layer for layer in self.layers}
         self.engine = Engine(
             layers,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tandem_orchestrator.model.modes import ExecutionMode
+from tandem_orchestrator.plan.place import Machine
 
 
 def _everything_is_installed(library: str) -> bool:
@@ -30,3 +31,5 @@ class PlanOptions:
     """(agent, action, implementation) to measured seconds, where there are any."""
     load: Mapping[str, float] = field(default_factory=dict)
     """Layer to the share of its workers in use."""
+    machine: Machine | None = None
+    """Where steps can be placed; None: they are not."""

@@ -49,6 +49,30 @@ class Placement:
     """How many threads can run at once on these CPUs under the control group's quota."""
 
 
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """All that placing needs to know."""
+
+    topology: Topology
+    hardware: Hardware
+    load: float = 0.0
+    """Share of the allowed P-cores' time in use, 0 to 1."""
+
+    @property
+    def base(self) -> Placement:
+        """Where the layers run what wishes nothing, while the load is low."""
+        return place(HardwareAffinity.AUTO, self.topology, self.hardware)
+
+    def cpus_and_reason(self, wish: HardwareAffinity) -> tuple[str, str]:
+        """Give what a planned step carries: its CPUs where they are not the base, and why."""
+        placement = place(wish, self.topology, self.hardware, self.load)
+        cpus = ""
+        if placement.bound and placement.cpus != self.base.cpus:
+            cpus = show_cpu_list(placement.cpus)
+        told = cpus or wish is not HardwareAffinity.AUTO
+        return cpus, placement.reason if told else ""
+
+
 def place(
     wish: HardwareAffinity, topology: Topology, settings: Hardware, load: float = 0.0
 ) -> Placement:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from tandem_orchestrator.errors import Fault, InvalidCommandSet, LayerUnavailable
 from tandem_orchestrator.model.catalogue import Action, Catalogue, nearest
 from tandem_orchestrator.model.commands import CommandSet
-from tandem_orchestrator.model.levels import Priority
+from tandem_orchestrator.model.levels import HardwareAffinity, Priority
 from tandem_orchestrator.model.modes import ExecutionMode
 from tandem_orchestrator.model.plans import Assignment, Plan, PlannedStep
 from tandem_orchestrator.model.policies import Policy
@@ -189,7 +189,8 @@ def _finish(draft: _Draft, names: Mapping[int, str]) -> Plan:
     if handler is None:
         segments = _segments(draft, whole=policy.implementations == ("c",))
         of_step = {step_id: i for i, segment in enumerate(segments) for step_id in segment}
-        steps = tuple(_planned(draft, flat, names, of_step) for flat in draft.flat.steps)
+        places = _Places(draft)
+        steps = tuple(_planned(draft, flat, names, of_step, places) for flat in draft.flat.steps)
     else:
         steps = (_handler_step(command_set),)
     away = draft.catalogue.away.get("c")
@@ -250,9 +251,35 @@ def _fits_a_program(flat: FlatStep, action: Action | None, assignment: Assignmen
     return not items_again and flat.owner.on_failure == "stop"
 
 
+class _Places:
+    """Where steps run: each wish is decided once."""
+
+    def __init__(self, draft: _Draft) -> None:
+        self._draft = draft
+        self._decided: dict[HardwareAffinity, tuple[str, str]] = {}
+
+    def of(self, flat: FlatStep) -> tuple[HardwareAffinity, str, str]:
+        """Give the wish, the CPUs and the reason; a set without a wish has that around it."""
+        owner, parent, by_id = flat.owner, flat.parent, self._draft.by_id
+        while owner.hardware_affinity == HardwareAffinity.AUTO and parent:
+            owner, parent = by_id[parent].owner, by_id[parent].parent
+        wish = HardwareAffinity(owner.hardware_affinity)
+        machine = self._draft.options.machine
+        if machine is None or flat.step.command_set is not None:
+            return wish, "", ""
+        if wish not in self._decided:
+            self._decided[wish] = machine.cpus_and_reason(wish)
+        return (wish, *self._decided[wish])
+
+
 def _planned(
-    draft: _Draft, flat: FlatStep, names: Mapping[int, str], of_step: Mapping[str, int]
+    draft: _Draft,
+    flat: FlatStep,
+    names: Mapping[int, str],
+    of_step: Mapping[str, int],
+    places: _Places,
 ) -> PlannedStep:
+    wish, cpus, placed = places.of(flat)
     step, nested = flat.step, flat.step.command_set
     action = draft.catalogue.action(step.agent, step.action) if nested is None else None
     on_failure = nested.on_failure if nested is not None else "stop"
@@ -283,7 +310,9 @@ def _planned(
         when=step.when,
         on_item_failure=step.on_item_failure,  # type: ignore[arg-type]
         on_failure=on_failure,  # type: ignore[arg-type]
-        affinity=str(flat.owner.hardware_affinity),
+        affinity=str(wish),
+        cpus=cpus,
+        placed=placed,
         segment=of_step.get(flat.id),
     )
 

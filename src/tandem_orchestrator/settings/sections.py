@@ -242,10 +242,14 @@ class CLayer(Section, title="c_layer"):
         "Ask for huge pages for rings of 2 MiB and more.",
         env="TANDEM_C_USE_HUGE_PAGES",
         counts="session",
-        pending="huge pages for rings",
     )
     realtime_scheduling: bool = key(
-        False, "Ask for real-time scheduling.", counts="session", pending="real-time scheduling"
+        False,
+        "Ask for real-time scheduling of the bridge's thread that moves frames.",
+        counts="session",
+    )
+    lock_memory: bool = key(
+        False, "Ask to keep the rings from being swapped out.", counts="session"
     )
     blocking_workers: int = key(
         4, "Threads in the bridge for actions that block.", low=1, high=64, counts="session"
@@ -357,14 +361,12 @@ class Hardware(Section, title="hardware"):
         check=_check_cpus,
         env="TANDEM_CPU_AFFINITY",
         counts="session",
-        pending="placement on cores",
     )
     prefer_p_cores: bool = key(
         True,
         "Give sets without a wish the performance cores first.",
         env="TANDEM_PREFER_P_CORES",
         counts="session",
-        pending="placement on cores",
     )
     e_core_threshold: float = key(
         0.7,
@@ -373,13 +375,19 @@ class Hardware(Section, title="hardware"):
         high=1,
         env="TANDEM_E_CORE_THRESHOLD",
         counts="session",
-        pending="placement on cores",
+    )
+    sysfs: str | None = key(
+        None,
+        "A folder to read the machine from in place of /sys, as for one that a container hides.",
+        check=_check_path,
+        counts="session",
+        guarded=True,
     )
     numa_aware: bool = key(
         False,
         "Keep a session's memory on its workers' node.",
         counts="session",
-        pending="placement on cores",
+        pending="memory on a node",
     )
 
 

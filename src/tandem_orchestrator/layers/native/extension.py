@@ -19,6 +19,8 @@ EXT_UNITS_MAX = 32
 """Length of all records of a frame, in units of 8 bytes."""
 KEY_BYTES_MAX = 64
 """Length of an idempotency key."""
+CPUS_BYTES_MAX = 128
+"""Length of a mask of CPUs."""
 CRITICAL = 0x8000
 
 
@@ -32,6 +34,7 @@ class RecordType(IntEnum):
     BLOB = 5
     RUN_STEP = 6
     INPUTS = 7
+    CPUS = 8
 
 
 _BYTES = {
@@ -63,6 +66,8 @@ class Extension:
     """(run id of 16 bytes, step index u32)."""
     inputs: bool = False
     """The body is the 2-array [payload, inputs]; always sent as critical."""
+    cpus: bytes | None = None
+    """CPUs to run on, one bit each, CPU 0 first; 8 to ``CPUS_BYTES_MAX`` bytes, by eights."""
 
     def pack(self) -> bytes:
         """Write the records in the order of their types, a multiple of 8 bytes.
@@ -96,6 +101,8 @@ class Extension:
             yield _record(RecordType.RUN_STEP, run + struct.pack("<II", step, 0))
         if self.inputs:
             yield _record(RecordType.INPUTS, b"", critical=True)
+        if self.cpus is not None:
+            yield _record(RecordType.CPUS, self.cpus)
 
     @classmethod
     def unpack(cls, data: bytes) -> Extension:
@@ -134,6 +141,7 @@ class Extension:
             if run_step is None
             else (run_step[:16], int.from_bytes(run_step[16:20], "little")),
             inputs=RecordType.INPUTS in found,
+            cpus=found.get(RecordType.CPUS),
         )
 
 
@@ -147,6 +155,10 @@ def _check_bytes(kind: RecordType, length: int, offset: int | None) -> None:
     if kind is RecordType.KEY:
         if not 1 <= length <= KEY_BYTES_MAX:
             message = f"idempotency key of {length} bytes, must be 1 to {KEY_BYTES_MAX}"
+            raise CodecError(message, offset=offset)
+    elif kind is RecordType.CPUS:
+        if not 8 <= length <= CPUS_BYTES_MAX or length % 8:
+            message = f"mask of {length} bytes, must be 8 to {CPUS_BYTES_MAX} by eights"
             raise CodecError(message, offset=offset)
     elif length != _BYTES[kind]:
         raise CodecError(f"{kind.name}: {length} bytes, must be {_BYTES[kind]}", offset=offset)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from tandem_orchestrator.clock import Clock, SystemClock
 from tandem_orchestrator.errors import Busy, CommandError, Forked, LayerUnavailable
+from tandem_orchestrator.layers.cpus import cpu_mask
 from tandem_orchestrator.layers.layer import (
     CancelToken,
     LayerHealth,
@@ -350,6 +351,7 @@ class NativeLayer:
                 inputs=inputs,
                 attempt=min(work.attempt, 0xFFFF),
                 lane=work.lane,
+                cpus=cpu_mask(work.cpus),
                 deadline_ns=work.deadline_ns,
                 idempotency_key=work.idempotency_key.encode() or None,
             )

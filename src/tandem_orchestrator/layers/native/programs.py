@@ -58,6 +58,7 @@ class Programs:
         literals: Sequence[bytes] | None = None,
         deadline_ns: int = 0,
         lane: int = 2,
+        cpus: bytes | None = None,
         reply_bytes_max: int = 0,
         on_call: OnCall = _watch_nothing,
     ) -> list[StepOutcome]:
@@ -84,6 +85,7 @@ class Programs:
                 kind=KIND_RUN,
                 deadline_ns=deadline_ns,
                 lane=lane,
+                cpus=cpus,
                 reply_bytes_max=reply_bytes_max,
             )
             on_call(call_id, future)

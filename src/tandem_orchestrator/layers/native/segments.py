@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
+from tandem_orchestrator.layers.cpus import cpu_mask
 from tandem_orchestrator.layers.layer import SegmentWork
 from tandem_orchestrator.layers.native.program import (
     Program,
@@ -78,8 +79,9 @@ class Segments:
         """
         program, literals = self.compile(work.steps)
         outcomes = await self.programs.run(
-            program, work.inputs, work.outputs, literals=literals, lane=work.lane, on_call=on_call
-        )
+            program, work.inputs, work.outputs, literals=literals, lane=work.lane,
+            cpus=cpu_mask(work.cpus), on_call=on_call,
+        )  # fmt: skip
         return rows_of(work.steps, outcomes, program)
 
 

@@ -116,6 +116,8 @@ class Session:
 
         self._ext = _ext
         self._client = client
+        self.notes: list[str] = client.notes.splitlines()
+        """What the system refused the bridge when the session began, a line each."""
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[int, asyncio.Future[Completion]] = {}
         self._look_soon = False
@@ -154,6 +156,7 @@ class Session:
         deadline_ns: int = 0,
         reply_bytes_max: int = 0,
         idempotency_key: bytes | None = None,
+        cpus: bytes | None = None,
         kind: int = 1,
     ) -> tuple[int, asyncio.Future[Completion]]:
         """Send one call; arguments as in ``_ext.Client.call``.
@@ -172,6 +175,7 @@ class Session:
                 deadline_ns=deadline_ns,
                 reply_bytes_max=reply_bytes_max,
                 idempotency_key=idempotency_key,
+                cpus=cpus,
                 kind=kind,
             )
         except self._ext.NativeError as error:

@@ -139,6 +139,7 @@ class BridgeSupervisor:
             "breaker_open": self._policy.breaker_open,
             "in_flight": 0 if session is None else session.in_flight,
             "session": {} if session is None else session.stats(),
+            "refused": [] if session is None else session.notes,
         }
 
     async def _open(self) -> None:

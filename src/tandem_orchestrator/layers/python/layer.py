@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tandem_orchestrator.clock import Clock, Timer
@@ -48,6 +49,8 @@ class PythonLimits:
     """Seconds for a worker process to start."""
     traceback_chars_max: int = 16_384
     """Characters of a failure's traceback; 0: none."""
+    cpus: str = ""
+    """Where workers run what wishes nothing, as ``0-3,8``; empty: where this process runs."""
 
 
 _CANCELLED = Failure("Cancelled", "asked to stop")
@@ -57,20 +60,29 @@ _NEVER_RAN = Report(Outcome.CANCELLED, failure=Failure("Cancelled", "asked to st
 class PythonLayer:
     """Runs attempts in Python; implements ``layers.Layer``.
 
+    ``hardware``: what health says of the machine, a line each.
+
     Raises: CommandError in a worker process that is loading the user's script: a program that
         starts itself there would do so without end.
     """
 
     name = "python"
 
-    def __init__(self, registry: Registry, clock: Clock, limits: PythonLimits) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        clock: Clock,
+        limits: PythonLimits,
+        hardware: tuple[str, ...] = (),
+    ) -> None:
         if is_loading_main():
             raise CommandError(
                 "a worker process loads this script for a handler in it, and the script starts "
                 "an orchestrator; guard that with if __name__ == '__main__'"
             )
         self._registry, self._clock, self._limits = registry, clock, limits
-        self._threads = ThreadRunner(limits.workers)
+        self._hardware = hardware
+        self._threads = ThreadRunner(limits.workers, limits.cpus)
         start_timeout_s = limits.process_start_timeout_s
         self._processes = ProcessRunner(limits.processes, clock, start_timeout_s)
         self._gates: dict[object, asyncio.Semaphore] = {}
@@ -107,6 +119,7 @@ class PythonLayer:
             "abandoned": hanging,
             "threads_busy": self._threads.busy,
             "processes_busy": self._processes.busy,
+            "hardware": list(self._hardware),
         }
         return LayerHealth(
             "python", hanging < self._limits.abandoned_max, "; ".join(reasons), details
@@ -165,6 +178,8 @@ class PythonLayer:
             make_log(work.run_id, work.step_id, work.attempt),
         )
         start = self._on_loop if implementation.kind == "async" else self._in_thread
+        if work.cpus and start == self._in_thread:
+            start = partial(self._in_thread, cpus=work.cpus)
 
         def call() -> Any:
             enter_step(StepMark(work.run_id, work.step_id, work.attempt))
@@ -243,7 +258,7 @@ class PythonLayer:
         task.add_done_callback(self._forget)
         return _ABANDONED
 
-    async def _in_thread(self, call: Callable[[], Any], cancel: CancelToken) -> Any:
+    async def _in_thread(self, call: Callable[[], Any], cancel: CancelToken, cpus: str = "") -> Any:
         if not await _entered(self._threads.permits, cancel):
             return _Cancelled()
         try:
@@ -251,7 +266,7 @@ class PythonLayer:
         except LayerUnavailable:
             self._threads.permits.release()
             raise
-        job = self._threads.start(call)
+        job = self._threads.start(call, cpus)
         await self._until_done(job.future, cancel, lambda: None)
         if job.future.done():
             output, error = job.future.result()
@@ -305,6 +320,7 @@ class PythonLayer:
             errors=handle.error_names(),
             log_level=lowest_level(),
             traceback_chars_max=self._limits.traceback_chars_max,
+            cpus=work.cpus or self._limits.cpus,
         )
         mark = StepMark(work.run_id, work.step_id, work.attempt)
         timers: list[Timer] = []

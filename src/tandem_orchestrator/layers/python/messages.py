@@ -46,6 +46,8 @@ class Job(msgspec.Struct, tag_field="kind", tag="job"):
     log_level: int = 0
     """Log records below it are not wanted."""
     traceback_chars_max: int = 16_384
+    cpus: str = ""
+    """Where to run it, as ``0-3,8``; empty: where the worker was started."""
 
 
 class Cancel(msgspec.Struct, tag_field="kind", tag="cancel"):

@@ -14,6 +14,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from tandem_orchestrator.layers.cpus import ThreadCpus
+
 IDLE_S = 30.0
 """An idle thread ends after this many seconds."""
 
@@ -23,9 +25,11 @@ class ThreadRunner:
 
     Args:
         workers: Functions at work at the same time; 1 or more.
+        cpus: Where they run when nothing else is wished, as ``0-3,8``; empty: anywhere.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, cpus: str = "") -> None:
+        self._cpus = cpus
         self.permits = asyncio.Semaphore(workers)
         """Acquire one before ``start``, which takes it over."""
         self._idle: list[_Thread] = []
@@ -34,10 +38,14 @@ class ThreadRunner:
         self.busy = 0
         self._closed = False
 
-    def start(self, function: Callable[[], Any]) -> Job:
-        """Run ``function`` in a thread; a permit has been acquired, and is given back at its end."""
+    def start(self, function: Callable[[], Any], cpus: str = "") -> Job:
+        """Run ``function`` in a thread; a permit has been acquired, and is given back at its end.
+
+        ``cpus``: where, as ``0-3,8``; empty: where the runner's threads are.
+        """
         self.busy += 1
-        job = Job(self, asyncio.get_running_loop(), contextvars.copy_context(), function)
+        loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+        job = Job(self, loop, context, function, cpus or self._cpus)
         while self._idle:
             thread = self._idle.pop()
             if thread.give(job):
@@ -80,7 +88,9 @@ class Job:
         loop: asyncio.AbstractEventLoop,
         context: contextvars.Context,
         function: Callable[[], Any],
+        cpus: str = "",
     ) -> None:
+        self.cpus = cpus
         self._runner, self._loop = runner, loop
         self._context, self._function = context, function
         # A pair, because a future refuses StopIteration and lets SystemExit end the loop.
@@ -129,6 +139,7 @@ class _Thread:
             return True
 
     def _work(self) -> None:
+        cpus = ThreadCpus()
         while True:
             try:
                 job = self._mailbox.get(timeout=IDLE_S)
@@ -140,6 +151,7 @@ class _Thread:
                 continue
             if job is None:
                 return
+            cpus.follow(job.cpus)
             if not job.run(self):
                 return  # Not idle, so nobody can have handed over anything meanwhile.
             del job

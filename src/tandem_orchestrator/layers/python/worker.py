@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from tandem_orchestrator.layers.cpus import ThreadCpus
 from tandem_orchestrator.layers.python.messages import (
     HEAD,
     Cancel,
@@ -173,10 +174,12 @@ def main(fd: int) -> None:
     sys.path[:] = setup.sys_path
     forward = _Forward(link)
     logging.root.addHandler(forward)
+    cpus = ThreadCpus()
     link.send(Ready())
     while isinstance(job := link.next(), Job):
         logging.root.setLevel(job.log_level)
         forward.begin(job.number)
+        cpus.follow(job.cpus)  # Threads that the handler makes inherit it.
         answer = _run(job, link, setup.main_path)
         forward.end()
         for stream in (sys.stdout, sys.stderr):

@@ -17,6 +17,8 @@ WAIT_S = 5.0
 class ScriptedClient:
     """Stands in for ``_ext.Client``: a drain gives, or raises, what the test has put there."""
 
+    notes = ""
+
     def __init__(self) -> None:
         self.fd, self._bell = os.pipe()
         self.socket_fd, self._far = os.pipe()
