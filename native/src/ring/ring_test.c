@@ -158,6 +158,12 @@ static void cursors_that_make_no_sense_are_corrupt(void)
         atomic_store(&ring.head, heads[i]);
         CHECK_EQ(push(&ring, 1, "x", 1), TD_CORRUPT);
     }
+    /* A tail between two units, with a sound frame before it. */
+    pair_init(&ring);
+    push(&ring, 1, "x", 1);
+    tdi_ring_publish(&ring.tx);
+    atomic_store(&ring.tail, 128 + 32);
+    CHECK_EQ(tdi_ring_peek(&ring.rx, &frame), TD_CORRUPT);
     /* A tail that goes back. */
     pair_init(&ring);
     for (int i = 0; i < 4; i++)
@@ -214,20 +220,56 @@ static void spans_beyond_what_is_there_are_corrupt(void)
     memcpy(ring.data, &frame, sizeof frame);
     atomic_store(&ring.tail, 64);
     CHECK_EQ(tdi_ring_peek(&ring.rx, &frame), TD_CORRUPT);
+}
 
-    tdi_frame pad = {.kind = TDI_KIND_PAD, .body_bytes = CAPACITY - 64};
-    pair_init(&ring);
-    tdi_frame_seal(&pad, 0, 0);
-    memcpy(ring.data, &pad, sizeof pad);
-    atomic_store(&ring.tail, 64);
+/* An empty ring with `rest` bytes of the lap left, and a forged header there. */
+static void forge_near_the_end(pair *ring, uint64_t rest, tdi_frame frame, uint64_t shown)
+{
+    uint8_t body[SPAN_MAX];
+    tdi_frame taken;
+    pair_init(ring);
+    for (uint64_t at = 0; at < CAPACITY - rest; at += 64) {
+        push(ring, 1, NULL, 0);
+        tdi_ring_publish(&ring->tx);
+        CHECK_EQ(pop(ring, &taken, body), TD_OK);
+    }
+    tdi_frame_seal(&frame, (uint32_t)((CAPACITY - rest) / 64), 0);
+    memcpy(ring->data + CAPACITY - rest, &frame, sizeof frame);
+    atomic_store(&ring->tail, CAPACITY - rest + shown);
+}
+
+static void a_frame_past_the_lap_is_corrupt(void)
+{
+    static pair ring;
+    tdi_frame frame = {.kind = TDI_KIND_CALL, .body_bytes = 64};
+    forge_near_the_end(&ring, 64, frame, 128);
     CHECK_EQ(tdi_ring_peek(&ring.rx, &frame), TD_CORRUPT);
-    atomic_store(&ring.tail, CAPACITY); /* a PAD of a whole lap, which no honest end needs */
+    forge_near_the_end(&ring, 128, frame, 128);
+    CHECK_EQ(tdi_ring_peek(&ring.rx, &frame), TD_OK);
+}
+
+static void pads_that_no_honest_end_writes_are_corrupt(void)
+{
+    static pair ring;
+    tdi_frame frame;
+    const tdi_frame good = {.kind = TDI_KIND_PAD, .body_bytes = 64};
+    forge_near_the_end(&ring, 128, good, 128);
+    CHECK_EQ(tdi_ring_peek(&ring.rx, &frame), TD_ERR_AGAIN);
+    CHECK_EQ(ring.rx.at, CAPACITY);
+
+    forge_near_the_end(&ring, 128, good, 64); /* past what is shown */
     CHECK_EQ(tdi_ring_peek(&ring.rx, &frame), TD_CORRUPT);
-    pad.body_bytes = 64; /* a PAD that does not end the lap */
-    tdi_frame_seal(&pad, 0, 0);
-    memcpy(ring.data, &pad, sizeof pad);
-    atomic_store(&ring.tail, 256);
+    forge_near_the_end(&ring, 256, good, 256); /* does not end the lap */
     CHECK_EQ(tdi_ring_peek(&ring.rx, &frame), TD_CORRUPT);
+    tdi_frame extended = good;
+    extended.ext_units = 1;
+    forge_near_the_end(&ring, 128, extended, 128);
+    CHECK_EQ(tdi_ring_peek(&ring.rx, &frame), TD_CORRUPT);
+    for (uint64_t rest = SPAN_MAX; rest <= CAPACITY; rest *= 2) { /* more than one is ever for */
+        const tdi_frame longer = {.kind = TDI_KIND_PAD, .body_bytes = (uint32_t)rest - 64};
+        forge_near_the_end(&ring, rest, longer, rest);
+        CHECK_EQ(tdi_ring_peek(&ring.rx, &frame), TD_CORRUPT);
+    }
 }
 
 /* ---- two threads ---- */
@@ -309,6 +351,8 @@ int main(void)
     RUN(every_flipped_bit_is_noticed);
     RUN(what_an_old_lap_left_is_no_frame);
     RUN(spans_beyond_what_is_there_are_corrupt);
+    RUN(a_frame_past_the_lap_is_corrupt);
+    RUN(pads_that_no_honest_end_writes_are_corrupt);
     RUN(a_million_frames_cross_between_threads);
     return TEST_RESULT;
 }

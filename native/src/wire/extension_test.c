@@ -1,5 +1,7 @@
 #include "wire/extension.h"
 
+#include <stdlib.h>
+
 #include "base/test.h"
 
 static void records_come_back(void)
@@ -86,6 +88,36 @@ static void a_pair_is_cut_where_its_payload_ends(void)
         CHECK_EQ(tdi_body_split((td_view){pair, cut}, &payload, &inputs), TD_CORRUPT);
 }
 
+static void nothing_is_read_past_a_short_span(void)
+{
+    tdi_extension parsed;
+    td_view payload, inputs;
+    for (size_t bytes = 0; bytes < 3; bytes++) {
+        uint8_t *exact = malloc(bytes + 1); /* a sanitizer sees a read past its end */
+        memset(exact, 0, bytes + 1);
+        if (bytes > 0) {
+            CHECK_EQ(tdi_extension_parse(exact + 1, bytes, &parsed), TD_CORRUPT);
+            exact[1] = 0x92;
+        }
+        CHECK_EQ(tdi_body_split((td_view){exact + 1, bytes}, &payload, &inputs), TD_CORRUPT);
+        free(exact);
+    }
+    uint8_t bytes[TDI_EXT_BYTES_MAX], units = 0;
+    CHECK_EQ(tdi_extension_add(bytes, &units, 100, bytes, SIZE_MAX), TD_TOO_LARGE);
+    CHECK_EQ(tdi_extension_add(bytes, &units, 100, bytes, SIZE_MAX - 8), TD_TOO_LARGE);
+}
+
+static void a_pair_has_two_items(void)
+{
+    td_view payload, inputs;
+    static const uint8_t three[] = {0x93, 0xC0, 0x80, 0xC0}, of_three[] = {0x93, 0xC0, 0x80};
+    static const uint8_t one[] = {0x91, 0xC0, 0x80}, map[] = {0x82, 0xC0, 0x80};
+    CHECK_EQ(tdi_body_split((td_view){three, sizeof three}, &payload, &inputs), TD_CORRUPT);
+    CHECK_EQ(tdi_body_split((td_view){of_three, sizeof of_three}, &payload, &inputs), TD_CORRUPT);
+    CHECK_EQ(tdi_body_split((td_view){one, sizeof one}, &payload, &inputs), TD_CORRUPT);
+    CHECK_EQ(tdi_body_split((td_view){map, sizeof map}, &payload, &inputs), TD_CORRUPT);
+}
+
 int main(void)
 {
     RUN(records_come_back);
@@ -94,5 +126,7 @@ int main(void)
     RUN(twice_cut_short_or_dirty_is_corrupt);
     RUN(the_builder_stops_at_256_bytes);
     RUN(a_pair_is_cut_where_its_payload_ends);
+    RUN(nothing_is_read_past_a_short_span);
+    RUN(a_pair_has_two_items);
     return TEST_RESULT;
 }

@@ -138,6 +138,105 @@ static void a_goodbye_is_printable(void)
     CHECK_EQ(tdi_goodbye_decode(bytes, total, &error), TD_OK);
     CHECK(strcmp(error.text, "bad?[31m") == 0);
     CHECK_EQ(tdi_goodbye_decode(bytes, 7, &error), TD_CORRUPT);
+    bytes[7] = 'I';
+    CHECK_EQ(tdi_goodbye_decode(bytes, total, &error), TD_CORRUPT);
+}
+
+/* Decode from memory of exactly that size. */
+static td_status hello_of(const uint8_t *data, size_t bytes)
+{
+    uint8_t *exact = malloc(bytes + 1);
+    memcpy(exact + 1, data, bytes);
+    tdi_hello back;
+    const td_status status = tdi_hello_decode(exact + 1, bytes, &back, NULL);
+    free(exact);
+    return status;
+}
+
+static td_status welcome_of(const uint8_t *data, size_t bytes)
+{
+    uint8_t *exact = malloc(bytes + 1);
+    memcpy(exact + 1, data, bytes);
+    tdi_welcome back;
+    const td_status status = tdi_welcome_decode(exact + 1, bytes, &back, NULL);
+    free(exact);
+    return status;
+}
+
+static void put32(uint8_t *data, size_t at, uint32_t value)
+{
+    memcpy(data + at, &value, 4);
+}
+
+static void lengths_that_lie_are_refused(void)
+{
+    const tdi_hello hello = {.name = view("name"), .build_id = view("id")};
+    const tdi_welcome welcome = {.version = view("0.1"), .text = view("why not, if I may ask?")};
+    uint8_t bytes[512] = {0};
+    size_t total;
+    tdi_hello_encode(&hello, bytes, sizeof bytes, &total);
+    CHECK_EQ(hello_of(bytes, total), TD_OK);
+    const uint32_t heads[] = {0, 63, (uint32_t)total + 1, (uint32_t)total + 64, UINT32_MAX};
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+        put32(bytes, 12, heads[i]);
+        CHECK_EQ(hello_of(bytes, total), TD_CORRUPT);
+    }
+    put32(bytes, 12, 64);
+    put32(bytes, 8, (uint32_t)total + 1); /* and the byte is there: of an orchestrator it is none */
+    CHECK_EQ(hello_of(bytes, total + 1), TD_CORRUPT);
+
+    tdi_welcome_encode(&welcome, bytes, sizeof bytes, &total);
+    CHECK_EQ(welcome_of(bytes, total), TD_OK);
+    CHECK_EQ(welcome_of(bytes, total + 1), TD_CORRUPT); /* announced one less */
+    for (size_t cut = 0; cut < total; cut++)
+        CHECK_EQ(welcome_of(bytes, cut), TD_CORRUPT);
+    const uint32_t longer[] = {0, 95, (uint32_t)total + 1, UINT32_MAX};
+    for (size_t i = 0; i < sizeof longer / sizeof *longer; i++) {
+        put32(bytes, 12, longer[i]);
+        CHECK_EQ(welcome_of(bytes, total), TD_CORRUPT);
+    }
+    put32(bytes, 12, 96);
+    put32(bytes, 84, TDI_ACTIONS_MAX);
+    CHECK_EQ(welcome_of(bytes, total), TD_OK);
+    put32(bytes, 84, TDI_ACTIONS_MAX + 1);
+    CHECK_EQ(welcome_of(bytes, total), TD_CORRUPT);
+}
+
+static void names_have_a_limit(void)
+{
+    uint8_t name[TDI_NAME_BYTES_MAX + 1], bytes[512];
+    size_t total;
+    memset(name, 'n', sizeof name);
+    tdi_hello hello = {.name = {name, TDI_NAME_BYTES_MAX}};
+    CHECK_EQ(tdi_hello_encode(&hello, bytes, sizeof bytes, &total), TD_OK);
+    CHECK_EQ(hello_of(bytes, total), TD_OK);
+    hello.name.bytes++;
+    CHECK_EQ(tdi_hello_encode(&hello, bytes, sizeof bytes, &total), TD_OK);
+    CHECK_EQ(hello_of(bytes, total), TD_CORRUPT);
+}
+
+static void what_does_not_fit_is_too_large(void)
+{
+    static uint8_t text[UINT16_MAX + 1], room[2 * (UINT16_MAX + 1)];
+    tdi_hello hello = {.name = view("name"), .token = view("token")};
+    tdi_welcome welcome = {.version = view("0.1"), .text = view("why")};
+    size_t total, hello_bytes, welcome_bytes;
+    CHECK_EQ(tdi_hello_encode(&hello, room, sizeof room, &hello_bytes), TD_OK);
+    CHECK_EQ(tdi_welcome_encode(&welcome, room, sizeof room, &welcome_bytes), TD_OK);
+    for (size_t less = 0; less < hello_bytes; less++) {
+        uint8_t *exact = malloc(less + 1);
+        CHECK_EQ(tdi_hello_encode(&hello, exact + 1, less, &total), TD_TOO_LARGE);
+        free(exact);
+    }
+    for (size_t less = 0; less < welcome_bytes; less++) {
+        uint8_t *exact = malloc(less + 1);
+        CHECK_EQ(tdi_welcome_encode(&welcome, exact + 1, less, &total), TD_TOO_LARGE);
+        free(exact);
+    }
+    hello.token = (td_view){text, sizeof text}; /* its length has 16 bits */
+    CHECK_EQ(tdi_hello_encode(&hello, room, sizeof room, &total), TD_TOO_LARGE);
+    welcome.text = (td_view){text, sizeof text};
+    CHECK_EQ(tdi_welcome_encode(&welcome, room, sizeof room, &total), TD_TOO_LARGE);
 }
 
 int main(void)
@@ -148,5 +247,8 @@ int main(void)
     RUN(a_longer_head_of_a_newer_peer_is_skipped);
     RUN(welcome_and_its_actions_come_back);
     RUN(a_goodbye_is_printable);
+    RUN(lengths_that_lie_are_refused);
+    RUN(names_have_a_limit);
+    RUN(what_does_not_fit_is_too_large);
     return TEST_RESULT;
 }
