@@ -25,9 +25,14 @@ test: dev ## test both layers: C plain and under sanitizers, then Python
 	@tools/test-native plain sanitized
 	$(PYTEST) -m 'not long'
 
-test-long: dev ## as test, with the long tests and the thread sanitizer
+test-long: dev ## as test, with the long tests, the thread sanitizer, valgrind, fuzzing and all mutants
 	@tools/test-native plain sanitized threads
+	@tools/test-native-long
+	python3 tools/weaken.py
 	$(PYTEST)
+
+weaken: dev ## weaken each memory order, remove each check, show which proof notices; needs spin
+	python3 tools/weaken.py
 
 models: ## search the spin models of native/models through; needs spin and a C compiler
 	python3 tools/check_models.py
@@ -54,5 +59,5 @@ bench: build ## measure start-up, memory, validation, programs, runs; JSON and t
 clean: ## remove .venv and everything built
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help run build dev test test-long models test-lowest check fmt bench clean
+.PHONY: help run build dev test test-long models weaken test-lowest check fmt bench clean
 .DEFAULT_GOAL := help

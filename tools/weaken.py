@@ -21,7 +21,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import check_models
-from mutant_build import FOR_FILE, OTHERS, Build, Tree
+from mutant_build import FOR_FILE, OTHERS, PARITY, Build, Tree
 from mutants import ROOT, Mutant, all_mutants
 
 
@@ -55,12 +55,18 @@ def faults(mutants: list[Mutant]) -> list[str]:
     return found
 
 
+def catchers_of(mutant: Mutant) -> list[str]:
+    """Name what is run against a mutant; a quick one is caught without the slow parity tests."""
+    names = FOR_FILE.get(mutant.file, OTHERS)
+    return [name for name in names if name != PARITY or not mutant.quick]
+
+
 def judge(tree: Tree, mutant: Mutant) -> tuple[str, str]:
     """Return the verdict (caught, model, equivalent, MISSED, WRONG) and what noticed."""
     source = (tree.native / "src" / mutant.file).read_text()
     with tempfile.TemporaryDirectory(dir=tree.folder) as folder:
         build = Build(tree, Path(folder), mutant.file, mutant.apply(source))
-        for name in FOR_FILE.get(mutant.file, OTHERS):
+        for name in catchers_of(mutant):
             how = build.caught_by(name)
             if how and mutant.equivalent:
                 return "WRONG", f"is said to change nothing, yet {name} {how}"
@@ -77,7 +83,7 @@ def judge(tree: Tree, mutant: Mutant) -> tuple[str, str]:
 
 def sound_catchers(tree: Tree, mutants: list[Mutant]) -> list[str]:
     """Run each catcher on the code as written; return the names of those that fail there."""
-    names = dict.fromkeys(name for mutant in mutants for name in FOR_FILE.get(mutant.file, OTHERS))
+    names = dict.fromkeys(name for mutant in mutants for name in catchers_of(mutant))
     with tempfile.TemporaryDirectory(dir=tree.folder) as folder:
         build = Build(tree, Path(folder))
         return [f"{name} {how}" for name in names if (how := build.caught_by(name))]

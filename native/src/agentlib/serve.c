@@ -496,7 +496,9 @@ static void on_signal(int number)
 {
     (void)number;
     atomic_store_explicit(&stop_wanted, true, memory_order_seq_cst);
-    td_agent *agent = atomic_load_explicit(&to_stop, memory_order_acquire);
+    /* seq_cst, all four: the signal may come to another thread than the one in td_agent_main(), and
+     * one of the two must see what the other has stored. */
+    td_agent *agent = atomic_load_explicit(&to_stop, memory_order_seq_cst);
     if (agent != NULL)
         td_agent_stop(agent);
 }

@@ -257,7 +257,10 @@ static void pads_that_no_honest_end_writes_are_corrupt(void)
     CHECK_EQ(tdi_ring_peek(&ring.rx, &frame), TD_ERR_AGAIN);
     CHECK_EQ(ring.rx.at, CAPACITY);
 
-    forge_near_the_end(&ring, 128, good, 64); /* past what is shown */
+    forge_near_the_end(&ring, 128, good, 64); /* past what is shown, and a frame behind it */
+    frame = (tdi_frame){.kind = TDI_KIND_CALL};
+    tdi_frame_seal(&frame, CAPACITY / 64, 0);
+    memcpy(ring.data, &frame, sizeof frame);
     CHECK_EQ(tdi_ring_peek(&ring.rx, &frame), TD_CORRUPT);
     forge_near_the_end(&ring, 256, good, 256); /* does not end the lap */
     CHECK_EQ(tdi_ring_peek(&ring.rx, &frame), TD_CORRUPT);
