@@ -21,6 +21,7 @@
 #include "bridge/confine.h"
 #include "host/host.h"
 #include "supervise/supervise.h"
+#include "topology/cpuid_tell.h"
 #include "wire/channel.h"
 
 enum { EXIT_USAGE = 2, EXIT_HELD = 3 };
@@ -29,7 +30,7 @@ static const char usage[] =
     "usage: agent_bridge --socket PATH [options]\n"
     "       agent_bridge host PLUGIN.so [options]   (host --help)\n"
     "       agent_bridge supervise [options]        (supervise --help)\n"
-    "       agent_bridge --version\n"
+    "       agent_bridge --version | --cpuid\n"
     "\n"
     "  --socket PATH        absolute; its directory is made with mode 700 if it is missing\n"
     "  --buffer-size BYTES  ring memory of all sessions together (16777216)\n"
@@ -83,6 +84,7 @@ static int read_options(int argc, char **argv, tdi_bridge_options *options)
         {"huge-pages", no_argument, NULL, 'H'},
         {"lock-memory", no_argument, NULL, 'L'},
         {"realtime", no_argument, NULL, 'R'},
+        {"cpuid", no_argument, NULL, 'q'},
         {"version", no_argument, NULL, 'v'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
@@ -135,6 +137,9 @@ static int read_options(int argc, char **argv, tdi_bridge_options *options)
         case 'R':
             options->realtime = true;
             break;
+        case 'q':
+            tdi_cpuid_tell_here(stdout);
+            return 0;
         case 'v':
             printf("agent_bridge %s build %s protocol %d\n", tdi_version(), tdi_build_id(),
                    TDI_PROTOCOL);

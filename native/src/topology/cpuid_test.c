@@ -1,4 +1,5 @@
 #include "topology/cpuid.h"
+#include "topology/cpuid_tell.h"
 
 #include "base/test.h"
 #include "topology/affinity.h"
@@ -116,8 +117,33 @@ static void the_real_one_answers_and_gives_the_thread_its_cpus_back(void)
     CHECK(memcmp(&before, &after, sizeof before) == 0);
 }
 
+/* As bridge_words.py reads it. */
+static void what_is_told_is_what_was_answered(void)
+{
+    char text[4096] = {0};
+    td_cpu_set cpus = {{0}};
+    td_cpu_set_add(&cpus, 1);
+    td_cpu_set_add(&cpus, 3); /* cannot be asked */
+    const tdi_cpuid cpuid = {answer, NULL};
+    FILE *to = fmemopen(text, sizeof text - 1, "w");
+    REQUIRE(to != NULL);
+    tdi_cpuid_tell(&cpuid, &cpus, to);
+    fclose(to);
+    unsigned cpu, leaf, sub, is[4], lines = 0;
+    for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n"), lines++) {
+        uint32_t expected[4] = {0};
+        REQUIRE(sscanf(line, "%x %x %x %x %x %x %x", &cpu, &leaf, &sub, &is[0], &is[1], &is[2],
+                       &is[3]) == 7);
+        CHECK_EQ(cpu, 1);
+        answer(NULL, cpu, leaf, sub, expected);
+        CHECK(memcmp(expected, is, sizeof is) == 0);
+    }
+    CHECK(lines > 4);
+}
+
 int main(void)
 {
+    RUN(what_is_told_is_what_was_answered);
     RUN(kind_ids_and_caches_are_read);
     RUN(a_cpu_that_cannot_be_asked_or_lacks_the_leaf_says_nothing);
     RUN(nonsense_stays_within_its_bounds);

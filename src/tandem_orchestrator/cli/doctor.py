@@ -7,13 +7,17 @@ import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal
 
 from tandem_orchestrator import CommandSet, CommandStep, Settings, TandemError, TandemOrchestrator
 from tandem_orchestrator.cli.exits import Exit
 from tandem_orchestrator.cli.loop import run_in_loop
 from tandem_orchestrator.cli.output import print_json, print_table, print_text
-from tandem_orchestrator.layers.native import find_native_files
+from tandem_orchestrator.layers.native import find_native_files, read_topology
+from tandem_orchestrator.layers.native.bridge_words import simd_line
+from tandem_orchestrator.layers.native.privileges import read_facts, refusals
+from tandem_orchestrator.layers.native.topology import with_sysfs
 
 EXTRAS = (
     ("textual", "tui", "full-screen display of results"),
@@ -28,7 +32,8 @@ class Finding:
     """One thing that was looked at."""
 
     what: str
-    state: Literal["ok", "degraded", "broken"]
+    state: Literal["ok", "refused", "degraded", "broken"]
+    """``refused``: the system did not grant it, and it is done without."""
     detail: str
     mend: str = ""
     """What would make it better; empty when it is well."""
@@ -37,7 +42,7 @@ class Finding:
 def doctor(settings: Settings, *, as_json: bool) -> Exit:
     """Look at everything, by using it; degraded is fine, broken is exit code 5."""
     walked = run_in_loop(settings, lambda: _path(settings))
-    findings = [*_machine(), *walked, *_extras()]
+    findings = [*_machine(), *_hardware(settings), *walked, *_extras()]
     broken = any(finding.state == "broken" for finding in findings)
     degraded = any(finding.state == "degraded" for finding in findings)
     status = "broken" if broken else "degraded" if degraded else "ok"
@@ -61,6 +66,18 @@ def _machine() -> Iterator[Finding]:
         yield Finding("native files", "degraded", files.reason, mend)
 
 
+def _hardware(settings: Settings) -> Iterator[Finding]:
+    """Say what the processor has, and each privilege that was refused, what it costs and how to
+    grant it."""
+    if simd := simd_line():
+        yield Finding("processor", "ok", simd)
+    sysfs = settings.hardware.sysfs
+    topology = read_topology(None if sysfs is None else with_sysfs(Path(sysfs)))
+    yield Finding("cores", "ok", f"{topology}; {topology.threads_max} threads can run at once")
+    for refusal in refusals(read_facts(), topology, settings.c_layer.buffer_size):
+        yield Finding(refusal.what, "refused", refusal.detail, refusal.grant)
+
+
 async def _path(settings: Settings) -> list[Finding]:
     """Go the whole way: journal, layers, one step in each, read back."""
     findings: list[Finding] = []
@@ -76,6 +93,8 @@ async def _path(settings: Settings) -> list[Finding]:
                 "ok" if health.healthy and not health.reason else "degraded"
             )
             findings.append(Finding(f"{layer} layer", state, health.reason or "there"))
+            told = [*health.details.get("refused", ()), *health.details.get("hardware", ())]
+            findings += [Finding(f"{layer} layer", "refused", line) for line in told]
         findings += [await _round_trip(tandem, mode) for mode in ("python_only", "speed_critical")]
         journal = tandem.journal_health()
         detail = f"{journal.kind} at {journal.path}; a durable commit takes "

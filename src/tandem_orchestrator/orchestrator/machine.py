@@ -7,7 +7,7 @@ from pathlib import Path
 from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.layers.native import TopologySources, read_topology
 from tandem_orchestrator.layers.native.cpu_load import CpuLoad
-from tandem_orchestrator.layers.native.topology import this_machine
+from tandem_orchestrator.layers.native.topology import with_sysfs
 from tandem_orchestrator.model.cpu_lists import show_cpu_list
 from tandem_orchestrator.model.levels import HardwareAffinity
 from tandem_orchestrator.model.topology import CoreClass
@@ -28,8 +28,7 @@ class SessionMachine:
         self, hardware: Hardware, clock: Clock, sources: TopologySources | None = None
     ) -> None:
         if sources is None and hardware.sysfs is not None:
-            ours = this_machine()
-            sources = TopologySources(Path(hardware.sysfs), affinity=ours.affinity)
+            sources = with_sysfs(Path(hardware.sysfs))
         self._hardware = hardware
         self.topology = read_topology(sources)
         self._load: CpuLoad | None = None

@@ -7,10 +7,12 @@ note. ``native/src/topology`` reads the same for the C layer; parity tests compa
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from tandem_orchestrator.layers.native.bridge_words import bridge_reader
 from tandem_orchestrator.layers.native.cgroup import CpuLimits, read_limits
 from tandem_orchestrator.layers.native.core_kinds import (
     GRADES,
@@ -44,6 +46,8 @@ from tandem_orchestrator.model.topology import CoreClass, Cpu, Topology
 CACHES_MAX = 16
 """Cache folders looked at for one CPU."""
 NODES_MAX = 1024
+ApicIds = Callable[[], Mapping[int, tuple[int, int]]]
+"""Gives APIC id and SMT shift of each CPU."""
 
 NOTE_NO_LIST = "sysfs lists no CPU; taken from the affinity mask"
 NOTE_HIGH = f"CPUs from {CPUS_MAX} up are left out"  # as the list of online CPUs names some
@@ -68,7 +72,14 @@ class TopologySources:
 def this_machine() -> TopologySources:
     """Give the sources for this process on this machine."""
     mask = frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-    return TopologySources(cpuid=device_reader(), affinity=mask)
+    can_read = os.access("/dev/cpu/0/cpuid", os.R_OK)
+    return TopologySources(cpuid=device_reader() if can_read else bridge_reader(), affinity=mask)
+
+
+def with_sysfs(sysfs: Path) -> TopologySources:
+    """Give the sources for this process where ``sysfs`` stands in for /sys: what is ours counts."""
+    ours = this_machine()
+    return TopologySources(sysfs, affinity=ours.affinity)
 
 
 def other_machine(sysfs: Path) -> TopologySources:
@@ -82,7 +93,8 @@ def read_topology(sources: TopologySources | None = None) -> Topology:
     system = given.sysfs / "devices" / "system"
     notes: list[str] = []
     cpus = _online(system / "cpu", given.affinity, notes)
-    ids = _apic_ids(given.cpuid, cpus)
+    # Asked only where sysfs is silent, as the answer may take a program.
+    ids = cache(lambda: _apic_ids(given.cpuid, cpus))
     cores = _cores(system / "cpu", cpus, ids)
     caches_of = _caches(system / "cpu", cpus, given.cpuid, ids)
     grades = _grades(system / "cpu", cpus)
@@ -173,7 +185,7 @@ def _apic_ids(cpuid: CpuidReader | None, cpus: Sequence[int]) -> dict[int, tuple
     return found
 
 
-def _cores(folder: Path, cpus: Sequence[int], ids: Mapping[int, tuple[int, int]]) -> dict[int, int]:
+def _cores(folder: Path, cpus: Sequence[int], ids: ApicIds) -> dict[int, int]:
     """Give the lowest CPU on the same core: by the siblings' list, by core id, by APIC id."""
     online = frozenset(cpus)
     cores: dict[int, int] = {}
@@ -191,8 +203,8 @@ def _cores(folder: Path, cpus: Sequence[int], ids: Mapping[int, tuple[int, int]]
         if core_id is not None and core_id >= 0:
             die = read_number(topology / "die_id") or 0
             key: tuple[int, ...] = (_package(folder, cpu), die, core_id)
-        elif cpu in ids:
-            key = (ids[cpu][0] >> ids[cpu][1],)
+        elif cpu in ids():
+            key = (ids()[cpu][0] >> ids()[cpu][1],)
         else:
             cores[cpu] = cpu
             continue
@@ -204,24 +216,24 @@ def _caches(
     folder: Path,
     cpus: Sequence[int],
     cpuid: CpuidReader | None,
-    ids: Mapping[int, tuple[int, int]],
+    ids: ApicIds,
 ) -> dict[tuple[int, int], tuple[int, int]]:
     """Give (KiB, lowest CPU that shares it) by (CPU, level), by sysfs, else CPUID leaf 4."""
     online = frozenset(cpus)
     found: dict[tuple[int, int], tuple[int, int]] = {}
     for cpu in cpus:
         for index in range(CACHES_MAX):
-            cache = folder / f"cpu{cpu}" / "cache" / f"index{index}"
-            level = read_number(cache / "level")
+            place = folder / f"cpu{cpu}" / "cache" / f"index{index}"
+            level = read_number(place / "level")
             if level is None:
                 break  # they are numbered without holes
             if level not in (1, 2, 3) or (cpu, level) in found:
                 continue
-            if (read_text(cache / "type") or "").strip(BLANKS) == "Instruction":
+            if (read_text(place / "type") or "").strip(BLANKS) == "Instruction":
                 continue
-            shared = read_cpus(cache / "shared_cpu_list")
+            shared = read_cpus(place / "shared_cpu_list")
             lowest = min(shared & online) if shared and cpu in shared else cpu
-            found[cpu, level] = (read_kib(cache / "size"), lowest)
+            found[cpu, level] = (read_kib(place / "size"), lowest)
     if found or cpuid is None:
         return found
     lowest_of: dict[tuple[int, int, int], int] = {}
@@ -230,8 +242,8 @@ def _caches(
             if (cpu, cache_said.level) in found:
                 continue
             lowest = cpu
-            if cpu in ids:
-                key = (cache_said.level, cache_said.shift, ids[cpu][0] >> cache_said.shift)
+            if cpu in ids():
+                key = (cache_said.level, cache_said.shift, ids()[cpu][0] >> cache_said.shift)
                 lowest = lowest_of.setdefault(key, cpu)
             found[cpu, cache_said.level] = (cache_said.kib, lowest)
     return found
