@@ -4,11 +4,17 @@ A folder stands in for /sys: it names CPU 0 a performance core and CPU 1 an effi
 the threads may use is read from /proc, which no part of Tandem writes.
 """
 
+import asyncio
 import importlib
+import importlib.resources
+import json
 import os
 import re
+import shutil
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +22,12 @@ from typing import Any
 import pytest
 
 from tandem_orchestrator import CommandSet, CommandStep, TandemOrchestrator
+from tandem_orchestrator.cli.app import run_app
 
 OURS = os.sched_getaffinity(0)
 pytestmark = pytest.mark.skipif(not {0, 1} <= OURS, reason="needs CPUs 0 and 1")
 native = pytest.mark.native
+WAIT_S = 20.0
 WHERE = {"p_core": "0", "e_core": "1", "lp_e_core": "1", "p_core_ultra": "0", "auto": "0"}
 """What each wish means in the tree below."""
 
@@ -168,7 +176,7 @@ async def test_steps_of_one_program_run_where_their_nested_set_wished(two_kinds:
     async with TandemOrchestrator(config(two_kinds)) as tandem:
         plan = tandem.validate(outer)
         assert {step.id: step.cpus for step in plan.steps} == {
-            "first": "", "second": "", "second/s": "1",
+            "first": "0", "second": "", "second/s": "1",
         }  # fmt: skip
         result = await tandem.execute_command_set(outer)
         assert result["status"] == "completed"
@@ -192,6 +200,67 @@ async def test_the_setting_overrides_every_wish(
             assert (await tandem.execute_command_set(asked))["status"] == "completed"
             seen = allowed_of_threads(tandem.layer_health()["c"].details["pid"])
             assert seen == {"main": where or mine, "worker": where or mine}
+
+
+@pytest.fixture
+def c_agent(tmp_path: Path) -> Path:
+    """The example program, built as its README says."""
+    here = Path(str(importlib.resources.files("tandem_orchestrator._native")))
+    library = here / "lib" / "libtandem_agent.a"
+    if shutil.which("cc") is None or not library.exists():
+        pytest.skip("no C compiler, or no libtandem_agent")
+    source = Path(__file__).parents[2] / "examples" / "c_agent_program" / "agent.c"
+    made = tmp_path / "agent"
+    subprocess.run(
+        ["cc", "-std=c11", f"-I{here / 'include'}", source, library, "-pthread", "-o", made],
+        check=True,
+    )
+    return made
+
+
+@native
+async def test_a_c_agent_of_its_own_process_runs_where_the_set_wished(
+    two_kinds: Path, c_agent: Path
+) -> None:
+    async with TandemOrchestrator(config(two_kinds)) as tandem:
+        native_layer = tandem._parts.native  # type: ignore[union-attr]
+        assert native_layer is not None
+        agent = subprocess.Popen(
+            [c_agent, "agent1"], env={**os.environ, "TANDEM_SOCKET": native_layer.socket_path}
+        )
+        try:
+            give_up_at = time.monotonic() + WAIT_S
+            while not any(action.agent == "agent1" for action in native_layer.actions()):
+                assert time.monotonic() < give_up_at
+                await asyncio.sleep(0.002)
+            mine = allowed_of_task(agent.pid, agent.pid)
+            for wish, where in (("e_core", "1"), ("p_core", "0"), ("auto", mine)):
+                asked = one_step(wish, "agent1", "greet", {"name": "Ada"}, mode="speed_critical")
+                result = await tandem.execute_command_set(asked)
+                assert result["results"] == {"s": "Hello, Ada!"}, result["error"]
+                assert allowed_of_task(agent.pid, agent.pid) == where, wish
+        finally:
+            agent.kill()
+            agent.wait(WAIT_S)
+
+
+def test_explain_says_where_a_step_was_to_go_and_why(
+    two_kinds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = str(tmp_path / "j.db")
+
+    async def run() -> str:
+        asked = config(two_kinds) | {"journal": {"path": journal}}
+        async with TandemOrchestrator(asked) as tandem:
+            result = await tandem.execute_command_set(one_step("e_core", "system", "echo", 1))
+            return str(result["run_id"])
+
+    run_id = asyncio.run(run())
+    assert run_app(["explain", run_id, "--journal", journal]) == 0
+    assert "  cores: 1 (wish e_core: E-cores)\n" in capsys.readouterr().out
+    assert run_app(["explain", run_id, "s", "--journal", journal, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["affinity"], told["cpus"]) == ("e_core", "1")
 
 
 @native

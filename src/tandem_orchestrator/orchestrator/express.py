@@ -18,6 +18,7 @@ from tandem_orchestrator.engine import Engine
 from tandem_orchestrator.errors import Busy, CommandError, LayerUnavailable
 from tandem_orchestrator.ids import Ids
 from tandem_orchestrator.journal import Journal
+from tandem_orchestrator.layers.cpus import cpu_mask
 from tandem_orchestrator.layers.native import NativeLayer
 from tandem_orchestrator.layers.native.codec import CodecError
 from tandem_orchestrator.layers.native.program import Program, ProgramRefused, encode_run
@@ -78,6 +79,7 @@ class ExpressPlan:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.lane = Priority.parse(plan.priority).lane
+        self.cpus = cpu_mask(plan.steps[0].cpus)  # one segment, hence one set and one wish
         self._segments: Segments | None = None
         self._actions: object = None
         self._program: Program | None = None
@@ -154,10 +156,7 @@ def fits(plan: Plan) -> bool:
         and len(plan.segments) == 1
         and len(plan.segments[0]) == len(plan.steps)
         and all(
-            not step.cpus
-            and step.for_each is None
-            and step.expected_output is None
-            and step.validation is None
+            step.for_each is None and step.expected_output is None and step.validation is None
             for step in plan.steps
         )
     )
@@ -276,7 +275,7 @@ class Express:
         program, number = loaded
         try:
             body = encode_run(program, asked.inputs, None, asked.literals or way.literals)
-            call_id, future = segments.session.run(number, body, way.lane)
+            call_id, future = segments.session.run(number, body, way.lane, way.cpus)
         except (Busy, CodecError, CommandError, LayerUnavailable):
             self._engine.step_out()
             return None

@@ -66,11 +66,11 @@ class Machine:
     def cpus_and_reason(self, wish: HardwareAffinity) -> tuple[str, str]:
         """Give what a planned step carries: its CPUs where they are not the base, and why."""
         placement = place(wish, self.topology, self.hardware, self.load)
-        cpus = ""
-        if placement.bound and placement.cpus != self.base.cpus:
-            cpus = show_cpu_list(placement.cpus)
-        told = cpus or wish is not HardwareAffinity.AUTO
-        return cpus, placement.reason if told else ""
+        wished = wish is not HardwareAffinity.AUTO
+        # Agents in processes of their own are not on the base, so a wish for it must be told, too.
+        apart = placement.cpus != (self.topology.allowed if wished else self.base.cpus)
+        cpus = show_cpu_list(placement.cpus) if placement.bound and apart else ""
+        return cpus, placement.reason if cpus or wished else ""
 
 
 def place(

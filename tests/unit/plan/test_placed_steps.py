@@ -40,7 +40,7 @@ def placed(wish: str, topology: Topology, load: float = 0.0, **hardware: Any) ->
     ("wish", "cpus", "reason"),
     [
         ("auto", "", ""),
-        ("p_core", "", "wish p_core: P-cores"),
+        ("p_core", "0-3", "wish p_core: P-cores"),
         ("p_core_ultra", "0-1", "wish p_core_ultra: favoured P-cores"),
         ("e_core", "4-11", "wish e_core: E-cores"),
         (
@@ -67,10 +67,12 @@ def test_with_prefer_p_cores_off_the_p_cores_have_to_be_wished_for() -> None:
     assert placed("p_core", HYBRID, prefer_p_cores=False) == ("0-3", "wish p_core: P-cores")
 
 
-@pytest.mark.parametrize("affinity", ["none", "2,5"])
-def test_the_setting_leaves_no_step_a_place_of_its_own(affinity: str) -> None:
-    for wish in ("auto", "p_core", "e_core"):
-        assert placed(wish, HYBRID, cpu_affinity=affinity)[0] == ""
+def test_the_setting_overrides_every_wish() -> None:
+    assert placed("auto", HYBRID, cpu_affinity="2,5") == ("", "")
+    for wish in ("p_core", "e_core"):
+        assert placed(wish, HYBRID, cpu_affinity="2,5")[0] == "2,5"
+        cpus, reason = placed(wish, HYBRID, cpu_affinity="none")
+        assert (cpus, reason) == ("", "hardware.cpu_affinity is none: left to the kernel")
 
 
 def test_on_one_kind_of_core_no_step_has_a_place_and_the_reason_says_why() -> None:

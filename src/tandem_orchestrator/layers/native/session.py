@@ -184,12 +184,14 @@ class Session:
         return call_id, self._wait_for(call_id)
 
     def run(
-        self, program_id: int, body: bytes, lane: int
+        self, program_id: int, body: bytes, lane: int, cpus: bytes | None = None
     ) -> tuple[int, asyncio.Future[Completion]]:
         """Send a RUN, as ``call`` does; while others are in flight, one doorbell rings for many."""
         hold = 1 if self._waiting else 0
         try:
-            call_id = self._client.call(program_id, body, kind=_RUN, lane=lane, hold=hold)
+            call_id = self._client.call(
+                program_id, body, kind=_RUN, lane=lane, hold=hold, cpus=cpus
+            )
         except self._ext.NativeError as error:
             self._schedule_look()
             self._raise(error)
