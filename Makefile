@@ -50,9 +50,11 @@ fmt: ## format Python and C in place
 	ruff check --fix --exit-zero --quiet .
 	git ls-files -z '*.c' '*.h' | xargs -0 --no-run-if-empty clang-format -i
 
-bench: build ## measure start-up, memory, validation, programs, runs; JSON and tables in build/bench/
+bench: build ## hold every figure against its bar and its peers; tables, and JSON in build/bench/
+	@tools/setup bench
 	$(VENV)/python benchmarks/startup.py --output build/bench/startup.json
 	$(VENV)/python benchmarks/validation.py --output build/bench/validation.json
+	$(VENV)/python benchmarks/messages.py --output build/bench/messages.json
 	$(VENV)/python benchmarks/program.py --output build/bench/program.json
 	$(VENV)/python benchmarks/runs.py --output build/bench/runs.json
 

@@ -4,7 +4,7 @@
 
 #define WINDOW     1024u    /* messages of one batch in flight */
 #define WINDOW_MIN 16       /* however often the far side refuses */
-#define SHOW_EVERY 64       /* so that the bridge begins while we encode */
+#define SHOW_EVERY 256      /* so that the bridge begins early, and not in our cache lines */
 #define GROW_EVERY 64       /* answers after which a window that has shrunk takes one more */
 #define REST_NS    1000000u /* after a refusal with nothing else of ours in flight */
 
