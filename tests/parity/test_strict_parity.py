@@ -225,3 +225,38 @@ def test_depth_32_passes_and_33_does_not_in_either(native_verdicts, body_verdict
     said = native_verdicts("body", bodies)
     assert [line[0] for line in said[:10]] == list("0000099999")
     assert_same(native_verdicts, body_verdict, bodies)
+
+
+FAULTS = {
+    "a key twice": [b"\x82\xa1a\x01\xa1a\x02", b"\x91\x82\xa0\xc0\xa0\xc0", b"\x82\xa1a\xc0\xd9\x01a\xc0"],
+    "bytes behind the value": [b"\xc0\xc0", b"\x90\x00", b"\x80\x80", b"\xa1aa"],
+    "too deep": [b"\x91" * 33 + b"\xc0", b"\x81\xa1k" * 33 + b"\xc0", b"\x91" * 32 + b"\x80"],
+    "not UTF-8": [b"\xa1\xff", b"\xa2\xc0\x80", b"\xa3\xed\xa0\x80", b"\xa4\xf4\x90\x80\x80",
+                  b"\x81\xa1\x80\xc0"],
+    "a length beyond the end": [
+        head + length.to_bytes(width) + b"a" * 9
+        for head, width in ((b"\xd9", 1), (b"\xda", 2), (b"\xdb", 4), (b"\xc4", 1), (b"\xc5", 2),
+                            (b"\xc6", 4), (b"\xdc", 2), (b"\xdd", 4), (b"\xde", 2), (b"\xdf", 4))
+        for length in (2 ** (8 * width) - 1, 2 ** (8 * width - 1))
+    ],
+    "not the shortest form": [
+        b"\xcc\x7f", b"\xcd\x00\xff", b"\xce\x00\x00\xff\xff", b"\xcf" + bytes(4) + b"\xff" * 4,
+        b"\xd0\xff", b"\xd1\xff\x80", b"\xd2\xff\xff\x80\x00", b"\xd3" + b"\xff" * 4 + b"\x80" + bytes(3),
+        b"\xd9\x01a", b"\xda\x00\x01a", b"\xdb\x00\x00\x00\x01a", b"\xc5\x00\x01a",
+        b"\xc6\x00\x00\x00\x01a", b"\xdc\x00\x01\xc0", b"\xdd\x00\x00\x00\x01\xc0",
+        b"\xde\x00\x01\xa1a\xc0", b"\xdf\x00\x00\x00\x01\xa1a\xc0", b"\xca\x00\x00\x00\x00",
+        b"\xc7\x0c\xff" + bytes(12),
+    ],
+    "a key that is no text": [b"\x81\x01\xc0", b"\x81\xc4\x01a\xc0", b"\x81\x90\xc0", b"\x81\xc0\xc0"],
+    "no value at all": [b"", b"\xc1", b"\x91", b"\x81\xa1a", b"\xd4\x01\x00", b"\xc7\x01\x01\x00"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_is_refused_by_both(native_verdicts, body_verdict, fault):
+    bodies = FAULTS[fault]
+    assert {line[0] for line in native_verdicts("body", bodies)} == {"9"}
+    assert_same(native_verdicts, body_verdict, bodies)
+    # Inside a value that is sound up to it, and before one that would be.
+    inside = [b"\x92\xc0" + body for body in bodies] + [b"\x81\xa1k" + body for body in bodies]
+    assert_same(native_verdicts, body_verdict, inside)
