@@ -205,6 +205,25 @@ async def test_another_loop_is_refused_and_so_is_none(tandem):
         await asyncio.to_thread(tandem.send, "system", "echo", 1)
 
 
+@pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
+def test_another_loop_of_the_same_thread_is_refused_and_the_first_goes_on(kind):
+    make = pytest.importorskip(kind).new_event_loop
+    tandem = TandemOrchestrator(CONFIG)
+
+    async def echo(value: int) -> Any:
+        return await within(tandem.send("system", "echo", value))
+
+    with asyncio.Runner(loop_factory=make) as first, asyncio.Runner(loop_factory=make) as second:
+        first.run(tandem.initialize())
+        assert [first.run(echo(i)) for i in range(2)] == [0, 1]  # the way is known
+        with pytest.raises(WrongLoop):
+            second.run(echo(2))
+        with pytest.raises(WrongLoop):
+            tandem.send("system", "echo", 3)  # no loop runs
+        assert first.run(echo(4)) == 4
+        first.run(tandem.close())
+
+
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 async def test_a_forked_child_gets_a_typed_error(tandem):
     await tandem.send("system", "echo", 1)
@@ -213,14 +232,14 @@ async def test_a_forked_child_gets_a_typed_error(tandem):
     child = os.fork()
     if child == 0:
         right = 0
-        for method in (tandem.send, tandem.call_sync):
+        for method in (tandem.send, tandem.call_sync, tandem.send_many):
             try:
-                method("system", "echo", 1)
+                method("system", "echo", [1])
             except Forked:
                 right += 1
             except BaseException:  # noqa: BLE001 - the child only reports
                 pass
-        os._exit(0 if right == 2 else 1)
+        os._exit(0 if right == 3 else 1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     assert await within(waiting) is None
@@ -298,6 +317,54 @@ async def test_close_resolves_what_is_in_flight(implementation):
     await within(tandem.close())
     with pytest.raises((OutcomeUnknown, LayerUnavailable)):
         await within(one)
+
+
+async def test_close_resolves_many_in_flight_and_those_that_block():
+    tandem = TandemOrchestrator(CONFIG)
+    await tandem.initialize()
+    ones = [tandem.send("system", "sleep", 60) for _ in range(100)]
+    many = tandem.send_many("system", "sleep", [60] * 3000)  # most of them are not sent yet
+    blocked = asyncio.ensure_future(asyncio.to_thread(tandem.call_sync, "system", "sleep", 60))
+    await eventually(lambda: _in_use(tandem) == 1)
+    await within(tandem.close())
+    answers = [
+        *await within(asyncio.gather(*ones, return_exceptions=True)),
+        *await within(many),
+        *await within(asyncio.gather(blocked, return_exceptions=True)),
+    ]
+    assert {type(answer) for answer in answers} <= {OutcomeUnknown, LayerUnavailable}
+    assert len(answers) == 3101
+    for call in (tandem.send, tandem.call_sync, tandem.send_many):
+        with pytest.raises(Closed):
+            call("system", "echo", [1])
+
+
+SUBINTERPRETER = """
+import sys
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+import tandem_orchestrator._native._ext  # here it loads
+
+code = '''
+try:
+    import tandem_orchestrator._native._ext
+    print("loaded", flush=True)
+except ImportError as error:
+    print(error, flush=True)
+'''
+interpreters.run_string(interpreters.create(), code)
+"""
+
+
+def test_a_sub_interpreter_is_refused():
+    done = subprocess.run(
+        [sys.executable, "-c", SUBINTERPRETER], capture_output=True, text=True, timeout=WAIT_S,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "sub" in done.stdout and "loaded" not in done.stdout
 
 
 EXIT = """
