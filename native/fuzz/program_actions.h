@@ -7,6 +7,7 @@
 
 #include "program/run.h"
 #include "tandem/message.h"
+#include "wire/extension.h"
 
 static td_status noop(td_call *call)
 {
@@ -70,6 +71,8 @@ static const td_action program_actions[] = {
     {"test", "slow_fail", fail, TD_EFFECTS_NONE, TD_RUNS_BLOCKING, 1, 0, "1"},
     {"test", "twice", twice, TD_EFFECTS_NONE, TD_RUNS_SHORT, 1, 0, "1"},
     {"test", "stops", stops, TD_EFFECTS_NONE, TD_RUNS_SHORT, 1, 0, "1"},
+    {"test", "far_given", NULL, TD_EFFECTS_NONE, TD_RUNS_SHORT, 1, 0, "1"},
+    {"test", "far_fail", NULL, TD_EFFECTS_NONE, TD_RUNS_BLOCKING, 1, 0, "1"},
 };
 
 static const td_action *find_program_action(void *context, uint32_t id)
@@ -83,6 +86,7 @@ static const td_action *find_program_action(void *context, uint32_t id)
 /* A pool of no threads: jobs wait in a list and are performed when the program waits. */
 typedef struct waiting_jobs {
     tdi_job *first;
+    td_program_remote *sent;  /* the newest first */
     uint32_t performed, most; /* stop performing after `most`: the rest is swept */
     bool cancelled;
 } waiting_jobs;
@@ -100,7 +104,71 @@ static bool is_cancelled(void *context)
     return ((waiting_jobs *)context)->cancelled;
 }
 
-static const td_program_host program_host = {.cancelled = is_cancelled, .submit = submit_job};
+static td_status send_remote(void *context, td_program_remote *remote)
+{
+    waiting_jobs *jobs = context;
+    remote->next = jobs->sent;
+    jobs->sent = remote;
+    return TD_OK;
+}
+
+static const td_program_host program_host = {
+    .cancelled = is_cancelled, .submit = submit_job, .send = send_remote};
+
+/* What an agent would write. */
+static td_status perform_far(const td_program_remote *remote, td_writer *output)
+{
+    td_view payload = {remote->body, remote->body_bytes}, inputs = {NULL, 0};
+    td_reader value;
+    const char *text;
+    size_t bytes;
+    if (remote->is_pair && tdi_body_split(payload, &payload, &inputs) != TD_OK)
+        return TD_CORRUPT;
+    if (strcmp(remote->action->name, "far_given") == 0) {
+        td_write_array(output, 2);
+        td_write_raw(output, payload.data, payload.bytes);
+        if (inputs.bytes == 0)
+            td_write_map(output, 0);
+        else
+            td_write_raw(output, inputs.data, inputs.bytes);
+        return TD_OK;
+    }
+    if (td_map_find(td_reader_of(payload.data, payload.bytes), "fail", &value) != TD_OK ||
+        td_read_str(&value, &text, &bytes) != TD_OK) {
+        td_write_raw(output, payload.data, payload.bytes);
+        return TD_OK;
+    }
+    td_write_map(output, 2);
+    td_write_text(output, "type");
+    td_write_text(output, "TestError");
+    td_write_text(output, "message");
+    td_write_str(output, text, bytes < 63 ? bytes : 63);
+    return TD_FAILED;
+}
+
+/* Answer one remote call, the newest or the oldest. */
+static void answer_one(waiting_jobs *jobs, bool oldest)
+{
+    td_program_remote **at = &jobs->sent;
+    while (oldest && (*at)->next != NULL)
+        at = &(*at)->next;
+    td_program_remote *const remote = *at;
+    *at = remote->next;
+    if (jobs->performed++ >= jobs->most) {
+        jobs->cancelled = true;
+        td_program_answered(remote, TD_CANCELLED, (td_view){NULL, 0}, NULL);
+        return;
+    }
+    td_heap_writer heap;
+    td_heap_writer_init(&heap, 64 << 20);
+    td_status status = perform_far(remote, &heap.writer);
+    const td_view body = {heap.writer.start, td_writer_bytes(&heap.writer)};
+    const bool owned = jobs->performed % 2 == 0;
+    if (owned)
+        heap.writer.start = NULL;
+    td_program_answered(remote, status, body, owned ? (uint8_t *)(uintptr_t)body.data : NULL);
+    td_heap_writer_fini(&heap);
+}
 
 /* Take one job, the newest or the oldest, and let it come back. */
 static void perform_one(waiting_jobs *jobs, bool oldest)
@@ -125,7 +193,10 @@ static void run_program(td_program_run *run, waiting_jobs *jobs, uint32_t steps,
         case TD_PROGRAM_DONE:
             return;
         case TD_PROGRAM_WAITING:
-            perform_one(jobs, oldest);
+            if (jobs->first != NULL)
+                perform_one(jobs, oldest);
+            else
+                answer_one(jobs, oldest);
             break;
         case TD_PROGRAM_MORE:
             break;

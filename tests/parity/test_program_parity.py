@@ -40,8 +40,11 @@ ACTIONS = {
     ("test", "given"): _given,
     ("test", "slow_given"): _given,
     ("test", "slow_fail"): _fail,
+    ("test", "far_given"): _given,
+    ("test", "far_fail"): _fail,
 }
 IDS = {name: i + 1 for i, name in enumerate(ACTIONS)}
+IDS[("test", "far_given")], IDS[("test", "far_fail")] = 9, 10  # sent away, as to an agent
 NAMES = ("a", "b", "c", "0", "1", "x/y", "~", "")
 SCALARS = (
     st.none()
@@ -119,7 +122,7 @@ def plans(draw, blocking=False):
     total = draw(st.integers(1, 7))
     names = sorted(ACTIONS)
     if not blocking:
-        names = [name for name in names if not name[1].startswith("slow")]
+        names = [name for name in names if not name[1].startswith(("slow", "far"))]
     steps = []
     for i in range(total):
         earlier = [step.id for step in steps]
@@ -227,7 +230,7 @@ def test_a_program_that_pauses_after_every_step_ends_the_same(native_programs, p
 
 @SLOW
 @given(plans(blocking=True), st.sampled_from(["oldest", "newest"]))
-def test_jobs_of_the_pool_may_come_back_in_any_order(native_programs, plan, order):
+def test_jobs_and_remote_calls_may_come_back_in_any_order(native_programs, plan, order):
     said, expected = in_both(native_programs, plan, "1", order)
     assert said == expected
 
@@ -270,7 +273,7 @@ def test_a_list_ends_where_it_ends(native_programs, token):
     assert said == expected
 
 
-@pytest.mark.parametrize("action", ["given", "slow_given"])
+@pytest.mark.parametrize("action", ["given", "slow_given", "far_given"])
 def test_an_action_sees_its_inputs_in_order_and_null_for_what_gave_nothing(native_programs, action):
     steps = [
         PlannedStep(id="z", agent="system", action="echo", payload={"k": [1]}),

@@ -189,6 +189,8 @@ td_status tdi_agent_send(tdi_agent *agent, const tdi_outgoing *call)
         .in_use = true,
         .batch = call->batch,
     };
+    if (call->sent != NULL)
+        *call->sent = relay;
     session->credit_used += credit;
     session->bridge->relays_total++;
     tdi_answer parcel = {

@@ -127,7 +127,8 @@ typedef struct tdi_outgoing {
     uint64_t call_id, charged;
     tdi_reply_fn reply;
     void *owner;
-    bool batch; /* the owner hears of cancels and deadlines by itself */
+    tdi_relay **sent; /* NULL, or where to note the relay before it may be answered */
+    bool batch;       /* the owner hears of cancels and deadlines by itself */
 } tdi_outgoing;
 
 /* The sessions that offer one agent. */
@@ -243,9 +244,11 @@ struct tdi_bridge {
     uint32_t relays_total; /* in flight */
     uint64_t relays_swept_ns;
     tdi_batch *batches;
-    struct tdi_program_call *programs; /* being run */
-    tdi_run short_run;                 /* short actions run here, one at a time */
-    uint8_t *scratch;                  /* body of the frame being handled */
+    struct tdi_program_call *programs;                      /* being run */
+    struct td_program_remote *remotes_first, *remotes_last; /* program_remote.c: they wait */
+    uint32_t remotes_waiting;
+    tdi_run short_run; /* short actions run here, one at a time */
+    uint8_t *scratch;  /* body of the frame being handled */
     uint64_t scratch_bytes;
     bool parent_gone, had_session, stopping;
     uint64_t alone_since_ns; /* since when there is no session */

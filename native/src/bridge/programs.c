@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bridge/bridge.h"
-#include "program/run.h"
+#include "base/clock.h"
+#include "bridge/program_call.h"
 
 enum {
     PROGRAMS_MAX = 64, /* of a session; the one that was run longest ago makes room */
@@ -33,18 +33,14 @@ struct tdi_shelf {
     uint64_t uses, bytes;
 };
 
-struct tdi_program_call {
-    struct tdi_program_call *next;
-    td_program_run *run;
-    tdi_run *answer; /* its slot, charge and times */
-};
-
 static const td_action load_action = {.agent = "program", .name = "load"};
 static const td_action run_action = {.agent = "program", .name = "run"};
 
 static const td_action *find_action(void *context, uint32_t id)
 {
-    return tdi_registry_find(context, id);
+    const tdi_registry_row *row = tdi_registry_row_of(context, id);
+    /* An agent's has no function; the router's, which has none either, is no step. */
+    return row != NULL && row->agent != NULL ? &row->about : tdi_registry_find(context, id);
 }
 
 static void take_down(struct tdi_shelf *shelf, shelved *place)
@@ -203,7 +199,7 @@ static void complete(struct tdi_program_call *call)
 }
 
 static void run_program(tdi_session *session, tdi_run *answer, const tdi_frame *frame,
-                        uint8_t *body, size_t bytes, shelved *place)
+                        const tdi_extension *ext, uint8_t *body, size_t bytes, shelved *place)
 {
     struct tdi_program_call *call = calloc(1, sizeof *call);
     tdi_error error = {""};
@@ -215,9 +211,15 @@ static void run_program(tdi_session *session, tdi_run *answer, const tdi_frame *
     /* The deadline is the program's: what waits for its answer only hears of a cancel. */
     answer->deadline_ns = 0;
     call->answer = answer;
+    call->tenant = frame->tenant;
+    call->attempt = frame->attempt;
+    call->lane = frame->lane;
+    if (ext->trace.bytes == TDI_TRACE_BYTES)
+        memcpy(call->trace, ext->trace.data, call->trace_bytes = TDI_TRACE_BYTES);
     const td_program_host host = {.context = call,
                                   .cancelled = is_cancelled,
                                   .submit = submit,
+                                  .send = tdi_program_send,
                                   .started = started,
                                   .log = log_line};
     const td_program_limits limits = {
@@ -280,16 +282,19 @@ void tdi_program_call_start(tdi_session *session, const tdi_frame *frame, const 
         if (body.bytes > 0)
             memcpy(owned, body.data, body.bytes);
     }
-    run_program(session, answer, frame, owned, body.bytes, place);
+    run_program(session, answer, frame, ext, owned, body.bytes, place);
 }
 
 uint32_t tdi_programs_go_on(tdi_bridge *bridge)
 {
     uint32_t work = 0;
+    tdi_program_remotes_pump(bridge);
+    const uint64_t now_ns = bridge->programs != NULL ? tdi_now_ns() : 0;
     struct tdi_program_call **at = &bridge->programs;
     while (*at != NULL) {
         struct tdi_program_call *call = *at;
         tdi_session *session = call->answer->session;
+        tdi_program_remotes_sweep(call, now_ns);
         const td_program_state state = td_program_step(call->run, STEPS_A_TURN, NS_A_TURN);
         work += state != TD_PROGRAM_WAITING;
         if (state != TD_PROGRAM_DONE) {

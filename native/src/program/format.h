@@ -122,14 +122,19 @@ _Static_assert(sizeof(tdi_piece_row) == 16, "");
 _Static_assert(sizeof(tdi_condition_row) == 32, "");
 _Static_assert(sizeof(tdi_input_row) == 16, "");
 
-/* What a RUN carries: this, slots_total lengths (u32, padded to 8), the values one after another.
- * Length 0 says that an outer step gave nothing; only outers may have it. */
+/* What a RUN carries: this, with the keyed magic steps_total keys, slots_total lengths (u32, padded
+ * to 8), the values one after another. Length 0 says that an outer step gave nothing; only outers
+ * may have it. */
 typedef struct tdi_run_header {
     uint32_t magic; /* TDI_RUN_MAGIC */
     uint32_t slots_total;
 } tdi_run_header;
 
-enum { TDI_RUN_MAGIC = 0x4E524454 }; /* "TDRN" */
+enum {
+    TDI_RUN_MAGIC = 0x4E524454,       /* "TDRN" */
+    TDI_RUN_KEYED_MAGIC = 0x4B524454, /* "TDRK": behind the header, a key for each step */
+    TDI_RUN_KEY_BYTES = 16            /* zeros: that step has none */
+};
 
 /* What became of a step, as the completion says it. */
 enum {
@@ -139,7 +144,8 @@ enum {
     TDI_OUTCOME_CANCELLED = 3,
     TDI_OUTCOME_SKIPPED = 4,
     TDI_OUTCOME_NOT_STARTED = 5,
-    TDI_OUTCOME_PACKED = 6 /* SUCCEEDED; the output is nested so deep that it travels as bin */
+    TDI_OUTCOME_PACKED = 6, /* SUCCEEDED; the output is nested so deep that it travels as bin */
+    TDI_OUTCOME_UNKNOWN = 7
 };
 
 /* Why a step was skipped. */

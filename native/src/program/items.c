@@ -6,7 +6,8 @@
 
 static bool is_blocking(const td_program_run *run, uint32_t step)
 {
-    return run->program->actions[step]->runs == TD_RUNS_BLOCKING && run->host.submit != NULL;
+    return tdi_is_remote(run, step) ||
+           (run->program->actions[step]->runs == TD_RUNS_BLOCKING && run->host.submit != NULL);
 }
 
 /* Cancelled or late: items that have not started do not start any more. */
@@ -124,6 +125,30 @@ static bool may_start(const td_program_run *run, const tdi_items *items)
     return items->next < items->total && !items->gives_up && !halted(run);
 }
 
+bool tdi_items_go_on(const td_program_run *run, uint32_t step)
+{
+    return may_start(run, run->steps[step].items);
+}
+
+/* Which end of an item decides what the step's is: where nobody knows, always; where it did not
+ * start, before failures only if those are collected. */
+static int weight(uint8_t outcome, bool collects)
+{
+    if (outcome == TDI_OUTCOME_UNKNOWN)
+        return 3;
+    return (outcome == TDI_OUTCOME_NOT_STARTED) == collects ? 2 : 1;
+}
+
+/* The step as a whole has not started only if none of its items has. */
+static uint8_t outcome_of(const tdi_items *items)
+{
+    if (items->failed_total == 0)
+        return TDI_OUTCOME_CANCELLED;
+    if (items->outcome == TDI_OUTCOME_NOT_STARTED && items->not_started < items->next)
+        return TDI_OUTCOME_UNKNOWN;
+    return items->outcome;
+}
+
 static void end(td_program_run *run, uint32_t step)
 {
     tdi_step_state *state = &run->steps[step];
@@ -137,8 +162,8 @@ static void end(td_program_run *run, uint32_t step)
     const td_view none = {NULL, 0};
     td_view list = none;
     if (gave_up) {
-        const uint8_t outcome = items->failed_total > 0 ? items->outcome : TDI_OUTCOME_CANCELLED;
-        tdi_step_end(run, step, outcome, none, (td_view){items->failure, items->failure_bytes});
+        tdi_step_end(run, step, outcome_of(items), none,
+                     (td_view){items->failure, items->failure_bytes});
     } else if (join(run, items, &list)) {
         tdi_step_end(run, step, TDI_OUTCOME_SUCCEEDED, list, none);
     } else {
@@ -154,7 +179,8 @@ void tdi_items_next(td_program_run *run, uint32_t step)
     uint32_t starts = blocking ? TDI_ITEMS_AT_ONCE : 1;
     /* An item may end within its start; what follows from that is done here, not deeper down. */
     items->starting = true;
-    while (starts > 0 && may_start(run, items) && items->out < TDI_ITEMS_AT_ONCE) {
+    while (starts > 0 && may_start(run, items) && items->out < TDI_ITEMS_AT_ONCE &&
+           !(tdi_is_remote(run, step) && tdi_remotes_full(run))) {
         const uint32_t item = items->next++;
         items->out++;
         starts--;
@@ -204,12 +230,16 @@ void tdi_item_ended(td_program_run *run, uint32_t step, uint32_t item, uint8_t o
     items->outputs[item] = output;
     items->output_bytes += output.bytes;
     if (outcome != TDI_OUTCOME_SUCCEEDED) {
-        if (items->failed_total == 0) {
+        const bool collects = (run->program->steps[step].flags & TDI_STEP_COLLECT) != 0;
+        const bool lost = outcome == TDI_OUTCOME_UNKNOWN || outcome == TDI_OUTCOME_NOT_STARTED;
+        if (items->failed_total == 0 ||
+            weight(outcome, collects) > weight(items->outcome, collects)) {
             items->outcome = outcome;
             take_failure(run, items, item, failure);
         }
         items->failed[items->failed_total++] = item;
-        if (!(run->program->steps[step].flags & TDI_STEP_COLLECT))
+        items->not_started += outcome == TDI_OUTCOME_NOT_STARTED;
+        if (lost || !collects)
             items->gives_up = true;
     }
     if (!items->starting && !items->current)

@@ -72,14 +72,49 @@ static td_status open_header(td_program *program, tdi_error *error)
     return cut(program, error);
 }
 
+struct tdi_remote_action {
+    struct tdi_remote_action *next;
+    uint32_t id;
+    td_action action;
+    char text[];
+};
+
+/* Its names are the registry's, which forgets them; `recent` spares a copy for each step. */
+static const td_action *copy_of(td_program *program, const td_action *action, uint32_t id,
+                                struct tdi_remote_action **recent)
+{
+    if (*recent != NULL && (*recent)->id == id)
+        return &(*recent)->action;
+    const size_t agent_bytes = strlen(action->agent) + 1, name_bytes = strlen(action->name) + 1;
+    struct tdi_remote_action *copy = malloc(sizeof *copy + agent_bytes + name_bytes);
+    if (copy == NULL)
+        return NULL;
+    memcpy(copy->text, action->agent, agent_bytes);
+    memcpy(copy->text + agent_bytes, action->name, name_bytes);
+    copy->id = id;
+    copy->action = *action;
+    copy->action.agent = copy->text;
+    copy->action.name = copy->text + agent_bytes;
+    copy->action.version = "";
+    copy->next = program->remotes;
+    program->remotes = *recent = copy;
+    return &copy->action;
+}
+
 static td_status find_actions(td_program *program, td_program_find find, void *context,
                               tdi_error *error)
 {
+    struct tdi_remote_action *recent[64] = {NULL};
     for (uint32_t i = 0; i < program->header->steps_total; i++) {
-        program->actions[i] = find(context, program->steps[i].action_id);
-        if (program->actions[i] == NULL)
-            return tdi_fail(error, TD_NO_AGENT, "program: step %u: no local action has id %u", i,
-                            program->steps[i].action_id);
+        const uint32_t id = program->steps[i].action_id;
+        const td_action *action = find(context, id);
+        if (action == NULL)
+            return tdi_fail(error, TD_NO_AGENT, "program: step %u: no action has id %u", i, id);
+        if (action->run == NULL)
+            action = copy_of(program, action, id, &recent[id % 64]);
+        if (action == NULL)
+            return tdi_fail(error, TD_ERR_MEMORY, "program: no memory");
+        program->actions[i] = action;
     }
     return TD_OK;
 }
@@ -131,5 +166,10 @@ void td_program_drop(td_program *program)
     free(program->data);
     free(program->actions);
     free(program->hole_depth);
+    while (program->remotes != NULL) {
+        struct tdi_remote_action *const gone = program->remotes;
+        program->remotes = gone->next;
+        free(gone);
+    }
     free(program);
 }

@@ -4,7 +4,7 @@
  * Memory:  a program owns a private copy of its bytes and one pointer a step, one byte a
  *          piece beside it.
  * Errors:  TD_CORRUPT with a sentence for bytes that break a rule; TD_NO_AGENT for an action
- *          that is not local; TD_TOO_LARGE; TD_ERR_MEMORY.
+ *          that is not there; TD_TOO_LARGE; TD_ERR_MEMORY.
  */
 #ifndef TDI_PROGRAM_H
 #define TDI_PROGRAM_H
@@ -13,7 +13,7 @@
 #include "program/format.h"
 #include "tandem/agent.h"
 
-/* The local action with this id, or NULL. */
+/* The action with this id, or NULL. One without a function is remote, and copied. */
 typedef const td_action *(*td_program_find)(void *context, uint32_t action_id);
 
 typedef struct td_program {
@@ -29,8 +29,9 @@ typedef struct td_program {
     const tdi_condition_row *conditions;
     const tdi_input_row *inputs;
     const uint8_t *literals;
-    const td_action **actions; /* of each step */
-    uint8_t *hole_depth;       /* of each piece that is no literal: containers open around it */
+    const td_action **actions;         /* of each step */
+    struct tdi_remote_action *remotes; /* copies, which outlive the agents that offered them */
+    uint8_t *hole_depth; /* of each piece that is no literal: containers open around it */
 } td_program;
 
 /* Copy, check, and find the actions. Linear in `bytes`. */

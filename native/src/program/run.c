@@ -17,28 +17,33 @@ static uint64_t table_bytes(uint32_t slots_total)
 /* Are there as many lengths as the program has slots? Before anything is allocated for them: a
  * program may say four billion. */
 static td_status check_head(const td_program *program, const uint8_t *body, size_t bytes,
-                            tdi_error *error)
+                            size_t *keys_bytes, tdi_error *error)
 {
     const uint32_t slots_total = program->header->slots_total;
     tdi_run_header header;
     if (bytes < sizeof header)
         return tdi_fail(error, TD_CORRUPT, "run: %zu bytes", bytes);
     memcpy(&header, body, sizeof header);
-    if (header.magic != TDI_RUN_MAGIC || header.slots_total != slots_total)
+    const bool keyed = header.magic == TDI_RUN_KEYED_MAGIC;
+    if ((header.magic != TDI_RUN_MAGIC && !keyed) || header.slots_total != slots_total)
         return tdi_fail(error, TD_CORRUPT, "run: %u slots, the program has %u", header.slots_total,
                         slots_total);
-    if (table_bytes(slots_total) > bytes - sizeof header)
+    *keys_bytes = keyed ? (size_t)program->header->steps_total * TDI_RUN_KEY_BYTES : 0;
+    if (*keys_bytes > bytes - sizeof header)
+        return tdi_fail(error, TD_CORRUPT, "run: the keys end beyond byte %zu", bytes);
+    if (table_bytes(slots_total) > bytes - sizeof header - *keys_bytes)
         return tdi_fail(error, TD_CORRUPT, "run: the lengths end beyond byte %zu", bytes);
     return TD_OK;
 }
 
-static td_status open_body(td_program_run *run, size_t bytes, tdi_error *error)
+static td_status open_body(td_program_run *run, size_t bytes, size_t keys_bytes, tdi_error *error)
 {
     const tdi_program_header *program = run->program->header;
     const uint64_t table = table_bytes(program->slots_total);
-    const uint8_t *const lengths = run->body + sizeof(tdi_run_header);
+    const uint8_t *const lengths = run->body + sizeof(tdi_run_header) + keys_bytes;
     const uint8_t *at = lengths + table;
-    size_t left = bytes - sizeof(tdi_run_header) - (size_t)table;
+    size_t left = bytes - sizeof(tdi_run_header) - keys_bytes - (size_t)table;
+    run->keys = keys_bytes > 0 ? run->body + sizeof(tdi_run_header) : NULL;
     for (uint32_t i = 0; i < program->slots_total; i++) {
         uint32_t length;
         memcpy(&length, lengths + 4 * (size_t)i, 4);
@@ -101,7 +106,8 @@ td_status td_program_run_create(td_program *program, uint8_t *body, size_t bytes
     if (reserved > limits->reply_bytes_max)
         return tdi_fail(error, TD_TOO_LARGE, "run: %u outcomes do not fit into %llu bytes",
                         steps_total, (unsigned long long)limits->reply_bytes_max);
-    td_status status = check_head(program, body, bytes, error);
+    size_t keys_bytes = 0;
+    td_status status = check_head(program, body, bytes, &keys_bytes, error);
     if (status != TD_OK)
         return status;
     td_program_run *run = allocate(program);
@@ -114,7 +120,7 @@ td_status td_program_run_create(td_program *program, uint8_t *body, size_t bytes
     run->current = TDI_NO_ITEM;
     run->reply_bytes_left = limits->reply_bytes_max - reserved;
     memset(&run->unit, 0, offsetof(tdi_unit, failure));
-    status = open_body(run, bytes, error);
+    status = open_body(run, bytes, keys_bytes, error);
     if (status != TD_OK) {
         free(run);
         return status;
@@ -148,7 +154,22 @@ void td_program_run_destroy(td_program_run *run)
 
 uint32_t td_program_jobs(const td_program_run *run)
 {
-    return run->jobs;
+    return run->jobs + run->remotes;
+}
+
+void *td_program_host_context(const td_program_run *run)
+{
+    return run->host.context;
+}
+
+bool td_program_is_whole_step(const td_program_remote *remote)
+{
+    return remote->item == TDI_NO_ITEM;
+}
+
+bool td_program_stopped(const td_program_run *run)
+{
+    return run->stopped != 0;
 }
 
 uint8_t *td_program_take_body(td_program_run *run, size_t *bytes)
@@ -215,7 +236,8 @@ void tdi_step_end(td_program_run *run, uint32_t step, uint8_t outcome, td_view o
     state->ended_ns = run->now_ns;
     run->ended_total++;
     const bool fine = outcome == TDI_OUTCOME_SUCCEEDED || outcome == TDI_OUTCOME_SKIPPED;
-    if (fine || (row->flags & TDI_STEP_CAN_FAIL))
+    const bool lost = outcome == TDI_OUTCOME_UNKNOWN || outcome == TDI_OUTCOME_NOT_STARTED;
+    if (fine || ((row->flags & TDI_STEP_CAN_FAIL) && !lost))
         release_dependents(run, step);
     else if (run->stopped == 0)
         run->stopped = outcome == TDI_OUTCOME_CANCELLED ? outcome : TDI_OUTCOME_FAILED;
@@ -286,21 +308,39 @@ static void look(td_program_run *run)
         run->stopped = TDI_OUTCOME_TIMED_OUT;
 }
 
+/* Is what would start next remote, and are too many of those out? */
+static bool is_held_up(const td_program_run *run)
+{
+    if (!tdi_remotes_full(run) || run->answered_first != NULL)
+        return false;
+    if (run->current != TDI_NO_ITEM)
+        return tdi_is_remote(run, run->current) && tdi_items_go_on(run, run->current);
+    return run->stopped == 0 && run->ready_first < run->ready_last &&
+           tdi_is_remote(run, run->ready[run->ready_first]);
+}
+
 td_program_state td_program_step(td_program_run *run, uint32_t steps, uint64_t ns)
 {
     run->now_ns = tdi_now_ns();
     if (run->started_ns == 0)
         run->started_ns = run->now_ns;
     const uint64_t end_ns = ns < UINT64_MAX - run->now_ns ? run->now_ns + ns : UINT64_MAX;
+    const uint64_t now_ns = run->now_ns;
+    tdi_remotes_end(run);
+    run->now_ns = now_ns;
     do {
         const bool all_ended = run->ended_total == run->program->header->steps_total;
         if (run->stopped == 0 && !all_ended)
             look(run);
-        if (run->current != TDI_NO_ITEM) {
+        if (is_held_up(run)) {
+            return TD_PROGRAM_WAITING;
+        } else if (run->answered_first != NULL) {
+            tdi_remotes_end(run); /* refused at once */
+        } else if (run->current != TDI_NO_ITEM) {
             tdi_items_next(run, run->current);
         } else if (run->stopped == 0 && run->ready_first < run->ready_last) {
             start(run, run->ready[run->ready_first++]);
-        } else if (run->jobs > 0) {
+        } else if (run->jobs > 0 || run->remotes > 0) {
             return TD_PROGRAM_WAITING;
         } else {
             if (tdi_reply_some(run, ROWS_AT_ONCE))

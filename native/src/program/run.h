@@ -6,6 +6,10 @@
  * one without a default skips, a failure that is not tolerated lets what runs finish and starts
  * nothing more. layers/native/program_reference.py is the same in plain Python, and the oracle.
  *
+ * A step whose action has no function here is remote: host.send() has it carried out elsewhere.
+ * Where nobody knows whether it ran (UNKNOWN), or it did not (NOT_STARTED), the run stops, also
+ * where the step may fail: what then is to be done is not decided in C.
+ *
  * Threads: everything belongs to the owner's thread; td_program_perform() alone runs on a pool
  *          thread, and touches only its unit. host.cancelled and host.log may be called there.
  * Memory:  a run owns its body, and an arena of at most limits.bytes_max for outputs, payloads
@@ -21,6 +25,32 @@
 
 typedef struct td_program_run td_program_run;
 
+enum { TDI_REMOTES_MAX = 512, TDI_PROGRAM_KEY_BYTES = 32 + 1 + 10 };
+
+/* A call of an action that is not in this process. The run makes it, the host carries it. */
+typedef struct td_program_remote td_program_remote;
+struct td_program_remote {
+    /* The host's, from send() to td_program_answered(). */
+    td_program_remote *next, *previous, *wait_next, *wait_previous;
+    void *carrier;
+    bool waits;
+    /* What to send. */
+    td_program_run *run;
+    const td_action *action;
+    uint32_t action_id;
+    uint32_t step, item;
+    uint64_t deadline_ns; /* 0: none */
+    uint8_t key_bytes;    /* 0: it has none */
+    char key[TDI_PROGRAM_KEY_BYTES + 1];
+    bool is_pair; /* the body is [payload, inputs] */
+    /* The run's own. */
+    uint8_t outcome;
+    uint64_t ended_ns;
+    td_view output, failure;
+    size_t body_bytes;
+    uint8_t body[];
+};
+
 /* What a run asks of whoever runs it; `context` is passed along. */
 typedef struct td_program_host {
     void *context;
@@ -28,6 +58,9 @@ typedef struct td_program_host {
     /* Have td_program_perform(job) called on another thread, then td_program_finished() on this
      * one. NULL: blocking actions run here. Errors: TD_BUSY. */
     td_status (*submit)(void *context, tdi_job *job);
+    /* Send it, now or when there is room; TD_OK: td_program_answered() follows, perhaps before this
+     * returns. NULL: there is nobody to send to. Errors: any status, which is then the answer. */
+    td_status (*send)(void *context, td_program_remote *remote);
     /* Every step from `mark` on has not started; called before the one below it does. */
     void (*started)(void *context, uint32_t mark, uint32_t steps_total);
     void (*log)(void *context, const td_action *action, int level, const char *message); /* any */
@@ -46,7 +79,8 @@ enum { TDI_PROGRAM_REPLY_ROW_BYTES = 128 }; /* reserved of reply_bytes_max for e
 
 typedef enum td_program_state {
     TD_PROGRAM_MORE,    /* the budget is used up: call td_program_step() again */
-    TD_PROGRAM_WAITING, /* only blocking actions are under way: after td_program_finished() */
+    TD_PROGRAM_WAITING, /* only blocking or remote actions are under way: after
+                         * td_program_finished() or td_program_answered() */
     TD_PROGRAM_DONE     /* the body is complete */
 } td_program_state;
 
@@ -66,7 +100,18 @@ bool td_program_job_is_stale(const tdi_job *job);
 /* A job came back, performed (or, `swept`, never begun). Returns its run. */
 td_program_run *td_program_finished(tdi_job *job, bool swept);
 
-/* Jobs that have not come back; the run must not be destroyed before it is 0. */
+/* A remote call has ended: with a body if `status` is TD_OK (its output), TD_FAILED or TD_UNKNOWN
+ * ({"type", "message"}, or none). `owned` is the body's memory (malloc), taken, or NULL: it is
+ * copied. The remote is the run's again; its effects follow at the next td_program_step(). */
+void td_program_answered(td_program_remote *remote, td_status status, td_view body, uint8_t *owned);
+/* What its host gave as context. */
+void *td_program_host_context(const td_program_run *run);
+/* Is this call all of its step, not one item of several? */
+bool td_program_is_whole_step(const td_program_remote *remote);
+/* Has it stopped, so that nothing that has not started will? */
+bool td_program_stopped(const td_program_run *run);
+
+/* Jobs and remote calls that have not come back; the run must not be destroyed before it is 0. */
 uint32_t td_program_jobs(const td_program_run *run);
 
 /* After TD_PROGRAM_DONE: give the body away (malloc). NULL: there was no memory for it. */

@@ -32,6 +32,7 @@ typedef struct tdi_items {
     uint64_t output_bytes;
     uint8_t outcome; /* of the first that failed */
     bool gives_up;
+    uint32_t not_started; /* of `failed` */
     const uint8_t *failure;
     uint32_t failure_bytes;
 } tdi_items;
@@ -65,6 +66,7 @@ typedef struct tdi_unit {
     const td_action *action;
     uint32_t step, item;
     td_view payload, inputs;
+    char key[TDI_PROGRAM_KEY_BYTES + 1];
     bool inputs_made, failed, blocking;
     uint64_t deadline_ns, started_ns, ended_ns;
     td_writer output; /* on the arena, or on the heap in the pool */
@@ -86,8 +88,10 @@ struct td_program_run {
     uint32_t *ready;
     uint32_t ready_first, ready_last, ended_total, mark;
     uint32_t current; /* a for_each whose items run here, or TDI_NO_ITEM */
-    uint32_t jobs;
-    uint8_t stopped; /* 0, or the TDI_OUTCOME_* because of which nothing starts */
+    uint32_t jobs, remotes;
+    td_program_remote *answered_first, *answered_last;
+    const uint8_t *keys; /* in the body: TDI_RUN_KEY_BYTES of each step, or NULL */
+    uint8_t stopped;     /* 0, or the TDI_OUTCOME_* because of which nothing starts */
     uint64_t now_ns, started_ns, reply_bytes_left;
     tdi_arena arena;
     td_heap_writer payload, inputs; /* of the short action that runs */
@@ -128,8 +132,23 @@ void tdi_unit_perform(tdi_unit *unit);
 /* Encode a failure: two strings. Returns its bytes, at most TDI_UNIT_FAILURE_BYTES. */
 uint32_t tdi_failure_encode(uint8_t *into, const char *type, const char *message);
 
+/* A step's or item's idempotency key; `into` has TDI_PROGRAM_KEY_BYTES + 1. Returns its bytes,
+ * 0 when it has none. */
+uint8_t tdi_unit_key(const td_program_run *run, uint32_t step, uint32_t item, char *into);
+
+/* ---- remote.c ---- */
+bool tdi_is_remote(const td_program_run *run, uint32_t step);
+/* So many are out that no other may start. */
+bool tdi_remotes_full(const td_program_run *run);
+/* Have what the unit says sent. */
+void tdi_remote_start(td_program_run *run, const tdi_unit *unit);
+/* What has been answered ends. */
+void tdi_remotes_end(td_program_run *run);
+
 /* ---- items.c ---- */
 void tdi_items_start(td_program_run *run, uint32_t step);
+/* Would items of this step start now, were there room? */
+bool tdi_items_go_on(const td_program_run *run, uint32_t step);
 /* Start the next item, if one may. */
 void tdi_items_next(td_program_run *run, uint32_t step);
 void tdi_item_ended(td_program_run *run, uint32_t step, uint32_t item, uint8_t outcome,

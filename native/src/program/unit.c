@@ -107,10 +107,30 @@ static uint32_t op_attempt(td_call *call)
     return unit_of(call)->run->limits.attempt;
 }
 
+uint8_t tdi_unit_key(const td_program_run *run, uint32_t step, uint32_t item, char *into)
+{
+    static const uint8_t none[TDI_RUN_KEY_BYTES];
+    static const char digits[] = "0123456789abcdef";
+    if (run->keys == NULL)
+        return 0;
+    const uint8_t *const key = run->keys + (size_t)step * TDI_RUN_KEY_BYTES;
+    if (memcmp(key, none, sizeof none) == 0)
+        return 0;
+    for (int i = 0; i < TDI_RUN_KEY_BYTES; i++) {
+        into[2 * i] = digits[key[i] >> 4];
+        into[2 * i + 1] = digits[key[i] & 15];
+    }
+    if (item == TDI_NO_ITEM)
+        return 2 * TDI_RUN_KEY_BYTES;
+    return (uint8_t)(2 * TDI_RUN_KEY_BYTES +
+                     snprintf(into + 2 * TDI_RUN_KEY_BYTES, 12, "-%u", item));
+}
+
 static td_view op_idempotency_key(td_call *call)
 {
-    (void)call;
-    return (td_view){NULL, 0};
+    tdi_unit *unit = unit_of(call);
+    const size_t bytes = tdi_unit_key(unit->run, unit->step, unit->item, unit->key);
+    return (td_view){bytes > 0 ? (const uint8_t *)unit->key : NULL, bytes};
 }
 
 static const td_call_ops ops = {
@@ -320,7 +340,7 @@ static void start_in_pool(td_program_run *run, uint32_t step, uint32_t item, td_
 void tdi_unit_start(td_program_run *run, uint32_t step, uint32_t item, td_view item_value)
 {
     if ((run->program->actions[step]->runs == TD_RUNS_BLOCKING || run->limits.elsewhere) &&
-        run->host.submit != NULL) {
+        run->host.submit != NULL && !tdi_is_remote(run, step)) {
         start_in_pool(run, step, item, item_value);
         return;
     }
@@ -328,6 +348,11 @@ void tdi_unit_start(td_program_run *run, uint32_t step, uint32_t item, td_view i
     begin(run, unit, step, item);
     if (!supply(run, unit, item_value))
         return;
+    if (tdi_is_remote(run, step)) {
+        op_inputs(&unit->call);
+        tdi_remote_start(run, unit);
+        return;
+    }
     tdi_arena_begin(&run->arena, &unit->output);
     tdi_unit_perform(unit);
     settle(run, unit);

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from tandem_orchestrator.clock import Clock
-from tandem_orchestrator.engine.instructions import Dispatch
+from tandem_orchestrator.engine.instructions import Dispatch, UnitKey
 from tandem_orchestrator.engine.state import StepState
 from tandem_orchestrator.layers.layer import CancelToken, Layer, Report, Work
 from tandem_orchestrator.model.outcomes import Failure, Outcome
@@ -36,9 +36,15 @@ class Caller(Protocol):
         """Call a function, sync or async, and report what became of it."""
 
 
-def idempotency_key(run_id: str, unit: object) -> str:
-    """Give the key that every attempt of a unit shares (32 hex digits)."""
-    return hashlib.blake2b(f"{run_id}/{unit}".encode(), digest_size=16).hexdigest()
+def idempotency_key(run_id: str, unit: UnitKey) -> str:
+    """Give the key that every attempt of a unit shares.
+
+    Returns: 32 hex digits; of an item those of its step, a hyphen and its position, so that C can
+        make the keys of items out of the one of the step.
+    """
+    whole = f"{run_id}/{unit.step}/{unit.implementation}"
+    key = hashlib.blake2b(whole.encode(), digest_size=16).hexdigest()
+    return key if unit.item is None else f"{key}-{unit.item}"
 
 
 def make_work(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tandem_orchestrator.engine.attempt import Caller, bounded, look_at
-from tandem_orchestrator.engine.instructions import DispatchSegment
+from tandem_orchestrator.engine.attempt import Caller, bounded, idempotency_key, look_at
+from tandem_orchestrator.engine.instructions import DispatchSegment, UnitKey
 from tandem_orchestrator.engine.state import RunState
 from tandem_orchestrator.layers.layer import (
     CancelToken,
@@ -40,7 +40,16 @@ def make_segment_work(
     inside = set(dispatch.steps)
     outer = {need for step in steps for need in step.depends_on if need not in inside}
     outputs = {i: state.steps[i].output for i in outer if not state.steps[i].gave_nothing}
-    return SegmentWork(run_id, steps, state.inputs, outputs, lane)
+    return SegmentWork(run_id, steps, state.inputs, outputs, lane, _keys(run_id, steps))
+
+
+def _keys(run_id: str, steps: tuple[PlannedStep, ...]) -> dict[str, str]:
+    """Give each step with effects the key that it would have if it ran alone."""
+    return {
+        step.id: idempotency_key(run_id, UnitKey(step.id, None, step.assignment.implementations[0]))
+        for step in steps
+        if step.effects != "none" and step.assignment is not None
+    }
 
 
 async def perform_segment(

@@ -109,6 +109,8 @@ class SegmentWork:
     """Of the steps outside that the segment depends on, by step id; those that gave one."""
     lane: int = 2
     """0 to 3, the urgent ones first."""
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Idempotency keys (32 hex digits) of the steps that have effects, by step id."""
 
     @property
     def cpus(self) -> str:

@@ -19,6 +19,7 @@ from tandem_orchestrator.layers.native.codec import CodecError
 from tandem_orchestrator.layers.native.program_layout import (
     CAN_FAIL,
     COLLECT,
+    RUN_KEY_BYTES,
     WANTED,
     ConditionShape,
     RefShape,
@@ -108,6 +109,7 @@ def encode_run(
     inputs: Mapping[str, Any] | None = None,
     outputs: Mapping[str, Any] | None = None,
     literals: Sequence[bytes] | None = None,
+    keys: Mapping[str, str] | None = None,
 ) -> bytes:
     """Write what RUN carries.
 
@@ -116,6 +118,8 @@ def encode_run(
         inputs: The run's own inputs.
         outputs: Of the steps outside that gave one, by id; the others gave nothing.
         literals: From ``structure_of`` of other steps with the same structure; None: its own.
+        keys: Idempotency keys of steps by id, 32 hex digits each. An action sees its step's; item
+            n of a ``for_each`` sees the key, a hyphen and n.
 
     Raises: CodecError for a value that cannot travel.
     """
@@ -124,7 +128,13 @@ def encode_run(
     if program.outers:
         values += [encode_body(given[i]) if i in given else _NO_BYTES for i in program.outers]
     values += program.literals if literals is None else literals
-    return run_body(values)
+    if not keys:
+        return run_body(values)
+    none = bytes(RUN_KEY_BYTES)
+    return run_body(
+        values,
+        b"".join(bytes.fromhex(keys[i]) if i in keys else none for i in program.order),
+    )
 
 
 def structure_of(

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 MAGIC = 0x47504454
 VERSION = 1
-RUN_MAGIC = 0x4E524454
+RUN_MAGIC, RUN_KEYED_MAGIC = 0x4E524454, 0x4B524454
+RUN_KEY_BYTES = 16
 NO_INDEX = 0xFFFF_FFFF
 
 WANTED, CAN_FAIL, FOR_EACH, COLLECT = 1, 2, 4, 8
@@ -83,12 +84,17 @@ def lay_out(steps: tuple[StepShape, ...], action_ids: Mapping[tuple[str, str], i
     return _Tables(steps, action_ids).build()
 
 
-def run_body(values: list[bytes]) -> bytes:
-    """Write what RUN carries: one strict value a slot, empty where an outer step gave nothing."""
+def run_body(values: list[bytes], keys: bytes = b"") -> bytes:
+    """Write what RUN carries: one strict value a slot, empty where an outer step gave nothing.
+
+    Args:
+        values: In the order of the slots.
+        keys: Nothing, or ``RUN_KEY_BYTES`` for each step; zeros where it has none.
+    """
     count = len(values)
-    lengths = struct.pack(f"<II{count + count % 2}I", RUN_MAGIC, count, *map(len, values),
-                          *((0,) if count % 2 else ()))  # fmt: skip
-    return lengths + b"".join(values)
+    lengths = struct.pack(f"<{count + count % 2}I", *map(len, values), *((0,) if count % 2 else ()))
+    head = struct.pack("<II", RUN_KEYED_MAGIC if keys else RUN_MAGIC, count)
+    return b"".join((head, keys, lengths, *values))
 
 
 class _Tables:

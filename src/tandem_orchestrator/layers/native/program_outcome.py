@@ -15,7 +15,7 @@ from tandem_orchestrator.model.outcomes import Failure, Outcome
 
 SUCCEEDED, FAILED, TIMED_OUT, CANCELLED, SKIPPED, NOT_STARTED, PACKED = range(7)
 UNKNOWN = 7
-"""Never from C: the bridge died under it."""
+"""The agent died with it, or the bridge under it."""
 _OUTCOMES = (
     Outcome.SUCCEEDED, Outcome.FAILED, Outcome.TIMED_OUT, Outcome.CANCELLED, Outcome.SKIPPED,
     Outcome.NOT_STARTED, Outcome.SUCCEEDED, Outcome.UNKNOWN,
@@ -97,7 +97,7 @@ def decode_outcomes(program: Program, body: bytes) -> list[StepOutcome]:
     for i, row in enumerate(rows):
         if row.code == PACKED:
             rows[i] = msgspec.structs.replace(row, code=SUCCEEDED, output=decode_body(row.output))
-        elif row.code > PACKED:
+        elif row.code > UNKNOWN:
             raise CodecError(f"outcome {row.code} is not known")
     return rows
 

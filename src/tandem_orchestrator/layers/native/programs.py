@@ -61,6 +61,7 @@ class Programs:
         cpus: bytes | None = None,
         reply_bytes_max: int = 0,
         on_call: OnCall = _watch_nothing,
+        keys: Mapping[str, str] | None = None,
     ) -> list[StepOutcome]:
         """Run a program from end to end in C; arguments as for ``encode_run``.
 
@@ -76,7 +77,7 @@ class Programs:
         Raises: ProgramRefused (the bridge did not accept it), CommandError (too large), Busy and
             LayerUnavailable (nothing of it ran), CodecError.
         """
-        body = encode_run(program, inputs, outputs, literals)
+        body = encode_run(program, inputs, outputs, literals, keys)
         for _ in range(LOADS_MAX):
             program_id = await self._load(program)
             call_id, future = self._session.call(

@@ -80,7 +80,7 @@ class Segments:
         program, literals = self.compile(work.steps)
         outcomes = await self.programs.run(
             program, work.inputs, work.outputs, literals=literals, lane=work.lane,
-            cpus=cpu_mask(work.cpus), on_call=on_call,
+            cpus=cpu_mask(work.cpus), on_call=on_call, keys=work.keys,
         )  # fmt: skip
         return rows_of(work.steps, outcomes, program)
 
