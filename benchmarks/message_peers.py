@@ -39,6 +39,11 @@ def apart(far_side: int) -> None:
     os.sched_setaffinity(0, {CPUS[0]})
 
 
+def together() -> None:
+    """Have every CPU again, as before ``apart``: who starts on one CPU does not look on for work."""
+    os.sched_setaffinity(0, CPUS)
+
+
 async def window(call: Callable[[], Any], total: int) -> float:
     """Keep IN_FLIGHT calls awaited by as many tasks; calls a second."""
 
@@ -90,7 +95,7 @@ class PoolPeer:
 
     def many(self, payloads: list[dict[str, Any]]) -> float:
         """Payloads a second, there and back, with every CPU that there is."""
-        os.sched_setaffinity(0, CPUS)
+        together()
         begun = time.perf_counter()
         list(self._pool.map(_echo, payloads, chunksize=1000))
         return len(payloads) / (time.perf_counter() - begun)

@@ -31,6 +31,7 @@ from message_peers import (
     apart,
     distinct,
     free_far_side,
+    together,
     window,
 )
 
@@ -99,6 +100,7 @@ class Round:
         self._peer("many", POOL, self._pool.many(payloads))
 
     async def _on_a_loop(self, kind: str) -> None:
+        together()
         async with TandemOrchestrator(CONFIG) as tandem:
             apart(tandem.layer_health()["c"].details["pid"])
             total = self._count(100_000) // IN_FLIGHT * IN_FLIGHT
@@ -126,6 +128,7 @@ class Round:
                 agent.wait()
 
     async def _spinning(self) -> None:
+        together()
         async with TandemOrchestrator({**CONFIG, "c_layer": {"spin_us": SPIN_US}}) as tandem:
             apart(tandem.layer_health()["c"].details["pid"])
             self._value("sync spinning", self._sync(tandem))

@@ -48,6 +48,7 @@ from tandem_orchestrator.layers.native.session import (
     NativeAction,
     Session,
     connect_client,
+    may_spin,
 )
 from tandem_orchestrator.layers.native.stop_request import StopRequest
 from tandem_orchestrator.layers.native.supervisor import (
@@ -134,7 +135,7 @@ class NativeLayer:
         self._socket = socket
         self._required = required
         self._options = options
-        self.spin_ns = spin_ns
+        self.spin_ns = spin_ns if may_spin() else 0
         self._plugins = plugins
         self._hosts: PluginHosts | None = None
         self._on_event = on_event

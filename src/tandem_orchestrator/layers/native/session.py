@@ -77,6 +77,11 @@ class NativeAction:
     """Whether a program may hold it as a step."""
 
 
+def may_spin() -> bool:
+    """Say whether looking on helps: on a single CPU it keeps the bridge from working."""
+    return hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) > 1
+
+
 async def connect_client(
     socket_path: str, name: str, *, timeout_s: float, spin_ns: int = SPIN_NS
 ) -> _ext.Client:
@@ -121,7 +126,7 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[int, asyncio.Future[Completion]] = {}
         self._look_soon = False
-        self._spin_ns = client.spin_ns if (os.cpu_count() or 1) > 1 else 0
+        self._spin_ns = client.spin_ns if may_spin() else 0
         self._look_until_ns = 0
         """Looks may find nothing until then; 0: counted from the next look on."""
         self._messages = False

@@ -211,6 +211,19 @@ async def test_a_quiet_call_leaves_the_loop_in_peace(client, session):
     assert 1 <= looks <= 4
 
 
+@pytest.mark.parametrize("cpus", [1, 2])
+async def test_a_session_looks_on_for_its_time_where_two_cpus_are(client, ext, monkeypatch, cpus):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cpus)))
+    client.spin_ns = 10**12  # for ever, as far as this test goes
+    session = Session(client)
+    await settle()
+    session.call(1, b"")
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert client.armed == (cpus == 1)  # polls arm nothing
+    session.close()
+
+
 async def test_an_idle_session_has_its_doorbell_armed(client, session):
     """Agents that come must be heard of: the look that took the last answer may not be the last."""
     _, future = session.call(1, b"x")
