@@ -126,6 +126,8 @@ def frame_dump(frame: Frame, data: bytes) -> str:
         shown.append("run_step")
     if extension.inputs:
         shown.append("inputs")
+    if extension.cpus is not None:
+        shown.append(f"cpus={extension.cpus.hex()}")
     if frame.kind != Kind.PAD and frame.body:
         shown.append(f"body={frame.body.hex()}")
     return " ".join(shown)

@@ -20,6 +20,7 @@ EXTENSIONS = st.builds(
     blob=st.none() | st.tuples(U64, U64),
     run_step=st.none() | st.tuples(st.binary(min_size=16, max_size=16), U32),
     inputs=st.booleans(),
+    cpus=st.none() | st.integers(1, 3).flatmap(lambda n: st.binary(min_size=8 * n, max_size=8 * n)),
 )
 FRAMES = st.builds(
     Frame,
