@@ -30,6 +30,8 @@ test-long: dev ## as test, with the long tests, the thread sanitizer, valgrind, 
 	@tools/test-native-long
 	python3 tools/weaken.py
 	$(PYTEST)
+	TANDEM_BRIDGE_UNDER_TEST=$(CURDIR)/build/native-sanitized/native/agent_bridge \
+		$(PYTEST) tests/faults -m 'not long' -k 'hostile and not tree'
 
 weaken: dev ## weaken each memory order, remove each check, show which proof notices; needs spin
 	python3 tools/weaken.py

@@ -24,11 +24,31 @@ RSS_KEPT_MAX_KB = 4096
 """What a heap may keep after a hostile peer; a session of the first kind has 4 MiB of rings."""
 
 BECOME_NOBODY = """
-import array, mmap, os, socket, struct, sys, time
+import array, mmap, os, socket, struct, sys, threading, time
 os.setgroups([])
 os.setresgid(65534, 65534, 65534)
 os.setresuid(65534, 65534, 65534)
 """
+END_WITH_US = """
+import threading
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+"""
+
+
+def nobodys_python() -> list[str]:
+    """The start of a command that runs Python source, which then becomes uid 65534."""
+    if os.geteuid() == 0:
+        return [sys.executable, "-I", "-c"]
+    sudo = shutil.which("sudo")
+    if (
+        sudo
+        and subprocess.run([sudo, "-n", "true"], capture_output=True, check=False).returncode == 0
+    ):
+        return [sudo, "-n", sys.executable, "-I", "-c"]
+    reason = "needs root, or sudo without a password, to become another uid"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
 
 
 class WatchedBridge:
@@ -179,16 +199,12 @@ def watched(start_bridge: Callable[..., WatchedBridge]) -> WatchedBridge:
 
 @pytest.fixture
 def as_nobody() -> Callable[[str], subprocess.CompletedProcess[str]]:
-    """Run Python source under uid 65534; needs root, which CI has."""
+    """Run Python source under uid 65534; needs root or sudo, which CI has."""
 
     def run(source: str) -> subprocess.CompletedProcess[str]:
-        if os.geteuid() != 0:
-            if os.environ.get("CI") == "true":
-                pytest.fail("CI must run this as root", pytrace=False)
-            pytest.skip("needs root to become another uid")
         # The interpreter may lie where only we can read, so it becomes nobody once it runs.
         return subprocess.run(
-            [sys.executable, "-I", "-c", BECOME_NOBODY + source],
+            [*nobodys_python(), BECOME_NOBODY + source],
             capture_output=True,
             text=True,
             timeout=WAIT_S,
@@ -201,24 +217,18 @@ def as_nobody() -> Callable[[str], subprocess.CompletedProcess[str]]:
 
 @pytest.fixture
 def nobody_starts() -> Iterator[Callable[[str], subprocess.Popen[str]]]:
-    """Start Python source under uid 65534; needs root, which CI has."""
+    """Start Python source under uid 65534; needs root or sudo, which CI has."""
     started: list[subprocess.Popen[str]] = []
 
     def start(source: str) -> subprocess.Popen[str]:
-        if os.geteuid() != 0:
-            if os.environ.get("CI") == "true":
-                pytest.fail("CI must run this as root", pytrace=False)
-            pytest.skip("needs root to become another uid")
-        command = [sys.executable, "-I", "-c", BECOME_NOBODY + source]
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd="/"))
+        command = [*nobodys_python(), BECOME_NOBODY + END_WITH_US + source]
+        ends = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        started.append(subprocess.Popen(command, text=True, cwd="/", **ends))
         return started[-1]
 
     yield start
     for process in started:
-        process.kill()
-        process.wait(WAIT_S)
-        if process.stdout is not None:
-            process.stdout.close()
+        process.communicate(timeout=WAIT_S)  # the end of its input is its end
 
 
 @pytest.fixture
