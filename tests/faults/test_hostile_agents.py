@@ -4,8 +4,10 @@ A directory, a uid or a name that is not ours gets no bridge at all.
 """
 
 import os
+import socket
 import struct
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -176,6 +178,27 @@ def test_a_flood_of_log_lines_is_capped_and_stops_nobody(watched):
         lines = watched.log.count("\n")
         assert lines < 500
         assert "\x1b" not in watched.log
+    watched.is_unhurt()
+
+
+def test_an_agent_that_shuts_its_socket_and_writes_on_is_gone_all_the_same(watched):
+    with join(watched) as peer:
+        stopping = threading.Event()
+
+        def write() -> None:
+            while not stopping.is_set():
+                if peer.ring_bytes - (peer.at - peer.load(HEAD)) > 128:
+                    peer.push(kind=Kind.LOG, aux=1)
+                    peer.show(rings=0)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            peer.socket.shutdown(socket.SHUT_RDWR)
+            watched.eventually(lambda: offered(watched, "bad") == 0, "it is gone")
+        finally:
+            stopping.set()
+            writer.join(WAIT_S)
     watched.is_unhurt()
 
 

@@ -11,7 +11,8 @@
 #include "bridge/bridge.h"
 #include "wire/channel.h"
 
-#define HELLO_NS_MAX (5 * TDI_NS_PER_S)
+#define HELLO_NS_MAX   (5 * TDI_NS_PER_S)
+#define ACCEPTS_A_LOOK 4
 
 static td_view view(const char *text)
 {
@@ -63,13 +64,13 @@ static void admit(tdi_bridge *bridge, int fd)
     guest->fd = fd;
     guest->deadline_ns = tdi_now_ns() + HELLO_NS_MAX;
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = &guest->source};
-    if (epoll_ctl(bridge->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
+    if (epoll_ctl(bridge->door_fd, EPOLL_CTL_ADD, fd, &event) != 0)
         forget(guest);
 }
 
 void tdi_admit_waiting(tdi_bridge *bridge)
 {
-    for (int i = 0; i < TDI_GUESTS_MAX; i++) {
+    for (int i = 0; i < ACCEPTS_A_LOOK; i++) {
         int fd = accept4(bridge->listener_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0 && (errno == EMFILE || errno == ENFILE) && bridge->spare_fd >= 0) {
             /* Left in the queue it would keep the listener readable, and us awake. */
@@ -208,7 +209,7 @@ void tdi_guest_speaks(tdi_bridge *bridge, tdi_guest *guest)
     tdi_session *session;
     int fds[TDI_CHANNEL_FDS];
     /* The session watches the same fd under another name. */
-    epoll_ctl(bridge->epoll_fd, EPOLL_CTL_DEL, guest->fd, NULL);
+    epoll_ctl(bridge->door_fd, EPOLL_CTL_DEL, guest->fd, NULL);
     status = tdi_session_create(bridge, guest->fd, pid, &hello, &session, fds, &error);
     if (status != TD_OK) {
         refuse(bridge, guest, status, &error);

@@ -35,6 +35,7 @@ enum {
     TDI_BYTES_QUOTA = 256 << 20,     /* a session's inputs and replies, in flight or waiting */
     TDI_REPLY_BYTES_RESERVED = 4096, /* charged in advance when a call names no maximum */
     TDI_FRAMES_A_ROUND = 256,
+    TDI_BYTES_A_ROUND = 64 * 1024, /* of bodies, of one session */
     TDI_GUESTS_MAX = 64,
     TDI_SESSIONS_MAX = TDI_AGENTS_MAX + TDI_LATER_ORCHESTRATORS + 1,
     TDI_JOBS_QUEUED_MAX = (TDI_LATER_ORCHESTRATORS + 1) * TDI_SLOTS_ORCHESTRATOR,
@@ -46,6 +47,7 @@ typedef struct tdi_session tdi_session;
 
 /* What epoll points at. */
 typedef enum tdi_source_kind {
+    TDI_SOURCE_DOOR,
     TDI_SOURCE_LISTENER,
     TDI_SOURCE_GUEST,
     TDI_SOURCE_SOCKET,
@@ -226,6 +228,10 @@ typedef struct tdi_bridge_options {
 struct tdi_bridge {
     tdi_bridge_options options;
     int lock_fd, listener_fd, epoll_fd, signal_fd;
+    int door_fd; /* an epoll in the epoll: the listener and the guests */
+    tdi_source door;
+    uint64_t door_opens_ns;          /* 0: it is open */
+    uint64_t worked, worked_at_door; /* rounds that did something */
     int spare_fd; /* given up to accept, and close, what comes when no other is left */
     tdi_source listener, pool_source, parent, signal;
     tdi_registry registry;
@@ -256,7 +262,6 @@ struct tdi_bridge {
     _Atomic uint32_t log_lines;      /* in this window; any thread */
     uint64_t said_window_ns, unsaid; /* say.c */
     uint32_t said;
-    uint32_t heard_in_look; /* guests */
 };
 
 /* admission.c: guests, HELLO, WELCOME. */

@@ -213,11 +213,12 @@ static td_status handle(tdi_session *session, const tdi_frame *frame, const uint
 uint32_t tdi_session_round(tdi_session *session)
 {
     uint32_t frames = 0;
+    uint64_t body_bytes = 0;
     uint8_t ext_bytes[TDI_EXT_BYTES_MAX];
     td_status status = TD_OK;
     const bool agent = session->role == TDI_ROLE_AGENT;
     /* An agent is read even while calls wait for room with it: its answers make that room. */
-    while (frames < TDI_FRAMES_A_ROUND && !session->ended &&
+    while (frames < TDI_FRAMES_A_ROUND && body_bytes < TDI_BYTES_A_ROUND && !session->ended &&
            (agent || session->waiting_first == NULL)) {
         tdi_frame frame;
         status = tdi_ring_peek(&session->rx, &frame);
@@ -228,13 +229,14 @@ uint32_t tdi_session_round(tdi_session *session)
         /* Before it starts: a peer that outlives us must be able to tell popped from not. */
         tdi_ring_release(&session->rx);
         frames++;
-        session->counters.bytes_in += frame.body_bytes;
+        body_bytes += frame.body_bytes;
         status = agent ? tdi_agent_handle(session, &frame, ext_bytes, session->bridge->scratch)
                        : handle(session, &frame, ext_bytes, session->bridge->scratch);
         if (status != TD_OK)
             break;
     }
     session->counters.frames_in += frames;
+    session->counters.bytes_in += body_bytes;
     if (session->ended)
         return frames;
     if (status == TD_CORRUPT) {

@@ -15,9 +15,11 @@
 #define LOG_WINDOW_NS  TDI_NS_PER_S
 #define WORKERS_END_NS TDI_NS_PER_S
 /* A busy bridge looks at sockets and signals once in so many rounds. */
-#define ROUNDS_A_LOOK 32
-#define GUESTS_A_LOOK 4u
-#define UNASKED_MAX   1024u /* doorbells beyond those we asked for */
+#define ROUNDS_A_LOOK    32
+#define NEWCOMERS_A_LOOK 2 /* the listener, and one HELLO */
+#define DOOR_REST        100u
+#define DOOR_REST_NS_MAX (50 * TDI_NS_PER_MS)
+#define UNASKED_MAX      1024u /* doorbells beyond those we asked for */
 
 static int must_stop_waiting(const tdi_job *job, void *context)
 {
@@ -145,16 +147,46 @@ static void hear_bell(tdi_session *session)
         tdi_session_end(session, "it rings without being asked");
 }
 
+static void set_door(tdi_bridge *bridge, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.ptr = &bridge->door};
+    epoll_ctl(bridge->epoll_fd, EPOLL_CTL_MOD, bridge->door_fd, &event);
+}
+
+static void handle_event(tdi_bridge *bridge, const tdi_source *source);
+
+/* A session takes a while to make, and a crowd at the door must not keep us from the calls of
+ * those inside: while there are calls, the door is shut for DOOR_REST times as long as we stood
+ * there, so that few of them meet it. */
+static void look_at_the_door(tdi_bridge *bridge)
+{
+    struct epoll_event events[NEWCOMERS_A_LOOK];
+    const uint64_t from_ns = tdi_now_ns();
+    const int total = epoll_wait(bridge->door_fd, events, NEWCOMERS_A_LOOK, 0);
+    for (int i = 0; i < total; i++)
+        handle_event(bridge, events[i].data.ptr);
+    const bool busy = bridge->worked != bridge->worked_at_door;
+    bridge->worked_at_door = bridge->worked;
+    if (!busy)
+        return;
+    const uint64_t now_ns = tdi_now_ns();
+    const uint64_t rest_ns = (now_ns - from_ns) * DOOR_REST;
+    bridge->door_opens_ns = now_ns + (rest_ns < DOOR_REST_NS_MAX ? rest_ns : DOOR_REST_NS_MAX);
+    set_door(bridge, 0);
+}
+
 static void handle_event(tdi_bridge *bridge, const tdi_source *source)
 {
     switch (source->kind) {
+    case TDI_SOURCE_DOOR:
+        look_at_the_door(bridge);
+        break;
     case TDI_SOURCE_LISTENER:
         tdi_admit_waiting(bridge);
         break;
     case TDI_SOURCE_GUEST: {
         tdi_guest *guest = source->owner;
-        /* A session takes a while to make; a crowd at the door waits for the next look. */
-        if (guest->fd >= 0 && bridge->heard_in_look++ < GUESTS_A_LOOK)
+        if (guest->fd >= 0)
             tdi_guest_speaks(bridge, guest);
         break;
     }
@@ -186,8 +218,15 @@ static void handle_event(tdi_bridge *bridge, const tdi_source *source)
 static int look(tdi_bridge *bridge, int timeout_ms)
 {
     struct epoll_event events[64];
+    if (bridge->door_opens_ns != 0) {
+        if (tdi_now_ns() >= bridge->door_opens_ns) {
+            bridge->door_opens_ns = 0;
+            set_door(bridge, EPOLLIN);
+        } else if (timeout_ms != 0) {
+            timeout_ms = 1;
+        }
+    }
     const int total = epoll_wait(bridge->epoll_fd, events, 64, timeout_ms);
-    bridge->heard_in_look = 0;
     for (int i = 0; i < total; i++)
         handle_event(bridge, events[i].data.ptr);
     return total;
@@ -291,6 +330,7 @@ int tdi_bridge_serve(tdi_bridge *bridge)
     uint32_t rounds = 0;
     for (;;) {
         if (round_of_all(bridge) > 0) {
+            bridge->worked++;
             idle_since_ns = 0;
             if (++rounds % ROUNDS_A_LOOK == 0) {
                 look(bridge, 0);

@@ -200,14 +200,20 @@ static void become_a_service(const tdi_bridge_options *options)
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
-static td_status watch(tdi_bridge *bridge, int fd, tdi_source *source, tdi_source_kind kind,
-                       const char *what, tdi_error *error)
+static td_status watch_in(tdi_bridge *bridge, int epoll_fd, int fd, tdi_source *source,
+                          tdi_source_kind kind, const char *what, tdi_error *error)
 {
     *source = (tdi_source){kind, bridge};
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = source};
-    if (epoll_ctl(bridge->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
         return tdi_fail(error, TD_ERR_SYSTEM, "%s (fd %d): %s", what, fd, strerror(errno));
     return TD_OK;
+}
+
+static td_status watch(tdi_bridge *bridge, int fd, tdi_source *source, tdi_source_kind kind,
+                       const char *what, tdi_error *error)
+{
+    return watch_in(bridge, bridge->epoll_fd, fd, source, kind, what, error);
 }
 
 static td_status set_up(tdi_bridge *bridge, tdi_error *error)
@@ -219,7 +225,8 @@ static td_status set_up(tdi_bridge *bridge, tdi_error *error)
     bridge->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     bridge->signal_fd = signalfd(-1, &leave, SFD_CLOEXEC | SFD_NONBLOCK);
     bridge->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (bridge->epoll_fd < 0 || bridge->signal_fd < 0)
+    bridge->door_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (bridge->epoll_fd < 0 || bridge->door_fd < 0 || bridge->signal_fd < 0)
         return tdi_fail(error, TD_ERR_SYSTEM, "epoll or signalfd: %s", strerror(errno));
     for (int i = 0; i < TDI_GUESTS_MAX; i++)
         bridge->guests[i].fd = -1;
@@ -248,8 +255,10 @@ static td_status set_up(tdi_bridge *bridge, tdi_error *error)
     if (status == TD_OK)
         status = tdi_channel_listen(bridge->options.socket_path, &bridge->listener_fd, error);
     if (status == TD_OK)
-        status = watch(bridge, bridge->listener_fd, &bridge->listener, TDI_SOURCE_LISTENER,
-                       "socket", error);
+        status = watch_in(bridge, bridge->door_fd, bridge->listener_fd, &bridge->listener,
+                          TDI_SOURCE_LISTENER, "socket", error);
+    if (status == TD_OK)
+        status = watch(bridge, bridge->door_fd, &bridge->door, TDI_SOURCE_DOOR, "door", error);
     return status;
 }
 
@@ -269,6 +278,7 @@ int main(int argc, char **argv)
                                 .lock_fd = -1,
                                 .listener_fd = -1,
                                 .epoll_fd = -1,
+                                .door_fd = -1,
                                 .spare_fd = -1,
                                 .signal_fd = -1};
     tdi_error error = {""};
@@ -312,6 +322,7 @@ int main(int argc, char **argv)
         _exit(0);
     tdi_close_all(&bridge.listener_fd, 1);
     tdi_close_all(&bridge.epoll_fd, 1);
+    tdi_close_all(&bridge.door_fd, 1);
     tdi_close_all(&bridge.spare_fd, 1);
     tdi_close_all(&bridge.signal_fd, 1);
     free(bridge.short_run.output.start);

@@ -214,9 +214,15 @@ void tdi_session_hears(tdi_session *session)
     if (status == TD_OK || status == TD_TOO_LARGE)
         tdi_session_end(session, "a message after HELLO: nothing more was expected");
     else {
-        /* What it published before its end counts. */
-        while (session->role == TDI_ROLE_AGENT && !session->ended && tdi_session_round(session) > 0)
-            continue;
+        /* What it published before its end counts; one that only shut its socket may go on
+         * writing, so no more than a ring can hold. */
+        uint64_t left = session->rx.capacity / TDI_FRAME_BYTES;
+        while (session->role == TDI_ROLE_AGENT && !session->ended && left > 0) {
+            const uint32_t frames = tdi_session_round(session);
+            if (frames == 0)
+                break;
+            left -= frames < left ? frames : left;
+        }
         end(session, NULL, true);
     }
 }
