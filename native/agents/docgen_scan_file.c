@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "docgen_scan_count.h"
+
 /* Fits the second-level cache, so that counting and digesting read what read() just wrote. */
 #define BUFFER_BYTES (256u * 1024u)
 
@@ -83,27 +85,6 @@ void tdi_reading_fini(tdi_reading *reading)
     free(reading->buffer);
 }
 
-/* Blocks of a fixed size, each with a counter of one byte a lane: the compiler makes vectors of
- * the inner loop, and 255 rounds cannot overflow a lane. */
-static uint64_t count_newlines(const uint8_t *data, size_t bytes)
-{
-    enum { LANES = 32, ROUNDS = 255 };
-    uint64_t count = 0;
-    while (bytes >= LANES) {
-        uint8_t lanes[LANES] = {0};
-        size_t rounds = bytes / LANES < ROUNDS ? bytes / LANES : ROUNDS;
-        bytes -= rounds * LANES;
-        for (; rounds > 0; rounds--, data += LANES)
-            for (size_t i = 0; i < LANES; i++)
-                lanes[i] = (uint8_t)(lanes[i] + (data[i] == '\n'));
-        for (size_t i = 0; i < LANES; i++)
-            count += lanes[i];
-    }
-    for (; bytes > 0; bytes--)
-        count += *data++ == '\n';
-    return count;
-}
-
 static tdi_scan_error read_content(tdi_reading *reading, int fd, uint64_t left,
                                    tdi_file_facts *facts)
 {
@@ -121,7 +102,7 @@ static tdi_scan_error read_content(tdi_reading *reading, int fd, uint64_t left,
         if (got == 0)
             return TDI_SCAN_CHANGED; /* shorter than stat promised */
         if (reading->lines) {
-            facts->lines += count_newlines(reading->buffer, (size_t)got);
+            facts->lines += tdi_count_newlines(reading->buffer, (size_t)got);
             last = reading->buffer[got - 1];
         }
         if (reading->sha256 && EVP_DigestUpdate(reading->digest, reading->buffer, (size_t)got) != 1)

@@ -43,6 +43,11 @@ class SessionMachine:
         whole = not base.bound or base.cpus == self.topology.allowed
         return "" if whole else show_cpu_list(base.cpus)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether the P-cores are so busy that sets without a wish take E-cores, too."""
+        return self._load is not None and self._load.read() > self._hardware.e_core_threshold
+
     def for_planner(self) -> Machine:
         """Give the topology and the load of this moment."""
         return self._machine(0.0 if self._load is None else self._load.read())

@@ -343,7 +343,8 @@ class TandemOrchestrator(MessageDoors):
         """Give a value that changes with whatever a plan depends on beside its command set."""
         segments = None if self._parts is None else self._parts.segments
         actions = None if segments is None else segments.session.actions
-        return (self._inventory.stamp_without_native(), self.config.settings, actions)
+        busy = self._parts is not None and self._parts.machine.is_busy
+        return (self._inventory.stamp_without_native(), self.config.settings, actions, busy)
 
     async def prepare(self, command_set: CommandSet) -> PreparedPlan:
         """Check and plan a command set once, to run it often: ``await plan.run(inputs={…})``.
