@@ -343,6 +343,13 @@ async def test_an_agent_that_does_not_answer_is_given_up_a_second_after_the_limi
     assert row.outcome is TIMED_OUT
 
 
+async def test_every_action_but_the_routers_may_be_in_programs(session, start):
+    start("one")
+    await come(session, "one")
+    kept_out = {name for name, action in session.actions.items() if not action.in_programs}
+    assert kept_out == {("router", "route_messages")}
+
+
 async def test_the_routers_action_is_no_step_of_a_program(session):
     program = compile_program([step("a", "router.route_messages", {})], ids(session), ())
     with pytest.raises(ProgramRefused, match="UnknownAction"):

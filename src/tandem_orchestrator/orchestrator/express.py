@@ -156,7 +156,10 @@ def fits(plan: Plan) -> bool:
         and len(plan.segments) == 1
         and len(plan.segments[0]) == len(plan.steps)
         and all(
-            step.for_each is None and step.expected_output is None and step.validation is None
+            step.for_each is None
+            and step.expected_output is None
+            and step.validation is None
+            and step.effects == "none"  # others need a key, and so a run that has its id
             for step in plan.steps
         )
     )
