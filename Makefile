@@ -59,11 +59,13 @@ bench: build ## hold every figure against its bar and its peers; tables, and JSO
 	$(VENV)/python benchmarks/messages.py --output build/bench/messages.json
 	$(VENV)/python benchmarks/program.py --output build/bench/program.json
 	$(VENV)/python benchmarks/runs.py --output build/bench/runs.json
-	@tools/test-native plain >build/bench/native.log
+
+bench-fairness: dev ## measure seven good C agents beside a hostile peer against eight good ones
+	@tools/test-native plain
 	$(VENV)/python benchmarks/fairness.py --output build/bench/fairness.json
 
 clean: ## remove .venv and everything built
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help run build dev test test-long models weaken test-lowest check fmt bench clean
+.PHONY: help run build dev test test-long models weaken test-lowest check fmt bench bench-fairness clean
 .DEFAULT_GOAL := help
