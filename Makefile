@@ -56,6 +56,7 @@ bench: build ## hold every figure against its bar and its peers; tables, and JSO
 	@tools/setup bench
 	$(VENV)/python benchmarks/startup.py --output build/bench/startup.json
 	$(VENV)/python benchmarks/validation.py --output build/bench/validation.json
+	$(VENV)/python benchmarks/rings.py --output build/bench/rings.json
 	$(VENV)/python benchmarks/messages.py --output build/bench/messages.json
 	$(VENV)/python benchmarks/program.py --output build/bench/program.json
 	$(VENV)/python benchmarks/runs.py --output build/bench/runs.json
