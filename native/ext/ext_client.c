@@ -163,6 +163,12 @@ static PyObject *get_socket_fd(ext_client *self, void *unused)
     return ext_client_usable(self) ? PyLong_FromLong(tdi_client_socket_fd(self->client)) : NULL;
 }
 
+static PyObject *get_statistics_fd(ext_client *self, void *unused)
+{
+    (void)unused;
+    return ext_client_usable(self) ? PyLong_FromLong(tdi_client_statistics_fd(self->client)) : NULL;
+}
+
 static PyObject *get_actions_version(ext_client *self, void *unused)
 {
     (void)unused;
@@ -245,6 +251,8 @@ static PyGetSetDef client_properties[] = {
     {"fd", (getter)get_fd, NULL, PyDoc_STR("The doorbell's descriptor."), NULL},
     {"socket_fd", (getter)get_socket_fd, NULL, PyDoc_STR("The socket; EOF is the bridge's death."),
      NULL},
+    {"statistics_fd", (getter)get_statistics_fd, NULL,
+     PyDoc_STR("The bridge's statistics page; not the caller's to close."), NULL},
     {"actions_version", (getter)get_actions_version, NULL,
      PyDoc_STR("Counts the events after which actions() differs."), NULL},
     {"bridge_pid", (getter)get_bridge_pid, NULL, PyDoc_STR("For display only."), NULL},

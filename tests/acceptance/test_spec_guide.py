@@ -96,6 +96,7 @@ METRICS = {
     "avg_python_latency",
     "avg_c_latency",
     "execution_stats",
+    "c_layer",  # beyond the guide's: the bridge's counters
 }
 
 

@@ -101,7 +101,7 @@ static td_status map_rings(td_agent *agent, const tdi_welcome *welcome, int *fds
 static td_status read_welcome(td_agent *agent, uint64_t deadline_ns)
 {
     static _Thread_local uint8_t message[TDI_MESSAGE_BYTES_MAX];
-    int fds[TDI_CHANNEL_FDS] = {-1, -1, -1, -1};
+    int fds[TDI_CHANNEL_FDS] = {-1, -1, -1, -1, -1};
     size_t bytes, fds_total = 0, at = 0;
     tdi_welcome welcome;
     td_status status = tdi_channel_wait(agent->socket_fd, deadline_ns, &agent->error);
@@ -113,7 +113,7 @@ static td_status read_welcome(td_agent *agent, uint64_t deadline_ns)
     if (status == TD_OK && welcome.status != TD_OK)
         status = tdi_fail(&agent->error, welcome.status == TD_BUSY ? TD_BUSY : TD_ERR_REFUSED,
                           "the bridge refused: %.*s", (int)welcome.text.bytes, welcome.text.data);
-    if (status == TD_OK && (welcome.protocol != TDI_PROTOCOL || fds_total != TDI_CHANNEL_FDS ||
+    if (status == TD_OK && (welcome.protocol != TDI_PROTOCOL || fds_total != TDI_SESSION_FDS ||
                             welcome.actions_total != agent->options.actions_total))
         status = tdi_fail(&agent->error, TD_CORRUPT, "WELCOME with %zu fds and %u actions",
                           fds_total, welcome.actions_total);

@@ -178,7 +178,11 @@ static td_status welcome(tdi_bridge *bridge, tdi_session *session, const int *fd
     status = tdi_welcome_encode(&words, message, sizeof message, &bytes);
     if (status != TD_OK)
         return tdi_fail(error, status, "WELCOME does not fit into a message");
-    return tdi_channel_send(session->socket_fd, message, bytes, fds, TDI_CHANNEL_FDS, error);
+    int passed[TDI_CHANNEL_FDS];
+    memcpy(passed, fds, sizeof passed);
+    passed[TDI_SESSION_FDS] = bridge->statistics_fd; /* ours: not closed with the others */
+    return tdi_channel_send(session->socket_fd, message, bytes, passed,
+                            agent ? TDI_SESSION_FDS : TDI_CHANNEL_FDS, error);
 }
 
 void tdi_guest_speaks(tdi_bridge *bridge, tdi_guest *guest)

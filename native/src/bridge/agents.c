@@ -318,6 +318,10 @@ static td_status completed(tdi_session *session, const tdi_frame *frame, td_view
     }
     tdi_frame words = *frame;
     words.source = session->id;
+    if (frame->time_ns != 0)
+        tdi_count_run(session->bridge, frame->flags & TDI_FLAG_ELAPSED_US
+                                           ? frame->aux2 * UINT64_C(1000)
+                                           : frame->aux2);
     tdi_reply reply = {.status = (td_status)frame->aux,
                        .body = body,
                        .owned = owned,

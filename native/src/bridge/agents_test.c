@@ -545,7 +545,7 @@ static int hostile_connect(hostile *peer, const fixture *bridge)
 
 static void hostile_close(hostile *peer)
 {
-    tdi_close_all(peer->fds, TDI_CHANNEL_FDS);
+    tdi_close_all(peer->fds, TDI_SESSION_FDS);
     tdi_close_all(&peer->socket_fd, 1);
     tdi_region_unmap(&peer->down);
     tdi_region_unmap(&peer->up);

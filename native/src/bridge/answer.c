@@ -129,6 +129,8 @@ void tdi_answer_run(tdi_run *run)
                          .charged = run->charged};
     answer.frame.attempt = (uint16_t)run->attempt;
     answer.frame.time_ns = run->started_ns;
+    if (run->started_ns != 0)
+        tdi_count_run(session->bridge, run->elapsed_ns);
     if (run->elapsed_ns <= UINT32_MAX) {
         answer.frame.aux2 = (uint32_t)run->elapsed_ns;
     } else {

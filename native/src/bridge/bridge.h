@@ -19,6 +19,7 @@
 #include "ring/bell.h"
 #include "ring/ring.h"
 #include "shm/region.h"
+#include "shm/statistics.h"
 #include "tandem/agent.h"
 #include "wire/extension.h"
 #include "wire/frame.h"
@@ -145,8 +146,8 @@ struct tdi_agent {
 
 typedef struct tdi_batch tdi_batch; /* router.c */
 
-/* Counters of one session; written by the main thread. The statistics memfd of a later step
- * is made of these. */
+/* Counters of one session; written by the main thread. count.c adds them up for the statistics
+ * page. */
 typedef struct tdi_counters {
     uint64_t frames_in, frames_out, bytes_in, bytes_out;
     uint64_t calls, completions, failures, refusals, waited;
@@ -258,6 +259,11 @@ struct tdi_bridge {
     uint64_t scratch_bytes;
     bool parent_gone, had_session, stopping;
     uint64_t alone_since_ns; /* since when there is no session */
+    int statistics_fd;
+    tdi_statistics *statistics;          /* NULL in tests of parts */
+    uint64_t statistics_ns;              /* of the last update */
+    uint64_t past[TDI_STATISTICS_TOTAL]; /* of sessions that are gone */
+    uint64_t run_time[TDI_STATISTICS_BUCKETS];
     uint64_t log_window_ns;
     _Atomic uint32_t log_lines;      /* in this window; any thread */
     uint64_t said_window_ns, unsaid; /* say.c */
@@ -357,6 +363,16 @@ int tdi_answers_pump(tdi_session *session);
 /* Publish and ring. */
 void tdi_answers_show(tdi_session *session);
 void tdi_answers_drop(tdi_session *session);
+
+/* count.c: the statistics page. */
+/* Store what has been counted, at most once a millisecond. Returns 0 when it was too early. */
+int tdi_count_show(tdi_bridge *bridge, uint64_t now_ns);
+/* Keep what a session counted that is about to go. */
+void tdi_count_keep(tdi_bridge *bridge, const tdi_session *session);
+static inline void tdi_count_run(tdi_bridge *bridge, uint64_t elapsed_ns)
+{
+    bridge->run_time[tdi_statistics_bucket(elapsed_ns)]++;
+}
 
 /* loop.c: serve until told to leave; 0 = clean. */
 int tdi_bridge_serve(tdi_bridge *bridge);

@@ -488,7 +488,8 @@ static int mapped_memfds(pid_t pid)
     snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
     FILE *maps = fopen(path, "r");
     while (maps != NULL && fgets(line, sizeof line, maps) != NULL)
-        total += strstr(line, "memfd:tandem") != NULL;
+        total += strstr(line, "memfd:tandem") != NULL &&
+                 strstr(line, "memfd:tandem-statistics") == NULL; /* the bridge's own */
     if (maps != NULL)
         fclose(maps);
     return total;

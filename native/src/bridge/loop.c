@@ -13,6 +13,7 @@
 #define SWEEP_MS       10
 #define RINGING_MS     50
 #define LOG_WINDOW_NS  TDI_NS_PER_S
+#define SHOW_MS        2 /* until counters are shown that it was too early to show */
 #define WORKERS_END_NS TDI_NS_PER_S
 /* A busy bridge looks at sockets and signals once in so many rounds. */
 #define ROUNDS_A_LOOK    32
@@ -292,6 +293,7 @@ static int sleep_ms(tdi_bridge *bridge, uint64_t now_ns)
 
 static void housekeeping(tdi_bridge *bridge, uint64_t now_ns)
 {
+    tdi_count_show(bridge, now_ns);
     tdi_guests_expire(bridge, now_ns);
     tdi_relays_sweep(bridge, now_ns);
     if (tdi_pool_queued(bridge->pool) > 0)
@@ -351,7 +353,10 @@ int tdi_bridge_serve(tdi_bridge *bridge)
         if (should_leave(bridge, now_ns))
             break;
         const int work = arm_all(bridge);
-        if (look(bridge, work ? 0 : sleep_ms(bridge, now_ns)) == 0 && !work)
+        int limit_ms = work ? 0 : sleep_ms(bridge, now_ns);
+        if (!tdi_count_show(bridge, now_ns) && (limit_ms < 0 || limit_ms > SHOW_MS))
+            limit_ms = SHOW_MS; /* soon, and then for long */
+        if (look(bridge, limit_ms) == 0 && !work)
             rescue(bridge);
         disarm_all(bridge);
         housekeeping(bridge, tdi_now_ns());

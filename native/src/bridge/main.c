@@ -239,7 +239,10 @@ static td_status set_up(tdi_bridge *bridge, tdi_error *error)
         return tdi_fail(error, TD_ERR_MEMORY, "no memory for a frame");
     if (tdi_confine(error) != TD_OK)
         tdi_note(&bridge->notes, "%s", error->text);
-    td_status status = tdi_registry_add_built_in(&bridge->registry, error);
+    td_status status = tdi_statistics_create((uint64_t)getpid(), tdi_now_ns(),
+                                             &bridge->statistics_fd, &bridge->statistics, error);
+    if (status == TD_OK)
+        status = tdi_registry_add_built_in(&bridge->registry, error);
     if (status == TD_OK)
         status =
             tdi_pool_create(bridge->options.workers, TDI_JOBS_QUEUED_MAX, &bridge->pool, error);

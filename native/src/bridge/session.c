@@ -199,6 +199,7 @@ void tdi_sessions_reap(tdi_bridge *bridge)
         if (session->role == TDI_ROLE_ORCHESTRATOR && --bridge->orchestrators_total == 0)
             bridge->alone_since_ns = tdi_now_ns();
         tdi_budget_give(&bridge->budget, &session->share);
+        tdi_count_keep(bridge, session);
         free_session(session);
     }
 }

@@ -101,6 +101,9 @@ td_status tdi_client_cancel(tdi_client *client, uint64_t call_id);
 td_status tdi_client_progress(tdi_client *client, uint64_t call_id, uint64_t *done,
                               uint64_t *total);
 
+/* The statistics page's fd, for reading only, as long as the client; protocol/statistics.md. */
+int tdi_client_statistics_fd(const tdi_client *client);
+
 /* A line that an agent logged for one of our calls; `text` is UTF-8 or meant to be. */
 typedef struct tdi_client_log {
     uint64_t call_id; /* in flight, or completed by the same drain */

@@ -35,7 +35,7 @@ typedef struct client_inbound {
 typedef struct client_logs client_logs; /* logs.c */
 
 struct tdi_client {
-    int socket_fd, bell_in_fd, bell_out_fd;
+    int socket_fd, bell_in_fd, bell_out_fd, statistics_fd;
     int64_t bridge_pid;
     int owner_pid; /* the process that has the mappings */
     uint32_t session, spin_ns;

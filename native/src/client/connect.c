@@ -153,7 +153,8 @@ static td_status read_welcome(tdi_client *client, uint64_t deadline_ns, uint8_t 
     if (status == TD_OK) {
         client->bell_in_fd = fds[2];
         client->bell_out_fd = fds[3];
-        fds[2] = fds[3] = -1;
+        client->statistics_fd = fds[4];
+        fds[2] = fds[3] = fds[4] = -1;
     }
     return status;
 }
@@ -162,13 +163,13 @@ td_status tdi_client_connect(const tdi_client_options *options, tdi_client **out
 {
     tdi_client *client = calloc(1, sizeof *client);
     uint8_t *message = malloc(TDI_MESSAGE_BYTES_MAX);
-    int fds[TDI_CHANNEL_FDS] = {-1, -1, -1, -1};
+    int fds[TDI_CHANNEL_FDS] = {-1, -1, -1, -1, -1};
     if (client == NULL || message == NULL) {
         free(client);
         free(message);
         return tdi_fail(&last_failure, TD_ERR_MEMORY, "no memory for a client");
     }
-    client->socket_fd = client->bell_in_fd = client->bell_out_fd = -1;
+    client->socket_fd = client->bell_in_fd = client->bell_out_fd = client->statistics_fd = -1;
     client->owner_pid = getpid();
     client->spin_ns = options->spin_ns;
     const uint64_t deadline_ns = tdi_now_ns() + options->timeout_ns;
@@ -192,6 +193,11 @@ td_status tdi_client_connect(const tdi_client_options *options, tdi_client **out
     return TD_OK;
 }
 
+int tdi_client_statistics_fd(const tdi_client *client)
+{
+    return client->statistics_fd;
+}
+
 void tdi_client_close(tdi_client *client)
 {
     if (client == NULL)
@@ -199,6 +205,7 @@ void tdi_client_close(tdi_client *client)
     tdi_close_all(&client->socket_fd, 1);
     tdi_close_all(&client->bell_in_fd, 1);
     tdi_close_all(&client->bell_out_fd, 1);
+    tdi_close_all(&client->statistics_fd, 1);
     /* A forked child never had the mappings, and something else may lie there now. */
     if (client->owner_pid == getpid()) {
         tdi_region_unmap(&client->down);

@@ -15,7 +15,11 @@
 
 #include "base/error.h"
 
-enum { TDI_CHANNEL_FDS = 4, TDI_MESSAGE_BYTES_MAX = 64 * 1024 };
+enum {
+    TDI_SESSION_FDS = 4, /* memory and doorbells: all that an agent gets */
+    TDI_CHANNEL_FDS = 5, /* and the statistics page, for orchestrators */
+    TDI_MESSAGE_BYTES_MAX = 64 * 1024
+};
 
 /* Make a non-blocking, close-on-exec socket bound to `path` and listening; the caller has made
  * sure that nothing lies there. Paths longer than sun_path go through /proc/self/fd. */

@@ -152,6 +152,10 @@ class Client:
         """
 
     @property
+    def statistics_fd(self) -> int:
+        """The bridge's statistics page, as long as the client is open; not yours to close."""
+
+    @property
     def logs_waiting(self) -> bool:
         """Whether ``take_logs`` has something."""
 

@@ -193,7 +193,7 @@ class Messages:
 
     # Any: SPEC's table of numbers.
     def add_to(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """Add messages to the counters that runs have made."""
+        """Add messages to the counters that runs have made, and the bridge's own."""
         native = dict(self._past)
         for counts in [session.message_stats() for session in self._sessions] + (
             [] if self._pool is None else [self._pool.stats()]
@@ -208,6 +208,8 @@ class Messages:
             spent = metrics[f"avg_{layer}_latency"] * before + seconds
             metrics[f"{layer}_msgs_processed"] = before + total
             metrics[f"avg_{layer}_latency"] = spent / (before + total) if before + total else 0.0
+        layer = self._layers()[1]
+        metrics["c_layer"] = {} if layer is None else layer.counters()
         return metrics
 
     def forget_ways(self) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tandem_orchestrator.clock import Clock, SystemClock
 from tandem_orchestrator.errors import Busy, CommandError, Forked, LayerUnavailable
@@ -310,6 +310,11 @@ class NativeLayer:
         if any(stop.abandoned for stop in stops):
             return SegmentReport(abandoned_rows(rows), stopped=False)
         return SegmentReport(rows)
+
+    # Any: numbers, and a list of them.
+    def counters(self) -> dict[str, Any]:
+        """Read the bridge's counters, without a round trip; empty while there is no session."""
+        return {} if self.session is None else self.session.bridge_stats()
 
     def health(self) -> LayerHealth:
         """Describe the layer without waiting; healthy means that a session is open."""

@@ -24,6 +24,7 @@ import msgspec
 from tandem_orchestrator.errors import Busy, CommandError, Forked, InternalError, LayerUnavailable
 from tandem_orchestrator.layers.layer import Work
 from tandem_orchestrator.layers.native import agent_log, messages
+from tandem_orchestrator.layers.native.statistics import StatisticsPage
 
 if TYPE_CHECKING:
     from tandem_orchestrator._native import _ext
@@ -127,6 +128,7 @@ class Session:
         self._waiting: dict[int, asyncio.Future[Completion]] = {}
         self._look_soon = False
         self._spin_ns = client.spin_ns if may_spin() else 0
+        self._page: StatisticsPage | None = None
         self._look_until_ns = 0
         """Looks may find nothing until then; 0: counted from the next look on."""
         self._messages = False
@@ -277,6 +279,15 @@ class Session:
         if call_id not in self._waiting:
             return 0, 0
         return self._ask(self._client.progress, call_id)
+
+    # Any: numbers, and a list of them.
+    def bridge_stats(self) -> dict[str, Any]:
+        """Read the bridge's counters from its page; empty once the session is over."""
+        if self._client.closed:
+            return {}
+        if self._page is None:
+            self._page = StatisticsPage(self._client.statistics_fd)
+        return self._page.read()
 
     def stats(self) -> dict[str, int]:
         """Read the client's counters; empty once the session is over."""

@@ -140,6 +140,7 @@ class BridgeSupervisor:
             "in_flight": 0 if session is None else session.in_flight,
             "session": {} if session is None else session.stats(),
             "refused": [] if session is None else session.notes,
+            "bridge": {} if session is None else session.bridge_stats(),
         }
 
     async def _open(self) -> None:
