@@ -76,6 +76,7 @@ struct td_agent {
     uint32_t in_pool, unshown;
     uint64_t log_window_ns, log_lines;
     uint32_t log_dropped; /* since the last line that went out */
+    uint64_t ended_ns;    /* when the call before ended, in one round of frames; else 0 */
     _Atomic bool stopping;
     _Atomic uint64_t looked_ns; /* when a running action last looked for the bridge */
     _Atomic bool bridge_gone;   /* in this session: nobody waits for what runs */

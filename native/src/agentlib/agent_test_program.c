@@ -1,4 +1,5 @@
-/* An agent for tests: argv = name, socket, workers. Its actions do what tests need. */
+/* An agent for tests: argv = name, socket, workers [, version [, nanoseconds of spinning]]. Its
+ * actions do what tests need. */
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +59,6 @@ int main(int argc, char **argv)
                                       .actions = actions,
                                       .actions_total = 6,
                                       .workers = (uint32_t)atoi(argv[3]),
-                                      .spin_ns = 2000};
+                                      .spin_ns = argc > 5 ? (uint32_t)atoi(argv[5]) : 2000};
     return td_agent_main(&options);
 }

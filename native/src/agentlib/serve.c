@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "wire/channel.h"
 
+#define FRAMES_A_ROUND  64u /* before the rest of the loop gets its turn */
 #define UNSHOWN_MAX     32u /* answers kept back while more calls are there */
 #define BACK_OFF_FIRST  50u
 #define BACK_OFF_MAX_MS 5000u
@@ -342,10 +343,17 @@ static td_status serve_session(td_agent *agent)
                 return TD_ERR_CLOSED;
             continue;
         }
-        if (status == TD_OK)
+        agent->ended_ns = 0;
+        uint32_t taken = 0;
+        while (status == TD_OK && taken < FRAMES_A_ROUND &&
+               !atomic_load_explicit(&agent->stopping, memory_order_relaxed)) {
             status = take_one(agent);
-        if (status == TD_OK) {
+            taken += status == TD_OK;
+        }
+        if (status == TD_OK || (status == TD_ERR_AGAIN && taken > 0)) {
             idle_since_ns = 0;
+            if (status == TD_ERR_AGAIN)
+                show(agent); /* nothing more to wait for: let the callers have them */
             continue;
         }
         if (status != TD_ERR_AGAIN)
@@ -356,7 +364,7 @@ static td_status serve_session(td_agent *agent)
             if (idle_since_ns == 0)
                 idle_since_ns = now_ns;
             if (now_ns - idle_since_ns < agent->options.spin_ns) {
-                tdi_relax();
+                tdi_spin_once(idle_since_ns, now_ns);
                 continue;
             }
             idle_since_ns = 0;

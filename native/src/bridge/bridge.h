@@ -255,6 +255,7 @@ struct tdi_bridge {
     struct td_program_remote *remotes_first, *remotes_last; /* program_remote.c: they wait */
     uint32_t remotes_waiting;
     tdi_run short_run; /* short actions run here, one at a time */
+    uint64_t ended_ns; /* when the one before ended, in one round; else 0 */
     uint8_t *scratch;  /* body of the frame being handled */
     uint64_t scratch_bytes;
     bool parent_gone, had_session, stopping;

@@ -217,6 +217,7 @@ uint32_t tdi_session_round(tdi_session *session)
     uint8_t ext_bytes[TDI_EXT_BYTES_MAX];
     td_status status = TD_OK;
     const bool agent = session->role == TDI_ROLE_AGENT;
+    session->bridge->ended_ns = 0;
     /* An agent is read even while calls wait for room with it: its answers make that room. */
     while (frames < TDI_FRAMES_A_ROUND && body_bytes < TDI_BYTES_A_ROUND && !session->ended &&
            (agent || session->waiting_first == NULL)) {

@@ -346,7 +346,7 @@ int tdi_bridge_serve(tdi_bridge *bridge)
         if (idle_since_ns == 0)
             idle_since_ns = now_ns;
         if (now_ns - idle_since_ns < bridge->options.spin_ns && bridge->sessions_total > 0) {
-            tdi_relax();
+            tdi_spin_once(idle_since_ns, now_ns);
             continue;
         }
         housekeeping(bridge, now_ns);

@@ -256,7 +256,13 @@ static td_status verdict(tdi_run *run, td_status returned)
 
 void tdi_run_perform(tdi_run *run)
 {
-    run->started_ns = tdi_now_ns();
+    /* A short one begins when the one before it in the round ended: one reading less. */
+    tdi_bridge *bridge = run->session->bridge;
+    const bool is_short = run == &bridge->short_run;
+    run->started_ns = is_short && bridge->ended_ns != 0 ? bridge->ended_ns : tdi_now_ns();
     run->status = verdict(run, run->action->run(&run->call));
-    run->elapsed_ns = tdi_now_ns() - run->started_ns;
+    const uint64_t ended_ns = tdi_now_ns();
+    run->elapsed_ns = ended_ns - run->started_ns;
+    if (is_short)
+        bridge->ended_ns = ended_ns;
 }
