@@ -208,8 +208,8 @@ class Messages:
             spent = metrics[f"avg_{layer}_latency"] * before + seconds
             metrics[f"{layer}_msgs_processed"] = before + total
             metrics[f"avg_{layer}_latency"] = spent / (before + total) if before + total else 0.0
-        layer = self._layers()[1]
-        metrics["c_layer"] = {} if layer is None else layer.counters()
+        bridge = self._layers()[1]
+        metrics["c_layer"] = {} if bridge is None else bridge.counters()
         return metrics
 
     def forget_ways(self) -> None:
