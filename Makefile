@@ -60,6 +60,7 @@ bench: build ## hold every figure against its bar and its peers; tables, and JSO
 	$(VENV)/python benchmarks/messages.py --output build/bench/messages.json
 	$(VENV)/python benchmarks/program.py --output build/bench/program.json
 	$(VENV)/python benchmarks/runs.py --output build/bench/runs.json
+	$(VENV)/python benchmarks/scan.py --output build/bench/scan.json
 
 bench-fairness: dev ## measure seven good C agents beside a hostile peer against eight good ones
 	@tools/test-native plain

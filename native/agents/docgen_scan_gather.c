@@ -64,18 +64,19 @@ static void collect(tdi_walk *walk)
 }
 
 /* Let the files gathered so far be read; `fd` is their directory. */
-void tdi_walk_submit(tdi_walk *walk, int fd)
+bool tdi_walk_submit(tdi_walk *walk, int fd, bool gives)
 {
     tdi_batch *const batch = walk->batch;
     walk->batch = NULL;
     if (batch == NULL)
-        return;
+        return false;
     if (walk->status != TD_OK) {
         tdi_team_give_back(walk->team, batch); /* nobody will ask for it */
-        return;
+        return false;
     }
-    tdi_team_submit(walk->team, batch, fd);
+    const bool taken = tdi_team_submit(walk->team, batch, fd, gives);
     collect(walk);
+    return taken;
 }
 
 /* Gather one file. Its entry is kept now and filled in when it has been read. */
@@ -96,7 +97,7 @@ void tdi_walk_gather(tdi_walk *walk, int fd, const char *name)
     if (!tdi_batch_add(walk->batch, name, index))
         tdi_walk_end(walk, TD_ERR_MEMORY);
     else if (walk->batch->count == TDI_BATCH_FILES)
-        tdi_walk_submit(walk, fd);
+        tdi_walk_submit(walk, fd, false);
 }
 
 /* Until every submitted file has been read. */

@@ -28,8 +28,9 @@ void tdi_walk_keep(tdi_walk *walk, size_t prefix_bytes, const char *name, tdi_sc
 /* Keep the file `name` of the directory `fd`, and have it read sooner or later. */
 void tdi_walk_gather(tdi_walk *walk, int fd, const char *name);
 
-/* The directory `fd` is listed: let what was gathered of it be read. */
-void tdi_walk_submit(tdi_walk *walk, int fd);
+/* Let what was gathered of the directory `fd` be read. True: the caller, who `gives` the descriptor
+ * away, has it no longer. */
+bool tdi_walk_submit(tdi_walk *walk, int fd, bool gives);
 
 /* Until every file has been read, or the walk has ended. */
 void tdi_walk_await(tdi_walk *walk);

@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "docgen_scan_output.h"
 
+#include "docgen_scan_sort.h"
+
 /* How many bytes from `text` on are one good character, or 0; then `*bad` is the length of the
  * part to replace: the bytes that could have begun a character, at least one (Unicode 15, 3.9,
  * "substitution of maximal subparts"). */
@@ -51,23 +53,19 @@ size_t tdi_utf8_replace(const uint8_t *text, size_t bytes, uint8_t *out)
     return (size_t)(out - start);
 }
 
-static int compare_found(const void *left, const void *right, void *paths)
+static tdi_path path_of(const void *owner, size_t index)
 {
-    const tdi_found *const a = left, *const b = right;
-    const size_t common = a->path_bytes < b->path_bytes ? a->path_bytes : b->path_bytes;
-    const uint8_t *const bytes = paths;
-    const int order = memcmp(bytes + a->path_at, bytes + b->path_at, common);
-    if (order != 0)
-        return order;
-    if (a->path_bytes != b->path_bytes)
-        return a->path_bytes < b->path_bytes ? -1 : 1;
-    return (int)a->error - (int)b->error;
+    const tdi_found *const found = (const tdi_found *)owner + index;
+    return (tdi_path){found->path_at, found->path_bytes, found->error};
 }
+
+/* Keys of each file as ready-made bytes: a short string's head is 0xA0 and its length. */
+#define KEY(head, text) td_write_raw(out, head text, sizeof head text - 1)
 
 /* The pair "path", and after it "path_raw" if the first loses something. */
 static void write_path(td_writer *out, const uint8_t *path, size_t bytes, bool valid)
 {
-    td_write_text(out, "path");
+    KEY("\xA4", "path");
     if (valid) {
         td_write_str(out, (const char *)path, bytes);
         return;
@@ -100,21 +98,21 @@ static void write_file(const tdi_walk *walk, const tdi_found *found, td_writer *
     const uint8_t *const path = walk->paths.data + found->path_at;
     const bool valid = td_utf8_valid(path, found->path_bytes);
     td_write_map(out, 2u + !valid + request->lines + request->hash);
-    td_write_text(out, "bytes");
+    KEY("\xA5", "bytes");
     td_write_uint(out, found->facts.bytes);
     if (request->lines) {
-        td_write_text(out, "lines");
+        KEY("\xA5", "lines");
         td_write_uint(out, found->facts.lines);
     }
     write_path(out, path, found->path_bytes, valid);
     if (request->hash) {
-        char hex[64];
+        char hex[66] = {(char)0xD9, 64}; /* a string of 64 bytes */
         for (size_t i = 0; i < 32; i++) {
-            hex[2 * i] = digits[found->facts.sha256[i] >> 4];
-            hex[2 * i + 1] = digits[found->facts.sha256[i] & 15];
+            hex[2 + 2 * i] = digits[found->facts.sha256[i] >> 4];
+            hex[2 + 2 * i + 1] = digits[found->facts.sha256[i] & 15];
         }
-        td_write_text(out, "sha256");
-        td_write_str(out, hex, sizeof hex);
+        KEY("\xA6", "sha256");
+        td_write_raw(out, hex, sizeof hex);
     }
 }
 
@@ -127,10 +125,12 @@ static void write_total(td_writer *out, const char *name, uint64_t value)
 td_status tdi_scan_write(tdi_walk *walk, td_writer *out)
 {
     const tdi_scan_request *const request = walk->request;
-    tdi_found *const all = (void *)walk->found.data;
+    const tdi_found *const all = (void *)walk->found.data;
     const size_t count = walk->found.bytes / sizeof *all;
-    if (count > 1)
-        qsort_r(all, count, sizeof *all, compare_found, walk->paths.data);
+    tdi_placed *order;
+    const td_status status = tdi_paths_sort(walk->paths.data, path_of, all, count, &order);
+    if (status != TD_OK)
+        return status;
     size_t errors_count = 0;
     for (size_t i = 0; i < count; i++)
         errors_count += all[i].error != TDI_SCAN_FINE;
@@ -139,17 +139,19 @@ td_status tdi_scan_write(tdi_walk *walk, td_writer *out)
     td_write_text(out, "errors");
     td_write_array(out, errors_count);
     for (size_t i = 0; i < count && out->status == TD_OK; i++)
-        if (all[i].error != TDI_SCAN_FINE)
-            write_error(walk, &all[i], out);
+        if (all[order[i].index].error != TDI_SCAN_FINE)
+            write_error(walk, &all[order[i].index], out);
     td_write_text(out, "files");
     td_write_array(out, count - errors_count);
     for (size_t i = 0; i < count && out->status == TD_OK; i++) {
-        if (all[i].error != TDI_SCAN_FINE)
+        const tdi_found *const found = &all[order[i].index];
+        if (found->error != TDI_SCAN_FINE)
             continue;
-        write_file(walk, &all[i], out);
-        bytes += all[i].facts.bytes;
-        lines += all[i].facts.lines;
+        write_file(walk, found, out);
+        bytes += found->facts.bytes;
+        lines += found->facts.lines;
     }
+    free(order);
     td_write_text(out, "root");
     td_write_str(out, (const char *)request->path.data, request->path.bytes);
     if (request->path_raw.data != NULL) {

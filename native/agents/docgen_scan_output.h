@@ -3,8 +3,8 @@
  * The keys of every map are written in byte order, so the output is canonical as it is.
  *
  * Threads: one.
- * Memory:  borrows the walk and sorts it in place.
- * Errors:  the writer's sticky status.
+ * Memory:  borrows the walk; 16 bytes an entry while it writes.
+ * Errors:  the writer's sticky status, or TD_ERR_MEMORY.
  */
 #ifndef TDI_DOCGEN_SCAN_OUTPUT_H
 #define TDI_DOCGEN_SCAN_OUTPUT_H

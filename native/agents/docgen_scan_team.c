@@ -9,6 +9,7 @@
 
 #define WAIT_NS       2000000 /* between two looks at the cancel flag while helpers read */
 #define STACK_BYTES   (256u * 1024u)
+#define WAKE_BATCHES  4 /* to wake a helper for each small batch costs more than reading it */
 #define START_BATCHES 2 /* a smaller tree is read before a thread has started */
 
 int tdi_team_helpers_wanted = -1;
@@ -111,6 +112,7 @@ static tdi_batch *pop_queued(tdi_team *team)
     if (batch == NULL)
         return NULL;
     team->queued = batch->next;
+    team->queued_count--;
     if (team->queued == NULL)
         team->queued_end = &team->queued;
     return batch;
@@ -166,24 +168,26 @@ static void start_helper(tdi_team *team)
     }
 }
 
-void tdi_team_submit(tdi_team *team, tdi_batch *batch, int dir_fd)
+bool tdi_team_submit(tdi_team *team, tdi_batch *batch, int dir_fd, bool gives)
 {
     team->unfinished++;
     if (++team->submitted > START_BATCHES && team->helpers < team->helpers_max)
         start_helper(team);
     /* The walk may close the directory before the batch is read: a descriptor of its own. */
-    batch->dir_fd = team->helpers > 0 ? fcntl(dir_fd, F_DUPFD_CLOEXEC, 0) : -1;
+    batch->dir_fd = team->helpers == 0 ? -1 : gives ? dir_fd : fcntl(dir_fd, F_DUPFD_CLOEXEC, 0);
     if (batch->dir_fd < 0) {
         read_batch(team->own, batch, dir_fd);
         finish(team, batch);
-        return;
+        return false;
     }
     pthread_mutex_lock(&team->lock);
     batch->next = NULL;
     *team->queued_end = batch;
     team->queued_end = &batch->next;
-    pthread_cond_signal(&team->queued_more);
+    if (++team->queued_count >= WAKE_BATCHES)
+        pthread_cond_signal(&team->queued_more);
     pthread_mutex_unlock(&team->lock);
+    return gives;
 }
 
 tdi_batch *tdi_team_collect(tdi_team *team)
@@ -201,6 +205,8 @@ void tdi_team_help(tdi_team *team)
 {
     pthread_mutex_lock(&team->lock);
     tdi_batch *const batch = pop_queued(team);
+    if (team->queued != NULL)
+        pthread_cond_signal(&team->queued_more); /* the walk is about to be busy itself */
     if (batch == NULL && team->finished == NULL) {
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);

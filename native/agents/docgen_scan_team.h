@@ -40,6 +40,7 @@ typedef struct tdi_team {
     pthread_mutex_t lock;
     pthread_cond_t queued_more, finished_more;
     tdi_batch *queued, **queued_end, *finished; /* under the lock */
+    unsigned queued_count;                      /* under the lock */
     bool closing;                               /* under the lock */
     atomic_bool stopping;
     tdi_batch *spare;
@@ -65,8 +66,9 @@ tdi_batch *tdi_team_spare(tdi_team *team);
 /* Add a file. False: no memory. The batch is not full. */
 bool tdi_batch_add(tdi_batch *batch, const char *name, size_t index);
 
-/* Let the batch be read; it belongs to the team until it is collected. `dir_fd` is borrowed. */
-void tdi_team_submit(tdi_team *team, tdi_batch *batch, int dir_fd);
+/* Let the batch be read; it belongs to the team until it is collected. `dir_fd` is borrowed, unless
+ * the caller `gives` it away and the answer is true: then it was taken over. */
+bool tdi_team_submit(tdi_team *team, tdi_batch *batch, int dir_fd, bool gives);
 
 /* Batches that have been read, linked by next; NULL: none now. Give each back. */
 tdi_batch *tdi_team_collect(tdi_team *team);

@@ -83,7 +83,7 @@ static void read_all_with(int helpers)
             name_of(i, name);
             CHECK(tdi_batch_add(batch, name, i));
         }
-        tdi_team_submit(team, batch, folder);
+        tdi_team_submit(team, batch, folder, false);
     }
     while (team->unfinished > 0) {
         tdi_team_help(team);
@@ -114,7 +114,7 @@ static void a_team_may_be_destroyed_with_work_left(void)
             REQUIRE(batch != NULL);
             for (size_t k = 0; k < TDI_BATCH_FILES; k++)
                 CHECK(tdi_batch_add(batch, "f1000", k));
-            tdi_team_submit(team, batch, folder);
+            tdi_team_submit(team, batch, folder, false);
         }
         CHECK(tdi_team_spare(team) == NULL);
         const int before = open("/dev/null", O_RDONLY);

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "docgen_scan_gather.h"
@@ -15,6 +16,7 @@
 /* One directory on the way from the root to where the walk is. */
 typedef struct directory {
     int fd;
+    bool known; /* the two that follow: set when it is closed before its time */
     dev_t device;
     ino_t inode;
     size_t prefix_bytes;  /* of walk->prefix, with its '/' */
@@ -112,29 +114,64 @@ static void read_rules(tdi_walk *walk, directory *here)
         here->rules = here->own;
 }
 
+/* Is there an ignore file among these entries? Case may not count in this directory. */
+static bool names_ignore_file(const uint8_t *listing, ssize_t bytes)
+{
+    for (ssize_t at = 0; at < bytes;) {
+        const struct dirent64 *const entry = (const void *)(listing + at);
+        if (entry->d_name[0] == '.' && strcasecmp(entry->d_name, TDI_IGNORE_NAME) == 0)
+            return true;
+        at += entry->d_reclen;
+    }
+    return false;
+}
+
+static void visit_all(tdi_walk *walk, const directory *here, const uint8_t *listing, ssize_t bytes)
+{
+    for (ssize_t at = 0; at < bytes && walk->status == TD_OK;) {
+        const struct dirent64 *const entry = (const void *)(listing + at);
+        visit(walk, here, entry->d_name, entry->d_type);
+        at += entry->d_reclen;
+    }
+}
+
 /* Visit all entries of the deepest directory. False with errno when it cannot be listed. */
 static bool list(tdi_walk *walk, directory *here)
 {
-    struct stat found;
-    if (fstat(here->fd, &found) != 0)
-        return false;
-    here->device = found.st_dev;
-    here->inode = found.st_ino;
     walk->directories++;
     tdi_walk_note_entry(walk);
-    if (walk->request->ignore)
+    /* Two blocks before the first entry is visited: most directories are then known to be
+     * complete, and those without an ignore file need not be asked for one. */
+    ssize_t got = getdents64(here->fd, walk->listing, LISTING_BYTES);
+    ssize_t more = got > 0 ? getdents64(here->fd, walk->listing + got, LISTING_BYTES) : got;
+    int error_number = errno;
+    if (walk->request->ignore && (more != 0 || (got > 0 && names_ignore_file(walk->listing, got))))
         read_rules(walk, here);
-    while (walk->status == TD_OK) {
-        const ssize_t got = getdents64(here->fd, walk->listing, LISTING_BYTES);
-        if (got <= 0)
-            return got == 0;
-        for (ssize_t at = 0; at < got && walk->status == TD_OK;) {
-            const struct dirent64 *entry = (const void *)(walk->listing + at);
-            visit(walk, here, entry->d_name, entry->d_type);
-            at += entry->d_reclen;
-        }
+    while (got > 0) {
+        visit_all(walk, here, walk->listing, got);
+        if (more > 0)
+            visit_all(walk, here, walk->listing + got, more);
+        if (more <= 0 || walk->status != TD_OK)
+            break;
+        got = getdents64(here->fd, walk->listing, LISTING_BYTES);
+        more = got > 0 ? getdents64(here->fd, walk->listing + got, LISTING_BYTES) : got;
+        error_number = errno;
     }
-    return true;
+    errno = error_number;
+    return more >= 0;
+}
+
+/* Close a directory that will be needed again, and remember which one it is. */
+static void close_for_now(directory *open)
+{
+    struct stat found;
+    open->known = fstat(open->fd, &found) == 0;
+    if (open->known) {
+        open->device = found.st_dev;
+        open->inode = found.st_ino;
+    }
+    close(open->fd);
+    open->fd = -1;
 }
 
 /* Take over `fd`, visit its entries, and make it the deepest directory. */
@@ -152,12 +189,16 @@ static void push(tdi_walk *walk, int fd, tdi_rules *rules)
     if (depth_of(walk) - walk->first_open > TDI_SCAN_OPEN_DIRS_MAX) {
         directory *const shallowest = directory_at(walk, walk->first_open++);
         if (shallowest->fd >= 0)
-            close(shallowest->fd);
-        shallowest->fd = -1;
+            close_for_now(shallowest);
     }
     const bool listed = list(walk, directory_at(walk, depth_of(walk) - 1));
     const int error_number = errno;
-    tdi_walk_submit(walk, fd);
+    /* Nothing below is to be opened from it, nor the one above found again by it. */
+    directory *const here = directory_at(walk, depth_of(walk) - 1);
+    const bool is_last_use =
+        walk->pending.bytes == here->pending_start && depth_of(walk) > walk->first_open + 1;
+    if (tdi_walk_submit(walk, fd, is_last_use))
+        here->fd = -1;
     if (!listed) {
         const tdi_scan_error error = tdi_scan_error_of(error_number);
         if (walk->prefix.bytes == 0)
@@ -174,7 +215,7 @@ static int reopen_parent(int fd, const directory *parent)
     struct stat found;
     if (again < 0)
         return -1;
-    if (fstat(again, &found) == 0 && found.st_dev == parent->device &&
+    if (parent->known && fstat(again, &found) == 0 && found.st_dev == parent->device &&
         found.st_ino == parent->inode)
         return again;
     close(again);
@@ -237,7 +278,7 @@ td_status tdi_walk_run(tdi_walk *walk, const tdi_scan_request *request, td_call 
                                   .bytes_max = request->max_file_bytes,
                                   .stop = tdi_walk_stop_after_bytes,
                                   .owner = walk};
-    walk->listing = malloc(LISTING_BYTES);
+    walk->listing = malloc(2 * LISTING_BYTES);
     if (tdi_reading_init(&walk->reading) != TD_OK || walk->listing == NULL ||
         tdi_team_create(&walk->reading, &walk->team) != TD_OK)
         return TD_ERR_MEMORY;
