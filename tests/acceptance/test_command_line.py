@@ -441,6 +441,15 @@ def test_doctor_says_degraded_and_why_without_the_c_layer(tandem: Tandem) -> Non
     assert text.out.rstrip().endswith("tandem is degraded on this machine")
 
 
+def test_doctor_leaves_no_run_in_the_journal(tandem: Tandem) -> None:
+    done = tandem("doctor", "--json")
+
+    findings = {finding["what"]: finding for finding in done.json["findings"]}
+    assert findings["journal"]["state"] == "ok"
+    assert ":memory:" not in findings["journal"]["detail"]
+    assert tandem("runs", "list", "--json").json == []
+
+
 def test_doctor_says_broken_when_the_journal_cannot_be_opened(tandem: Tandem) -> None:
     done = tandem("doctor", "--json", "--journal", "/dev/null/j.db")
 

@@ -10,6 +10,7 @@ from tandem_orchestrator import Outcome, TandemError
 from tandem_orchestrator.cli.app import run_app
 from tandem_orchestrator.cli.exits import Exit
 from tandem_orchestrator.errors import FAULT_CODES
+from tandem_orchestrator.model.catalogue import RUNGS
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 ERRORS = (DOCS / "errors.md").read_text("utf-8")
@@ -96,3 +97,13 @@ def test_each_exit_code_is_documented() -> None:
     listed = re.findall(r"^\| (\d+) \|", COMMAND_LINE, re.MULTILINE)
 
     assert [int(code) for code in listed] == sorted(int(code) for code in Exit)
+
+
+def test_each_rung_is_in_the_glossary() -> None:
+    row = next(
+        line
+        for line in (DOCS / "glossary.md").read_text("utf-8").splitlines()
+        if line.startswith("| **rung** |")
+    )
+
+    assert tuple(re.findall(r"`([a-z]+)`", row))[: len(RUNGS)] == RUNGS
