@@ -279,6 +279,8 @@ class NativeLayer:
         Raises: Forked, in a child of the process that started the layer.
         """
         self._refuse_in_child()
+        if self.quarantine.watches(work.steps):
+            return SegmentReport.refusing(work, "one of its actions has crashed a host")
         waited = _Wait(self._clock, self._limits)
         while not cancel.requested:
             try:
@@ -307,6 +309,7 @@ class NativeLayer:
         finally:
             for stop in stops:
                 stop.done()
+        self.quarantine.watch(work.steps, rows)
         if any(stop.abandoned for stop in stops):
             return SegmentReport(abandoned_rows(rows), stopped=False)
         return SegmentReport(rows)

@@ -16,7 +16,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -24,7 +24,9 @@ import msgspec
 
 from tandem_orchestrator.layers.layer import Report, Work
 from tandem_orchestrator.layers.native import codec
+from tandem_orchestrator.model.events import SegmentRow
 from tandem_orchestrator.model.outcomes import Failure, Outcome
+from tandem_orchestrator.model.plans import PlannedStep
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +78,7 @@ class Quarantine:
         self._wall_s = wall_s
         self._suspects: dict[str, Suspect] = {}
         self._named: frozenset[tuple[str, str]] = frozenset()
+        self._watched: set[tuple[str, str]] = set()
         self._stamp: tuple[int, int, int] | None = None
 
     def refusal(self, work: Work, version: str) -> Report | None:
@@ -99,6 +102,18 @@ class Quarantine:
             if suspect is not None:
                 with self._changing():
                     self._suspects.pop(suspect.digest, None)
+
+    def watches(self, steps: Iterable[PlannedStep]) -> bool:
+        """Whether an action of these steps has crashed a host: then each runs by itself."""
+        self._refresh()
+        known = self._named | self._watched
+        return bool(known) and any((step.agent, step.action) in known for step in steps)
+
+    def watch(self, steps: Sequence[PlannedStep], rows: Sequence[SegmentRow]) -> None:
+        """Learn from a segment: whose step crashed runs by itself from now on, and is counted."""
+        for step, row in zip(steps, rows, strict=True):
+            if row.failure is not None and row.failure.get("type") == CRASHED:
+                self._watched.add((step.agent, step.action))
 
     def held(self) -> tuple[Suspect, ...]:
         """List the inputs that are refused, the last to crash first."""
