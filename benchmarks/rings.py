@@ -1,4 +1,4 @@
-"""Measure the ring between two threads, and calls to a real bridge, by the programs in native/bench.
+"""Measure the ring between two threads, calls to a real bridge, and calls through it to an agent.
 
 Builds them, optimised, in ``build/native-bench`` with the meson beside this Python. Each run of the
 ring measures a bare ring in the same run: as many bytes copied, nothing checked. Nothing is pinned;
@@ -28,12 +28,15 @@ BARE_SHARE_BAR = 25.0
 """Percent of the bare ring's rate in the same run."""
 CALLS_BAR = 3.0
 """Million calls a second that the bridge takes and completes."""
+ROUTED_BAR = 5.0
+"""Million messages a second from one process through the bridge to another; an answer is one."""
+PROGRAMS = ("ring_bench", "call_bench", "agent_bench", "agent_bridge", "agent_test_program")
 
 
 def built() -> Path:
     """Build the measured programs and return their folder."""
     meson = str(Path(sys.executable).with_name("meson"))
-    steps = [[meson, "compile", "-C", str(BUILD), "ring_bench", "call_bench", "agent_bridge"]]
+    steps = [[meson, "compile", "-C", str(BUILD), *PROGRAMS]]
     if not (BUILD / "build.ninja").exists():
         options = ["-Dnative=enabled", "-Dpython=disabled", "--buildtype=release"]
         steps.insert(0, [meson, "setup", str(BUILD), str(ROOT), *options])
@@ -62,10 +65,14 @@ def measured(runs: int) -> list[Figure]:
     folder = built()
     ring = [str(folder / "ring_bench"), "100", str(MESSAGES)]
     call = [str(folder / "call_bench"), str(folder / "agent_bridge"), "100", str(CALLS)]
-    taken = [rows(ring) | rows(call) for _ in range(runs + 1)][1:]
+    agent = [str(folder / name) for name in ("agent_bench", "agent_bridge", "agent_test_program")]
+    taken = [rows(ring) | rows(call) | rows(agent) for _ in range(runs + 1)][1:]
 
     def millions(name: str, field: str = "frames_per_s") -> tuple[float, ...]:
         return tuple(row[name][field] / 1e6 for row in taken)
+
+    def p50(name: str) -> tuple[float, ...]:
+        return tuple(row[name]["p50_us"] for row in taken)
 
     checked, bare = millions("ring_between_threads"), millions("ring_bare")
     shares = tuple(100 * ours / limit for ours, limit in zip(checked, bare, strict=True))
@@ -83,12 +90,17 @@ def measured(runs: int) -> list[Figure]:
             millions("calls", "calls_per_s"),
             True,
         ),
+        Figure("system.echo, one at a time, p50", "us", 2.0, p50("round_trip")),
+        Figure("  the same, both asleep, p50", "us", 15.0, p50("round_trip_asleep")),
         Figure(
-            "system.echo, one at a time, p50",
-            "us",
-            None,
-            tuple(row["round_trip"]["p50_us"] for row in taken),
+            "caller to agent through the bridge",
+            rate,
+            ROUTED_BAR,
+            millions("agent_stream", "messages_per_s"),
+            True,
         ),
+        Figure("  and back, one at a time, p50", "us", 6.0, p50("agent_round_trip_spinning")),
+        Figure("  the same, all asleep, p50", "us", 40.0, p50("agent_round_trip_asleep")),
     ]
 
 

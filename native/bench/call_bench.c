@@ -33,7 +33,9 @@ static int poll_one(tdi_client *client, tally *all)
     return 1;
 }
 
-static int one_at_a_time(tdi_client *client, const tdi_call_request *request, uint64_t calls)
+/* With a rest of `rest_us` after each, in which both sides fall asleep. */
+static int one_at_a_time(tdi_client *client, const tdi_call_request *request, const char *name,
+                         uint64_t calls, unsigned rest_us)
 {
     uint64_t *took_ns = malloc(calls * sizeof *took_ns);
     tally all = {0};
@@ -43,11 +45,13 @@ static int one_at_a_time(tdi_client *client, const tdi_call_request *request, ui
         if (tdi_client_call(client, request, &call_id) != TD_OK || !poll_one(client, &all))
             return 0;
         took_ns[i] = tdi_now_ns() - before_ns;
+        if (rest_us > 0)
+            usleep(rest_us);
     }
     qsort(took_ns, calls, sizeof *took_ns, ascending);
-    printf("{\"benchmark\": \"round_trip\", \"calls\": %llu, \"p50_us\": %.2f, \"p99_us\": %.2f, "
+    printf("{\"benchmark\": \"%s\", \"calls\": %llu, \"p50_us\": %.2f, \"p99_us\": %.2f, "
            "\"p999_us\": %.2f}\n",
-           (unsigned long long)calls, (double)took_ns[calls / 2] / 1e3,
+           name, (unsigned long long)calls, (double)took_ns[calls / 2] / 1e3,
            (double)took_ns[calls * 99 / 100] / 1e3, (double)took_ns[calls * 999 / 1000] / 1e3);
     free(took_ns);
     return all.wrong == 0;
@@ -103,8 +107,9 @@ int main(int argc, char **argv)
     if (fine) {
         const tdi_call_request request = {.action_id = action_id(client, "echo"),
                                           .body = {body, bytes}};
-        fine =
-            one_at_a_time(client, &request, calls / 10) && many_in_flight(client, &request, calls);
+        fine = one_at_a_time(client, &request, "round_trip", calls / 10, 0) &&
+               one_at_a_time(client, &request, "round_trip_asleep", 2000, 200) &&
+               many_in_flight(client, &request, calls);
     }
     tdi_client_close(client);
     fixture_stop(&bridge);
