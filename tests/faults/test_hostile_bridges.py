@@ -51,9 +51,9 @@ CASES_FDS: dict[str, tuple[Callable[[RawBridge, list[int]], list[int]], str]] = 
         "not sealed",
     ),
     "pipes for memory": (lambda bridge, fds: [fds[2], fds[3], *fds[2:]], "not sealed"),
-    "memory for pipes": (lambda bridge, fds: [fds[0], fds[1], fds[0], fds[1]], "doorbells"),
-    "pipes changed over": (lambda bridge, fds: [fds[0], fds[1], fds[3], fds[2]], "doorbells"),
-    "a pipe that waits": (lambda bridge, fds: [*fds[:3], blocking(fds[3])], "doorbells"),
+    "memory for pipes": (lambda bridge, fds: [*fds[:2], *fds[:2], *fds[4:]], "doorbells"),
+    "pipes changed over": (lambda bridge, fds: [*fds[:2], fds[3], fds[2], *fds[4:]], "doorbells"),
+    "a pipe that waits": (lambda bridge, fds: [*fds[:3], blocking(fds[3]), *fds[4:]], "doorbells"),
 }
 
 
@@ -188,15 +188,15 @@ def test_wrong_descriptors_are_a_typed_error(ext, bridges, case: str):
     assert any(each in said for each in reason.split("|")), said
 
 
-def test_descriptors_beyond_the_four_never_arrive(ext, bridges):
+def test_descriptors_beyond_the_five_never_arrive(ext, bridges):
     bridge = bridges()
     before = fds()
     thread = bridge.answering(welcome(ext.BUILD_ID), lambda fds: fds + [fds[0]] * 60)
     client = ext.Client(str(bridge.path), "t", 5.0)
     thread.join(WAIT_S)
-    # The bridge's six, two of them twice for their mmaps, and its socket; the client's socket
-    # and its ends of two pipes.
-    assert fds() - before == 6 + 2 + 1 + 3
+    # The bridge's seven, two of them twice for their mmaps, and its socket; the client's socket,
+    # its ends of two pipes, and the page of statistics.
+    assert fds() - before == 7 + 2 + 1 + 4
     client.close()
 
 

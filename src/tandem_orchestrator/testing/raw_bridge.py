@@ -92,6 +92,7 @@ class RawBridge:
         self.path, self.build_id = path, build_id
         words = -(-16 * SLOTS // PAGE_BYTES) * PAGE_BYTES
         cancel = -(-4 * SLOTS // PAGE_BYTES) * PAGE_BYTES
+        self.role = role
         down, up = (words, cancel) if role == ORCHESTRATOR else (cancel, words)
         self.down_data, self.up_data = PAGE_BYTES + down, PAGE_BYTES + up
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -103,14 +104,19 @@ class RawBridge:
         self.at = self.read_at = 0
 
     def make_fds(self) -> list[int]:
-        """Make down, up, the peer's end to hear, the peer's end to ring; keep ours."""
+        """Make down, up, the peer's end to hear, the peer's end to ring; keep ours.
+
+        An orchestrator gets a fifth, for the page of statistics.
+        """
         down, up = memory(self.down_data), memory(self.up_data)
         hear, self.ring_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.hear_fd, ring = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.fds = [down, up, hear, ring, self.ring_fd, self.hear_fd]
+        pages = [memory(0)] if self.role == ORCHESTRATOR else []
+        self.fds += pages
         self.down = mmap.mmap(down, self.down_data + RING_BYTES)
         self.up = mmap.mmap(up, self.up_data + RING_BYTES)
-        return [down, up, hear, ring]
+        return [down, up, hear, ring, *pages]
 
     def answer(self, reply: bytes, change: Callable[[list[int]], list[int]] = list) -> None:
         """Accept one connection, take its HELLO, send WELCOME with (changed) descriptors."""

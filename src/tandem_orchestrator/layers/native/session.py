@@ -431,4 +431,6 @@ class Session:
         if self._messages and not self._client.closed:
             self._client.end_messages(True)
         self._client.close()
+        if self._page is not None:
+            self._page.close()
         self.ended.set_result(reason)

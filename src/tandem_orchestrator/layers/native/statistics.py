@@ -48,6 +48,10 @@ class StatisticsPage:
         if self._block < _BLOCK.size or self._head + self._blocks * self._block > size:
             raise ValueError(f"statistics: {self._blocks} blocks do not fit into {size} bytes")
 
+    def close(self) -> None:
+        """Give the mapping back, and the descriptor that it holds; nothing is read after that."""
+        self._map.close()
+
     # Any: numbers, and a list of them.
     def read(self) -> dict[str, Any]:
         """Give every counter by name, ``run_time_ns`` and ``updated_ns``.
