@@ -120,7 +120,7 @@ async def test_a_run_meets_the_quarantine_that_an_earlier_orchestrator_filled(
 ) -> None:
     config = {
         "c_layer": {
-            "plugins": str(bad), "restart_delay_s": 0.01, "deaths_max": 50, "quarantine_crashes": 2
+            "plugins": [str(bad)], "restart_delay_s": 0.01, "deaths_max": 50, "quarantine_crashes": 2
         },
         "journal": {"path": str(tmp_path / "journal.db")},
     }  # fmt: skip

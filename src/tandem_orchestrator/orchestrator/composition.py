@@ -118,7 +118,7 @@ def make_native_layer(
         options=options,
         spin_ns=max(section.spin_us * 1000, SPIN_NS) if section.spin_us else 0,
         quarantine=make_quarantine(settings, clock),
-        plugins=tuple(path for path in (section.plugins or "").split(":") if path),
+        plugins=section.plugins or (),
         on_event=on_event,
         clock=clock,
         limits=limits,

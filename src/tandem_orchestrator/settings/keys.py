@@ -13,6 +13,8 @@ Counts = Literal["run", "session"]
 """From when a changed value counts: the next run, or the next ``initialize``."""
 
 TRUE_WORDS, FALSE_WORDS = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+LIST_MAX = 64
+"""Entries of a setting that is a list."""
 _INTEGER = re.compile(r"[+-]?[0-9]+\Z")
 
 
@@ -23,7 +25,7 @@ class Key:
     section: str
     name: str
     kind: str
-    """``bool``, ``int``, ``float`` or ``str``."""
+    """``bool``, ``int``, ``float``, ``str`` or ``list``, which is of texts and kept as a tuple."""
     # Any: a default is of the key's own kind, or None where it is optional.
     default: Any
     meaning: str
@@ -68,6 +70,8 @@ class Key:
             text = "true | false"
         elif self.kind == "str":
             text = "text"
+        elif self.kind == "list":
+            text = "list of texts"
         else:
             text = "integer" if self.kind == "int" else "number"
             if self.low is not None and self.high is not None:
@@ -104,6 +108,8 @@ class Key:
         """
         if value is None and self.optional:
             return None
+        if self.kind == "list":
+            return self._accept_list(value)
         if self.kind == "bool":
             fits = isinstance(value, bool)
         elif self.kind == "str":
@@ -125,6 +131,19 @@ class Key:
         if self.check is not None and (wanted := self.check(value)) is not None:
             raise ValueError(f"expected {wanted}")
         return value
+
+    def _accept_list(self, value: Any) -> tuple[str, ...]:
+        """Check each text of a list; one text, as a variable holds it, has colons between them."""
+        if isinstance(value, str):
+            value = [part for part in value.split(":") if part]
+        if not isinstance(value, list | tuple) or len(value) > LIST_MAX:
+            raise ValueError(f"expected a {self.expected}, at most {LIST_MAX}")
+        for each in value:
+            if not isinstance(each, str) or not each:
+                raise ValueError(f"expected a {self.expected}; {shown(each)} is none")
+            if self.check is not None and (wanted := self.check(each)) is not None:
+                raise ValueError(f"expected {wanted} instead of {shown(each)}")
+        return tuple(value)
 
     def _in_range(self, value: float) -> bool:
         low = -math.inf if self.low is None else self.low
@@ -158,5 +177,6 @@ def keys_of(section: str, owner: type) -> dict[str, Key]:
     found = {}
     for each in fields(owner):
         kind = str(each.type).removesuffix(" | None")
+        kind = "list" if kind == "tuple[str, ...]" else kind
         found[each.name] = Key(section, each.name, kind, each.default, **each.metadata)
     return found

@@ -207,9 +207,10 @@ class CLayer(Section, title="c_layer"):
         env="TANDEM_C_MAX_AGENTS",
         counts="session",
     )
-    plugins: str | None = key(
+    plugins: tuple[str, ...] | None = key(
         None,
-        "Plug-ins (shared objects), separated by colons; each runs in a host process of its own.",
+        'Plug-ins (shared objects), as `["a.so", "b.so"]`; in the variable, or in one text, colons '
+        "separate them. Each runs in a host process of its own.",
         check=_check_path,
         counts="session",
         guarded=True,
