@@ -6,12 +6,16 @@ import importlib
 import json
 import os
 import sys
+from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from tandem_orchestrator import Agent, CommandSet, Fault, Settings
 from tandem_orchestrator.cli.exits import UsageError
+from tandem_orchestrator.model.conditions import refs_in
 from tandem_orchestrator.model.documents import FORMATS, read
+from tandem_orchestrator.model.refs import Ref, find_refs
 from tandem_orchestrator.workflows import WORKFLOWS, make_workflow
 
 
@@ -21,15 +25,43 @@ def read_target(
     """Give the command set that a target means, the inputs its run gets, and a file's faults.
 
     A file's run gets the inputs; a workflow takes them as its arguments. The faults are for the
-    planner to tell together with those that it finds.
+    planner to tell together with those that it finds; one of them is an input that nothing in the
+    file refers to.
 
     Raises: InvalidCommandSet, CommandError: the file or the name is not one.
     """
     path = Path(target)
     if path.suffix.lower() in FORMATS or (target not in WORKFLOWS and path.exists()):
         command_set, faults = read(path)
+        if not faults:  # What could not be read may have been what refers to them.
+            faults = list(_unused_inputs(command_set, inputs))
         return command_set, inputs, faults
     return make_workflow(target, inputs), {}, []
+
+
+# Any: an input is any value.
+def _unused_inputs(command_set: CommandSet, inputs: dict[str, Any]) -> Iterator[Fault]:
+    """Tell each input that no reference reaches: a slip in its name would go unnoticed."""
+    paths = [ref.path for ref in _refs_of(command_set) if ref.step == "inputs"] if inputs else []
+    if () in paths:  # All of them at once.
+        return
+    known = sorted({path[0] for path in paths})
+    for name in inputs:
+        if name not in known:
+            have = ", ".join(known[:20]) or "no input"
+            text = f"nothing in the file refers to inputs#/{name}; it refers to {have}"
+            near = tuple(get_close_matches(name, known, n=3, cutoff=0.5))
+            yield Fault("bad_reference", f"inputs.{name}", text, name, near)
+
+
+def _refs_of(command_set: CommandSet) -> Iterator[Ref]:
+    for step in command_set.steps:
+        for part in (step.payload, step.for_each):
+            yield from (ref for _, ref in find_refs(part) if isinstance(ref, Ref))
+        if step.when is not None:
+            yield from refs_in(step.when)
+        if step.command_set is not None:
+            yield from _refs_of(step.command_set)
 
 
 def read_inputs(given: list[str]) -> dict[str, Any]:

@@ -87,6 +87,46 @@ def test_a_fault_of_a_type_alone_is_told_once_and_nothing_runs(tandem: Tandem) -
     assert json.loads(tandem("runs", "list", "--json").out) == []
 
 
+@pytest.mark.parametrize("command", ["run", "validate"])
+def test_an_input_that_nothing_refers_to_is_refused_with_the_nearest(
+    tandem: Tandem, command: str
+) -> None:
+    file = write(
+        "set.yaml",
+        "steps:",
+        "  - {agent: system, action: echo, payload: {$ref: inputs#/path, default: 1}}",
+    )
+
+    done = tandem(command, file, "--input", "paht=2", "--json")
+    text = tandem(command, file, "--input", "paht=2")
+
+    [fault] = json.loads(done.out)["faults"]
+    assert (done.code, text.code) == (4, 4)
+    assert (fault["code"], fault["path"]) == ("bad_reference", "inputs.paht")
+    assert fault["nearest"] == ["path"]
+    assert "did you mean path?" in text.err
+    assert json.loads(tandem("runs", "list", "--json").out) == []
+    assert tandem(command, file, "--input", "path=2").code == 0
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "{agent: system, action: echo, payload: {a: [{$ref: inputs#/who}]}}",
+        "{agent: system, action: echo, payload: {$ref: inputs}}",
+        "{agent: system, action: noop, when: {ref: inputs#/who, op: exists}}",
+        "{agent: system, action: noop, for_each: {$ref: inputs#/who}}",
+        "{command_set: {steps: [{agent: system, action: echo, payload: {$ref: inputs#/who}}]}}",
+    ],
+)
+def test_an_input_is_used_wherever_a_reference_can_stand(tandem: Tandem, step: str) -> None:
+    file = write("set.yaml", "steps:", f"  - {step}")
+
+    done = tandem("validate", file, "--input", "who=[1]")
+
+    assert done.code == 0, done.err
+
+
 @pytest.mark.parametrize(("steps", "words"), [(1, "valid: 1 step, "), (2, "valid: 2 steps, ")])
 def test_validate_counts_in_english(tandem: Tandem, steps: int, words: str) -> None:
     file = write("set.yaml", "steps:", *["  - {agent: system, action: noop}"] * steps)
