@@ -50,7 +50,7 @@ class ThreadRunner:
             thread = self._idle.pop()
             if thread.give(job):
                 return job
-        _Thread().give(job)
+        _Thread(job)
         return job
 
     def _finished(self, job: Job, thread: _Thread) -> None:
@@ -122,10 +122,11 @@ class Job:
 
 
 class _Thread:
-    """A daemon thread with a mailbox."""
+    """A daemon thread with a mailbox, in which its first job lies before it starts."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: Job) -> None:
         self._mailbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._mailbox.put(first)
         self._lock = threading.Lock()
         self._ended = False
         threading.Thread(target=self._work, name="tandem-worker", daemon=True).start()

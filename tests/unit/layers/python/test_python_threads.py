@@ -178,3 +178,20 @@ def test_a_thread_that_hangs_for_ever_does_not_delay_the_exit() -> None:
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "left\n", "")
+
+
+async def test_a_thread_that_is_late_for_its_first_job_still_does_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The thread's idle time is over before whoever started it has said what for."""
+    monkeypatch.setattr(threads, "IDLE_S", 0.0)
+    begin = threading.Thread.start
+
+    def start_and_let_it_run(thread: threading.Thread) -> None:
+        begin(thread)
+        thread.join(0.05)
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_let_it_run)
+    runner = ThreadRunner(1)
+    assert await asyncio.wait_for(result(await start(runner, lambda: "done")), JOIN_S) == "done"
+    runner.close()
