@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.resources
+import os
 import shutil
 import signal
 import subprocess
@@ -200,6 +201,56 @@ async def test_supervise_restarts_what_dies_and_ends_all(
     )
     assert refused.returncode == 2
     assert "writable by nobody else" in refused.stderr
+
+
+async def test_supervise_hands_on_options_and_keys_and_options_win(
+    tmp_path: Path, words: Path
+) -> None:
+    socket, config = tmp_path / "b" / "bridge.sock", tmp_path / "supervise.conf"
+    cpu = min(os.sched_getaffinity(0))
+    config.write_text(
+        f"plugin = {words}\ncpus = {cpu}\nspin_ns = 5000\nhuge_pages = true\nrealtime = false\n"
+        "grace_ms = 900\n"
+    )
+    config.chmod(0o600)
+    process = subprocess.Popen(
+        [
+            *(str(BRIDGE), "supervise", "--socket", str(socket), "--config", str(config)),
+            *("--spin-ns", "7000", "--lock-memory"),
+        ],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        await eventually(socket.exists, "the bridge listens")
+        listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        await eventually(lambda: len(listed.read_text().split()) == 2, "both are started")
+        bridge, host = listed.read_text().split()
+
+        def line(pid: str) -> list[str]:
+            return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[1:-1]
+
+        await eventually(lambda: line(host)[:1] == ["host"], "the host is started")
+        assert line(bridge)[2:] == (
+            ["--spin-ns", "7000", "--cpus", str(cpu), "--huge-pages", "--lock-memory"]
+        )
+        assert line(host)[4:] == ["--grace-ms", "900"]
+        assert os.sched_getaffinity(int(bridge)) == {cpu}
+    finally:
+        process.terminate()
+        assert process.wait(WAIT_S) == 0
+
+
+def test_supervise_refuses_a_flag_that_is_neither_true_nor_false(tmp_path: Path) -> None:
+    config = tmp_path / "supervise.conf"
+    config.write_text("realtime = maybe\n")
+    config.chmod(0o600)
+
+    done = subprocess.run(
+        [str(BRIDGE), "supervise", "--config", str(config)], capture_output=True, text=True
+    )
+
+    assert done.returncode == 2
+    assert "realtime must be true or false, not 'maybe'" in done.stderr
 
 
 async def test_an_orchestrators_plugins_run_in_hosts_that_come_back(words: Path, bad: Path) -> None:

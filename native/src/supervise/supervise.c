@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,10 +29,33 @@ enum { EXIT_USAGE = 2, EXIT_HELD = 3 };
 
 static const char usage[] =
     "usage: agent_bridge supervise [--socket PATH] [--plugin FILE.so]... [--config FILE]\n"
+    "                              [options of the bridge or of a host]\n"
     "\n"
+    "The bridge is handed --buffer-size, --max-agents, --workers, --spin-ns, --cpus,\n"
+    "--huge-pages, --lock-memory and --realtime (agent_bridge --help); each host --grace-ms and\n"
+    "--memory-max (agent_bridge host --help).\n"
     "A configuration file has lines `key = value` and # comments; keys: socket, plugin (may\n"
-    "come again), buffer_size, max_agents, workers, grace_ms, memory_max. It must be yours, and\n"
-    "nobody else may be able to write it. Options win over the file. SIGTERM and SIGINT end all.\n";
+    "come again), and those options with _ for -, the last three of the bridge's as true or\n"
+    "false. It must be yours, and nobody else may be able to write it. Options win over the\n"
+    "file. SIGTERM and SIGINT end all.\n";
+
+/* What is handed on, to the bridge or to each host. */
+static const struct passed {
+    const char *key, *option;
+    bool to_hosts, is_flag;
+} passed[] = {
+    {"buffer_size", "--buffer-size", false, false},
+    {"max_agents", "--max-agents", false, false},
+    {"workers", "--workers", false, false},
+    {"spin_ns", "--spin-ns", false, false},
+    {"cpus", "--cpus", false, false},
+    {"huge_pages", "--huge-pages", false, true},
+    {"lock_memory", "--lock-memory", false, true},
+    {"realtime", "--realtime", false, true},
+    {"grace_ms", "--grace-ms", true, false},
+    {"memory_max", "--memory-max", true, false},
+};
+enum { PASSED_TOTAL = sizeof passed / sizeof passed[0] };
 
 typedef struct child {
     const char *plugin; /* NULL: the bridge */
@@ -41,15 +65,11 @@ typedef struct child {
 
 typedef struct plan {
     char program[PATH_MAX], socket[PATH_MAX];
-    char *values[6]; /* by `keys` */
+    char *values[PASSED_TOTAL];   /* by `passed`; a flag's is "true" or "false" */
+    bool by_option[PASSED_TOTAL]; /* the file does not change it */
     child children[CHILDREN_MAX];
     int total;
 } plan;
-
-static const char *const keys[6] = {"buffer_size", "max_agents", "workers",
-                                    "grace_ms",    "memory_max", NULL};
-static const char *const options_of[5] = {"--buffer-size", "--max-agents", "--workers",
-                                          "--grace-ms", "--memory-max"};
 
 static int add_plugin(plan *wish, const char *path)
 {
@@ -61,6 +81,12 @@ static int add_plugin(plan *wish, const char *path)
     return 1;
 }
 
+static void set(plan *wish, int at, const char *value)
+{
+    free(wish->values[at]);
+    wish->values[at] = strdup(value);
+}
+
 static int take(plan *wish, const char *key, const char *value, const char *file, int line)
 {
     if (strcmp(key, "plugin") == 0)
@@ -70,10 +96,15 @@ static int take(plan *wish, const char *key, const char *value, const char *file
             snprintf(wish->socket, sizeof wish->socket, "%s", value);
         return 1;
     }
-    for (int i = 0; keys[i] != NULL; i++)
-        if (strcmp(key, keys[i]) == 0) {
-            free(wish->values[i]);
-            wish->values[i] = strdup(value);
+    for (int i = 0; i < PASSED_TOTAL; i++)
+        if (strcmp(key, passed[i].key) == 0) {
+            if (passed[i].is_flag && strcmp(value, "true") != 0 && strcmp(value, "false") != 0) {
+                fprintf(stderr, "supervise: %s:%d: %s must be true or false, not '%s'\n", file,
+                        line, key, value);
+                return 0;
+            }
+            if (!wish->by_option[i])
+                set(wish, i, value);
             return 1;
         }
     fprintf(stderr, "supervise: %s:%d: unknown key '%s'\n", file, line, key);
@@ -154,11 +185,16 @@ static void start(plan *wish, child *one)
     }
     argv[at++] = "--socket";
     argv[at++] = wish->socket;
-    for (int i = one->plugin != NULL ? 3 : 0; i < (one->plugin != NULL ? 5 : 3); i++)
-        if (wish->values[i] != NULL) {
-            argv[at++] = options_of[i];
-            argv[at++] = wish->values[i];
-        }
+    for (int i = 0; i < PASSED_TOTAL; i++) {
+        const char *value = wish->values[i];
+        if (value == NULL || passed[i].to_hosts != (one->plugin != NULL))
+            continue;
+        if (passed[i].is_flag && strcmp(value, "true") != 0)
+            continue;
+        argv[at++] = passed[i].option;
+        if (!passed[i].is_flag)
+            argv[at++] = value;
+    }
     const pid_t parent = getpid(), pid = fork();
     if (pid == 0) {
         sigset_t none;
@@ -277,11 +313,15 @@ static int serve(plan *wish, int signals)
 
 int tdi_supervise_main(int argc, char **argv)
 {
-    static const struct option known[] = {{"socket", required_argument, NULL, 's'},
-                                          {"plugin", required_argument, NULL, 'p'},
-                                          {"config", required_argument, NULL, 'c'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {NULL, 0, NULL, 0}};
+    enum { FIRST_PASSED = 256 }; /* above every letter */
+    struct option known[PASSED_TOTAL + 5] = {{"socket", required_argument, NULL, 's'},
+                                             {"plugin", required_argument, NULL, 'p'},
+                                             {"config", required_argument, NULL, 'c'},
+                                             {"help", no_argument, NULL, 'h'}};
+    for (int i = 0; i < PASSED_TOTAL; i++)
+        known[4 + i] = (struct option){passed[i].option + 2,
+                                       passed[i].is_flag ? no_argument : required_argument, NULL,
+                                       FIRST_PASSED + i};
     static plan wish = {.total = 1}; /* children[0] is the bridge */
     const char *config = NULL;
     int letter, fine = 1;
@@ -294,7 +334,11 @@ int tdi_supervise_main(int argc, char **argv)
             config = optarg;
         else if (letter == 'h')
             return fputs(usage, stdout) < 0;
-        else
+        else if (letter >= FIRST_PASSED) {
+            const int at = letter - FIRST_PASSED;
+            set(&wish, at, passed[at].is_flag ? "true" : optarg);
+            wish.by_option[at] = true;
+        } else
             fine = 0;
     }
     if (!fine || optind != argc) {
