@@ -534,9 +534,16 @@ def test_an_interrupt_cancels_the_run_and_is_exit_code_130(tmp_path: Path, quiet
     program.send_signal(signal.SIGINT)
     out, err = program.communicate(timeout=WAIT_S)
 
-    assert (program.returncode, out) == (130, "")
+    assert program.returncode == 130
     assert "Traceback" not in err
-    assert "interrupted, run " in err and " was cancelled" in err
+    if quiet:
+        told = json.loads(out)
+        assert (told["status"], told["error_type"]) == ("cancelled", "Interrupted")
+        assert told["error"] == f"interrupted, run {told['run_id']} was cancelled"
+        assert "interrupted" not in err
+    else:
+        assert out == ""
+        assert "interrupted, run " in err and " was cancelled" in err
     listed = subprocess.run(
         [*CLI, "runs", "list", "--json"], capture_output=True, text=True, timeout=WAIT_S, check=True
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -16,10 +16,12 @@ from tandem_orchestrator.cli import doctor as doctor_command
 from tandem_orchestrator.cli import quarantine as quarantine_command
 from tandem_orchestrator.cli import run_commands, runs_commands
 from tandem_orchestrator.cli import topology as topology_command
-from tandem_orchestrator.cli.exits import Exit, UsageError, tell_error
-from tandem_orchestrator.cli.loop import Terminated
+from tandem_orchestrator.cli.exits import Exit, Stopped, UsageError, tell_error, tell_stopped
 from tandem_orchestrator.cli.run_commands import RunWish
 from tandem_orchestrator.cli.target import read_settings
+
+# Any: what typer raises for words it cannot read has no public name but that of its subclass.
+_Unreadable: Any = typer.BadParameter.__base__
 
 _app = typer.Typer(
     name="tandem",
@@ -204,20 +206,30 @@ def _end(command: Callable[[], Exit]) -> NoReturn:
     """Do a command's work and end with its code."""
     try:
         code = command()
-    except KeyboardInterrupt:
-        code = Exit.INTERRUPTED
-    except Terminated:
-        code = Exit.TERMINATED
+    except KeyboardInterrupt as signal:
+        raise Stopped(Exit.INTERRUPTED) from signal
     raise typer.Exit(int(code))
 
 
 def run_app(arguments: list[str]) -> int:
     """Run the command line; gives the exit code and never raises for a user's mistake."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    as_json = "--json" in arguments
     try:
-        _app(arguments, prog_name="tandem")
+        code = _app(arguments, prog_name="tandem", standalone_mode=False)
     except SystemExit as wish:
         return wish.code if isinstance(wish.code, int) else int(Exit.USAGE)
+    except _Unreadable as error:
+        if as_json:
+            return tell_error(UsageError(error.format_message()), as_json=True)
+        error.show()
+        return int(Exit.USAGE)
+    except typer.Abort:
+        return tell_error(TandemError("stopped: an input was at its end"), as_json=as_json)
     except (TandemError, UsageError) as error:
-        return tell_error(error, as_json="--json" in arguments)
-    return int(Exit.DONE)
+        return tell_error(error, as_json=as_json)
+    except Stopped as stopped:
+        return tell_stopped(stopped, as_json=as_json)
+    if code == Exit.INTERRUPTED:  # Before the command's own work began.
+        return tell_stopped(Stopped(Exit.INTERRUPTED), as_json=as_json)
+    return code if isinstance(code, int) else int(Exit.DONE)

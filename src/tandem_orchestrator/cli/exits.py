@@ -39,6 +39,15 @@ class UsageError(Exception):
     """An option that cannot be used; the message says what was expected."""
 
 
+class Stopped(Exception):
+    """A signal ended the command, which has closed what it opened; its run was cancelled."""
+
+    def __init__(self, code: Exit, run_id: str = "") -> None:
+        super().__init__("terminated" if code is Exit.TERMINATED else "interrupted")
+        self.code = code
+        self.run_id = run_id
+
+
 def exit_of_status(status: str) -> Exit:
     """Give the exit code for how a run ended."""
     return {"completed": Exit.DONE, "held": Exit.HELD}.get(status, Exit.FAILED)
@@ -85,3 +94,17 @@ def tell_error(error: Exception, *, as_json: bool) -> Exit:
     else:
         print(f"tandem: {visible(str(error))}", file=sys.stderr)
     return code
+
+
+def tell_stopped(stopped: Stopped, *, as_json: bool) -> Exit:
+    """Say which run a signal has cancelled, if there was one, and give the exit code."""
+    text = str(stopped)
+    if stopped.run_id:
+        text += f", run {stopped.run_id} was cancelled"
+    if as_json:
+        kind = "Terminated" if stopped.code is Exit.TERMINATED else "Interrupted"
+        shown = {"status": "cancelled", "error": text, "error_type": kind, "faults": []}
+        print_json(shown | ({"run_id": stopped.run_id} if stopped.run_id else {}))
+    elif stopped.run_id:
+        print(f"tandem: {text}", file=sys.stderr)
+    return stopped.code

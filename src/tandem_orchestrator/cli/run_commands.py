@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tandem_orchestrator import InvalidCommandSet, Settings, TandemOrchestrator
-from tandem_orchestrator.cli.exits import Exit, exit_of_status
+from tandem_orchestrator.cli.exits import Exit, Stopped, exit_of_status
 from tandem_orchestrator.cli.loop import Terminated, run_in_loop
 from tandem_orchestrator.cli.output import (
     print_json,
@@ -47,8 +46,7 @@ class RunWish:
 def run(wish: RunWish) -> Exit:
     """Run a target to its end.
 
-    Raises: KeyboardInterrupt when the user gave up, Terminated at SIGTERM; the run has been
-        cancelled then.
+    Raises: Stopped when the user gave up and at SIGTERM; the run has been cancelled then.
     """
     settings = read_settings(wish.settings, wish.journal)
     view = ProgressView(quiet=wish.as_json)
@@ -56,11 +54,10 @@ def run(wish: RunWish) -> Exit:
         return run_in_loop(settings, lambda: _run(wish, settings, view), on_sigterm=True)
     except InvalidCommandSet as error:
         raise _named(error, wish.target) from error.__cause__
-    except (KeyboardInterrupt, Terminated) as signal:
-        if view.run_id:
-            what = "terminated" if isinstance(signal, Terminated) else "interrupted"
-            print(f"tandem: {what}, run {view.run_id} was cancelled", file=sys.stderr)
-        raise
+    except KeyboardInterrupt as signal:
+        raise Stopped(Exit.INTERRUPTED, view.run_id) from signal
+    except Terminated as signal:
+        raise Stopped(Exit.TERMINATED, view.run_id) from signal
 
 
 async def _run(wish: RunWish, settings: Settings, view: ProgressView) -> Exit:

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import json
 import os
 import signal
 import threading
@@ -157,7 +158,10 @@ def test_outside_of_the_main_thread_signals_stay_with_the_main_thread() -> None:
     ("error", "code"), [(Terminated, Exit.TERMINATED), (KeyboardInterrupt, Exit.INTERRUPTED)]
 )
 def test_a_signal_has_its_exit_code(
-    error: type[BaseException], code: Exit, monkeypatch: pytest.MonkeyPatch
+    error: type[BaseException],
+    code: Exit,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def end(*args: object, **options: object) -> Exit:
         raise error
@@ -165,3 +169,18 @@ def test_a_signal_has_its_exit_code(
     monkeypatch.setattr("tandem_orchestrator.cli.run_commands.run_in_loop", end)
 
     assert run_app(["run", "document_generation", "--journal", ":memory:"]) == int(code)
+    assert capsys.readouterr().out == ""
+    assert run_app(["run", "document_generation", "--journal", ":memory:", "--json"]) == int(code)
+    assert json.loads(capsys.readouterr().out)["status"] == "cancelled"
+
+
+def test_an_input_at_its_end_is_an_error_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def end(*args: object, **options: object) -> Exit:
+        raise EOFError
+
+    monkeypatch.setattr("tandem_orchestrator.cli.run_commands.run_in_loop", end)
+
+    assert run_app(["run", "document_generation", "--journal", ":memory:"]) == int(Exit.FAILED)
+    assert "an input was at its end" in capsys.readouterr().err

@@ -180,3 +180,26 @@ def test_sigterm_leaves_the_run_cancelled_and_the_exit_code_143(
     assert "terminated, run " in err and " was cancelled" in err and "Traceback" not in err
     [row] = json.loads(tandem("runs", "list", "--json").out)
     assert row["status"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run"], "Missing argument"),
+        (["run", "set.yaml", "--fast"], "No such option"),
+        (["run", "set.yaml", "--input", "who"], "expected NAME=JSON"),
+        (["runs", "list", "--limit", "0"], "--limit"),
+        (["rnu", "set.yaml"], "No such command 'rnu'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_with_json_a_usage_error_is_one_object_on_stdout(
+    tandem: Tandem, arguments: list[str], words: str
+) -> None:
+    done = tandem(*arguments, "--json")
+
+    told = json.loads(done.out)
+    assert (done.code, done.err) == (2, "")
+    assert (told["status"], told["error_type"]) == ("refused", "UsageError")
+    assert words in told["error"]
+    assert told["faults"] == []
