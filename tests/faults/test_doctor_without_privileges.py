@@ -45,12 +45,13 @@ def doctor(name):
 # Everything is loaded while the interpreter's own files may still be read.
 code, out = doctor("before.db")
 assert code == 0, out
-resource.setrlimit(resource.RLIMIT_MEMLOCK, (65536, 65536))
+resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
 resource.setrlimit(resource.RLIMIT_RTPRIO, (0, 0))
 os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})
 os.setgroups([])
 os.setresgid({NOBODY}, {NOBODY}, {NOBODY})
 os.setresuid({NOBODY}, {NOBODY}, {NOBODY})
+os.environ["XDG_RUNTIME_DIR"] = sys.argv[1]
 code, out = doctor("after.db")
 print(out)
 raise SystemExit(code)
