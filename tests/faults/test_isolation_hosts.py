@@ -221,3 +221,51 @@ async def test_one_instance_crashes_and_the_other_works_on(bad: Path) -> None:
         second.kill()
         second.wait(WAIT_S)
         await layer.close()
+
+
+async def test_an_input_that_was_cancelled_is_not_taken_for_one_that_crashes(bad: Path) -> None:
+    layer = layer_of(bad, host_grace_ms=50)
+    await layer.start()
+    try:
+        for _ in range(4):
+            await eventually(lambda: offers(layer), "bad is offered")
+            cancel, deaths = CancelToken(), host_of(layer, bad)["deaths"]
+            work = Work("run", f"s{time.monotonic_ns()}", "bad", "loop", "c", None)
+            running = asyncio.ensure_future(layer.run(work, cancel))
+            await eventually(lambda: layer.health().details["in_flight"] == 1, "it runs")
+            await asyncio.sleep(0.02)  # what is cancelled before it began costs no host
+            cancel.cancel("cancelled")
+            report = await asyncio.wait_for(running, WAIT_S)
+            assert report.failure is None or report.failure.type != "Quarantined"
+            await eventually(lambda d=deaths: host_of(layer, bad)["deaths"] > d, "it was killed")
+            await eventually(lambda: host_of(layer, bad)["state"] == "running", "another one")
+        assert layer.health().details["quarantined"] == []
+    finally:
+        await layer.close()
+
+
+async def test_a_crashing_input_is_quarantined_on_the_express_way_too(
+    bad: Path, tmp_path: Path
+) -> None:
+    config = {"journal": {"path": str(tmp_path / "j.db")}, "c_layer": {"plugins": [str(bad)]}}
+    steps = [
+        CommandStep(id="s0", agent="bad", action="fussy", payload=False),
+        CommandStep(id="s1", agent="bad", action="fussy", payload=False),
+    ]
+
+    async with TandemOrchestrator(config) as tandem:
+
+        async def go(payload: Any) -> dict[str, Any]:
+            steps[0].payload = payload
+            asked = CommandSet(mode="SPEED_CRITICAL", durability="none", steps=list(steps))
+            actions = tandem.catalogue
+            await eventually(lambda: actions().action("bad", "fussy") is not None, "bad is there")
+            return await asyncio.wait_for(tandem.execute_command_set(asked), WAIT_S)
+
+        assert (await go(False))["status"] == (await go(False))["status"] == "completed"
+        for _ in range(3):
+            assert (await go(True))["status"] == "failed"
+        deaths = tandem.layer_health()["c"].details["plugins"][str(bad)]["deaths"]
+        refused = await go(True)
+        assert refused["error_detail"]["type"] == "Quarantined", refused["error"]
+        assert tandem.layer_health()["c"].details["plugins"][str(bad)]["deaths"] == deaths

@@ -250,3 +250,13 @@ async def test_a_run_in_segments_gives_what_a_run_step_by_step_gives(tandem):
         asyncio.run_coroutine_threadsafe(both(steps), loop).result(WAIT_S)
 
     await asyncio.to_thread(check)
+
+
+async def test_outputs_beyond_a_programs_memory_cost_a_second_attempt_and_no_result(tandem):
+    body = "x" * (4 << 20)
+    steps = [step("a", payload=body), *[step(f"e{i}", payload=Ref("a")) for i in range(20)]]
+    asked = CommandSet(mode="SPEED_CRITICAL", durability="none", steps=steps)
+    result, _ = await events_of(tandem, asked)
+    assert result["status"] == "completed", result["error"]
+    assert {len(output) for output in result["results"].values()} == {4 << 20}
+    assert max(one["attempts"] for one in result["steps"].values()) == 2

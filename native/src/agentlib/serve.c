@@ -15,6 +15,7 @@
 #define FRAMES_A_ROUND  64u /* before the rest of the loop gets its turn */
 #define UNSHOWN_MAX     32u /* answers kept back while more calls are there */
 #define BACK_OFF_FIRST  50u
+#define FIRST_TRIES     60 /* three seconds for a bridge that starts at the same time */
 #define BACK_OFF_MAX_MS 5000u
 #define WORKERS_END_NS  TDI_NS_PER_S
 
@@ -520,6 +521,13 @@ int td_agent_main(const td_agent_options *options)
     sigaction(SIGINT, &stop, NULL);
     signal(SIGPIPE, SIG_IGN);
     td_status status = td_agent_connect(options, &agent);
+    /* Started beside the bridge, it may be there first. */
+    for (int tries = 0; options->reconnect && status == TD_ERR_CLOSED && tries < FIRST_TRIES &&
+                        !atomic_load_explicit(&stop_wanted, memory_order_acquire);
+         tries++) {
+        usleep(BACK_OFF_FIRST * 1000);
+        status = td_agent_connect(options, &agent);
+    }
     if (status != TD_OK) {
         fprintf(stderr, "agent: %s\n", td_agent_error(NULL));
         return 1;

@@ -270,7 +270,9 @@ class Express:
     def _begin(self, way: ExpressPlan, asked: Asked) -> _Begun | None:
         """Take a place and send the RUN; None if the ordinary way has to wait, or to explain."""
         segments = None if self._native is None else self._native.segments
-        if segments is None or self._anybody_listens():
+        if self._native is None or segments is None or self._anybody_listens():
+            return None
+        if self._native.quarantine.may_watch(way.plan.steps):
             return None
         loaded = way.program(segments)
         if loaded is None or not self._engine.step_in():

@@ -262,7 +262,8 @@ class NativeLayer:
                 return reports.refused(work, "TooLarge", error)
             wait = reports.is_full(report) or (reports.is_gone(report) and self._comes_back(work))
             if not wait or not await waited.again():
-                self.quarantine.note(work, version, report)
+                if cancel.reason != "cancelled":  # else it was killed for that, not by its input
+                    self.quarantine.note(work, version, report)
                 return report
 
     def _version_of(self, work: Work) -> str:

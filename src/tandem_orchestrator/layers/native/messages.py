@@ -90,6 +90,9 @@ def error_of(name: str, status: int, body: bytes) -> Exception:
         case reports.CANCELLED:
             return ActionFailed("Cancelled", f"{name}: the C layer stopped it")
         case reports.UNKNOWN:
+            said = decode_body(body) if body else None  # of an agent that died with it
+            if isinstance(said, dict):
+                return OutcomeUnknown(f"{name}: it may have run; {said.get('message', '')}")
             return OutcomeUnknown(f"{name}: it may have run; the C layer went away meanwhile")
         case reports.NOT_STARTED:
             return LayerUnavailable(f"{name}: the C layer went away before it took the message")

@@ -109,6 +109,11 @@ class Quarantine:
         known = self._named | self._watched
         return bool(known) and any((step.agent, step.action) in known for step in steps)
 
+    def may_watch(self, steps: Iterable[PlannedStep]) -> bool:
+        """As ``watches``, by what this process knows; no look at the file."""
+        known = self._named | self._watched if self._named or self._watched else None
+        return known is not None and any((step.agent, step.action) in known for step in steps)
+
     def watch(self, steps: Sequence[PlannedStep], rows: Sequence[SegmentRow]) -> None:
         """Learn from a segment: whose step crashed runs by itself from now on, and is counted."""
         for step, row in zip(steps, rows, strict=True):

@@ -10,6 +10,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from tandem_orchestrator.layers.cpus import cpu_mask
 from tandem_orchestrator.layers.layer import SegmentWork
 from tandem_orchestrator.layers.native.program import (
@@ -20,13 +22,16 @@ from tandem_orchestrator.layers.native.program import (
 )
 from tandem_orchestrator.layers.native.program_outcome import (
     CANCELLED,
+    FAILED,
     TIMED_OUT,
     UNKNOWN,
     StepOutcome,
 )
 from tandem_orchestrator.layers.native.programs import OnCall, Programs
 from tandem_orchestrator.layers.native.session import Session
+from tandem_orchestrator.model.effects import may_repeat
 from tandem_orchestrator.model.events import SegmentRow
+from tandem_orchestrator.model.outcomes import Outcome
 from tandem_orchestrator.model.plans import PlannedStep
 
 COMPILED_MAX = 256
@@ -105,9 +110,17 @@ def abandoned_rows(rows: Sequence[SegmentRow]) -> tuple[SegmentRow, ...]:
 
 
 def _row_of(step: PlannedStep, outcome: StepOutcome, program: Program) -> SegmentRow:
+    ended = outcome.outcome
+    if may_repeat(step.effects):
+        if outcome.code == UNKNOWN and _is_late(step, outcome):
+            # Its process was killed because it did not obey its time limit.
+            outcome = msgspec.structs.replace(outcome, code=TIMED_OUT)
+            ended = Outcome.TIMED_OUT
+        elif outcome.code == FAILED and outcome.failure_type == "TooLarge":
+            ended = Outcome.UNKNOWN  # for a program's memory; by itself it has more room
     return SegmentRow(
         step.id,
-        outcome.outcome.value,
+        ended.value,
         outcome.output,
         outcome.elapsed_ns / 1e9,
         _failure_of(step, outcome),
@@ -115,6 +128,10 @@ def _row_of(step: PlannedStep, outcome: StepOutcome, program: Program) -> Segmen
         outcome.failed_items,
         len(outcome.output) if step.for_each is not None and outcome.output else 1,
     )
+
+
+def _is_late(step: PlannedStep, outcome: StepOutcome) -> bool:
+    return step.timeout_s is not None and outcome.elapsed_ns >= step.timeout_s * 1e9
 
 
 # Any: the plain form of a failure.
