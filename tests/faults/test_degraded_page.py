@@ -60,4 +60,5 @@ def test_each_setting_on_the_page_exists() -> None:
     settings = {f"{section}.{key}" for section, key in named if section in sections}
     objects = ("orchestrator.config", "orchestrator.get_metrics", "orchestrator.journal_health")
     assert len(settings) > 12
-    assert settings <= {*KEYS, *objects, "journal.check", "journal.md"}
+    pages = {f"{section}.md" for section in sections}
+    assert settings <= {*KEYS, *objects, *pages, "journal.check"}
