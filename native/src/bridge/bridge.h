@@ -378,7 +378,10 @@ static inline void tdi_count_run(tdi_bridge *bridge, uint64_t elapsed_ns)
 /* loop.c: serve until told to leave; 0 = clean. */
 int tdi_bridge_serve(tdi_bridge *bridge);
 
-/* runtime_dir.c: lock the directory, make room for the socket. */
+/* runtime_dir.c: where a bridge listens that was not told: $TANDEM_SOCKET, else default/bridge.sock
+ * in the user's runtime directory, which is made with mode 700; the bridge checks what it finds. */
+void tdi_default_socket(char *path, size_t bytes_max);
+/* Lock the directory, make room for the socket. */
 td_status tdi_runtime_dir_take(const char *socket_path, int *lock_fd, tdi_error *error);
 /* Unlink socket and lock file, then let go. */
 void tdi_runtime_dir_leave(const char *socket_path, int lock_fd);

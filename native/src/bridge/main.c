@@ -27,12 +27,13 @@
 enum { EXIT_USAGE = 2, EXIT_HELD = 3 };
 
 static const char usage[] =
-    "usage: agent_bridge --socket PATH [options]\n"
+    "usage: agent_bridge [--socket PATH] [options]\n"
     "       agent_bridge host PLUGIN.so [options]   (host --help)\n"
     "       agent_bridge supervise [options]        (supervise --help)\n"
     "       agent_bridge --version | --cpuid\n"
     "\n"
     "  --socket PATH        absolute; its directory is made with mode 700 if it is missing\n"
+    "                       ($TANDEM_SOCKET, else default/bridge.sock in the runtime directory)\n"
     "  --buffer-size BYTES  ring memory of all sessions together (16777216)\n"
     "  --max-agents N       agent sessions that the budget is cut for (32)\n"
     "  --workers N          threads for blocking actions (4)\n"
@@ -155,9 +156,15 @@ static int read_options(int argc, char **argv, tdi_bridge_options *options)
     }
     if (optind < argc)
         fprintf(stderr, "agent_bridge: '%s' is no option\n", argv[optind]);
-    if (!fine || optind < argc || options->socket_path == NULL) {
+    if (!fine || optind < argc) {
         fputs(usage, stderr);
         return EXIT_USAGE;
+    }
+    if (options->socket_path == NULL) {
+        static char path[PATH_MAX];
+        tdi_default_socket(path, sizeof path);
+        options->socket_path = path;
+        fprintf(stderr, "agent_bridge: listening at %s\n", path);
     }
     options->agents_max = (uint32_t)agents;
     options->workers = (uint32_t)workers;

@@ -1,7 +1,9 @@
 /* runtime_dir.c - one bridge for each runtime directory: 0700, ours, held by flock. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -132,4 +134,22 @@ void tdi_runtime_dir_leave(const char *socket_path, int lock_fd)
     if (made_directory && directory_of(socket_path, directory, sizeof directory, NULL) == TD_OK)
         rmdir(directory);
     close(lock_fd);
+}
+
+void tdi_default_socket(char *path, size_t bytes_max)
+{
+    const char *base = getenv("XDG_RUNTIME_DIR"), *named = getenv("TANDEM_SOCKET");
+    struct stat about;
+    char directory[PATH_MAX - 32];
+    if (named != NULL && *named != '\0') {
+        snprintf(path, bytes_max, "%s", named);
+        return;
+    }
+    if (base != NULL && *base == '/' && lstat(base, &about) == 0 && S_ISDIR(about.st_mode) &&
+        about.st_uid == geteuid())
+        snprintf(directory, sizeof directory, "%s/tandem", base);
+    else
+        snprintf(directory, sizeof directory, "/tmp/tandem-%u", (unsigned)geteuid());
+    mkdir(directory, 0700);
+    snprintf(path, bytes_max, "%s/default/bridge.sock", directory);
 }

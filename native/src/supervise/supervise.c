@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "bridge/bridge.h"
 
 #define CHILDREN_MAX   65
 #define BACK_OFF_FIRST (100 * TDI_NS_PER_MS)
@@ -153,26 +154,6 @@ static int read_config(plan *wish, const char *path)
     if (file != NULL)
         fclose(file);
     return fine;
-}
-
-static void default_socket(plan *wish)
-{
-    const char *base = getenv("XDG_RUNTIME_DIR"), *named = getenv("TANDEM_SOCKET");
-    struct stat about;
-    char directory[PATH_MAX - 32];
-    if (wish->socket[0] != '\0')
-        return;
-    if (named != NULL && *named != '\0') {
-        snprintf(wish->socket, sizeof wish->socket, "%s", named);
-        return;
-    }
-    if (base != NULL && *base == '/' && lstat(base, &about) == 0 && S_ISDIR(about.st_mode) &&
-        about.st_uid == geteuid())
-        snprintf(directory, sizeof directory, "%s/tandem", base);
-    else
-        snprintf(directory, sizeof directory, "/tmp/tandem-%u", (unsigned)geteuid());
-    mkdir(directory, 0700); /* the bridge checks what it finds */
-    snprintf(wish->socket, sizeof wish->socket, "%s/default/bridge.sock", directory);
 }
 
 static void start(plan *wish, child *one)
@@ -347,7 +328,8 @@ int tdi_supervise_main(int argc, char **argv)
     }
     if (config != NULL && !read_config(&wish, config))
         return EXIT_USAGE;
-    default_socket(&wish);
+    if (wish.socket[0] == '\0')
+        tdi_default_socket(wish.socket, sizeof wish.socket);
     const ssize_t bytes = readlink("/proc/self/exe", wish.program, sizeof wish.program - 1);
     if (bytes <= 0) {
         fprintf(stderr, "supervise: /proc/self/exe: %s\n", strerror(errno));
