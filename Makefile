@@ -1,6 +1,7 @@
 # Two commands are enough on a fresh machine: `make run` and `make test`. `make` lists the rest.
 
 VENV := .venv/bin
+BENCHMARKS := startup validation rings messages program runs scan
 PYTEST ?= $(VENV)/python -P -m pytest
 export PATH := $(CURDIR)/$(VENV):$(PATH)
 export TANDEM_NATIVE_TOOLS := $(CURDIR)/build/tools
@@ -54,13 +55,9 @@ fmt: ## format Python and C in place
 
 bench: build ## hold every figure against its bar and its peers; tables, and JSON in build/bench/
 	@tools/setup bench
-	$(VENV)/python benchmarks/startup.py --output build/bench/startup.json
-	$(VENV)/python benchmarks/validation.py --output build/bench/validation.json
-	$(VENV)/python benchmarks/rings.py --output build/bench/rings.json
-	$(VENV)/python benchmarks/messages.py --output build/bench/messages.json
-	$(VENV)/python benchmarks/program.py --output build/bench/program.json
-	$(VENV)/python benchmarks/runs.py --output build/bench/runs.json
-	$(VENV)/python benchmarks/scan.py --output build/bench/scan.json
+	@missed=''; for what in $(BENCHMARKS); do \
+		$(VENV)/python benchmarks/$$what.py --output build/bench/$$what.json || missed="$$missed $$what"; \
+	done; [ -z "$$missed" ] || { echo "bench: missed or failed:$$missed" >&2; exit 1; }
 
 bench-fairness: dev ## measure seven good C agents beside a hostile peer against eight good ones
 	@tools/test-native plain

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from figure import Figure, table, write_report
+from figure import Figure, report
 from machine import this_machine
 
 from tandem_orchestrator.layers.native import find_native_files
@@ -243,22 +243,19 @@ def measured(runs: int, seconds: float, kinds: list[str]) -> list[Figure]:
     return figures
 
 
-def main() -> None:
+def main() -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--kind", action="append", choices=list(HOSTILE))
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--output", type=Path, default=Path("build/bench/fairness.json"))
     given = parser.parse_args()
+    machine = this_machine()
     figures = measured(given.runs, given.seconds, given.kind or list(HOSTILE))
-    print(table(figures))
-    if given.output:
-        command = f"python benchmarks/fairness.py --runs {given.runs} --seconds {given.seconds}"
-        write_report(given.output, command=command, machine=this_machine(), figures=figures)
-    if not all(figure.holds for figure in figures):
-        sys.exit(1)
+    command = f"python benchmarks/fairness.py --runs {given.runs} --seconds {given.seconds}"
+    return report(figures, command=command, machine=machine, output=given.output)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

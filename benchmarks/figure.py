@@ -95,6 +95,17 @@ def _numbers(values: Sequence[float]) -> tuple[str, str, str, str]:
     return low_text, middle_text, high_text, str(len(values))
 
 
+def report(figures: Sequence[Figure], *, command: str, machine: Machine, output: Path) -> int:
+    """Print the table, write the JSON, and return the exit code: 1 when a median misses its bar."""
+    write_report(output, command=command, machine=machine, figures=figures)
+    print(table(figures))
+    print(
+        f"\n{command}\n{machine.cpu}, {machine.cores} cores, {machine.memory_mib} MiB, "
+        f"{machine.kernel}, {machine.python}, load {machine.load_1min}\nwritten: {output}"
+    )
+    return 0 if all(figure.holds for figure in figures) else 1
+
+
 def write_report(path: Path, *, command: str, machine: Machine, figures: Sequence[Figure]) -> None:
     """Write the figures with the command and the machine as JSON, making the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)

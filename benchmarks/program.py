@@ -11,12 +11,13 @@ command set is built again, and finds the loaded program by its structure. What 
 import argparse
 import asyncio
 import os
+import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from figure import Figure, table, write_report
+from figure import Figure, report
+from flight import us_a_run
 from machine import this_machine
 
 from tandem_orchestrator.clock import SystemClock
@@ -29,7 +30,6 @@ from tandem_orchestrator.layers.native.programs import Programs
 from tandem_orchestrator.layers.native.session import Session
 from tandem_orchestrator.model.plans import PlannedStep
 
-IN_FLIGHT = 64
 CHAIN = 10_000
 
 
@@ -51,19 +51,6 @@ def diamond(value: int) -> list[PlannedStep]:
     steps += [_step(name, {"from": {"$ref": "first#/n"}}, "first") for name in middle]
     steps.append(_step("last", [{"$ref": name} for name in middle], *middle))
     return steps
-
-
-async def in_flight(total: int, one: Callable[[int], Awaitable[object]]) -> float:
-    """Give runs a second with 64 in flight."""
-    numbers = iter(range(total))
-
-    async def worker() -> None:
-        for number in numbers:
-            await one(number)
-
-    began = time.perf_counter()
-    await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
-    return total / (time.perf_counter() - began)
 
 
 async def measure(session: Session, runs: int) -> list[Figure]:
@@ -93,8 +80,8 @@ async def measure(session: Session, runs: int) -> list[Figure]:
         rows = await programs.run(known[shape], literals=values)
         assert rows[9].output[0] == {"from": number}
 
-    prepared = [1e6 / await in_flight(10_000, again) for _ in range(runs)]
-    fresh = [1e6 / await in_flight(5_000, new_objects) for _ in range(runs)]
+    prepared = [await us_a_run(10_000, again) for _ in range(runs)]
+    fresh = [await us_a_run(5_000, new_objects) for _ in range(runs)]
     return [
         Figure("a step of a 10,000-step program", "us", 1.5, tuple(per_step)),
         Figure("a prepared 10-step diamond, 64 in flight", "us", 20.0, tuple(prepared)),
@@ -102,17 +89,17 @@ async def measure(session: Session, runs: int) -> list[Figure]:
     ]
 
 
-async def main(runs: int, output: Path | None) -> None:
+async def main(runs: int, output: Path) -> int:
     """Start a bridge, measure, report."""
-    clock = SystemClock()
+    clock, machine = SystemClock(), this_machine()
     with tempfile.TemporaryDirectory() as folder:
-        command = BridgeCommand(
+        bridge = BridgeCommand(
             find_native_files().bridge_path,
             str(Path(folder, "bridge.sock")),
             child_environment(os.environ),
         )
         process, client = await launch_bridge(
-            command, name="bench", spawn=spawn_program, clock=clock, timeout_s=10
+            bridge, name="bench", spawn=spawn_program, clock=clock, timeout_s=10
         )
         session = Session(client)
         try:
@@ -120,16 +107,13 @@ async def main(runs: int, output: Path | None) -> None:
         finally:
             session.close()
             await process.stop(1.0, clock)
-    print(table(figures))
-    if output is not None:
-        write_report(
-            output, command="benchmarks/program.py", machine=this_machine(), figures=figures
-        )
+    command = f"python benchmarks/program.py --runs {runs}"
+    return report(figures, command=command, machine=machine, output=output)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--output", type=Path, default=Path("build/bench/program.json"))
     arguments = parser.parse_args()
-    asyncio.run(main(arguments.runs, arguments.output))
+    sys.exit(asyncio.run(main(arguments.runs, arguments.output)))

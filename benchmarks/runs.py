@@ -10,18 +10,19 @@ last of them on disk when the clock is stopped; and how often a run was told ``B
 
 import argparse
 import asyncio
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from figure import Figure, table, write_report
+from figure import Figure, report
+from flight import us_a_run
 from machine import this_machine
 
 from tandem_orchestrator import Busy, CommandSet, CommandStep, Ref, TandemOrchestrator
 
-IN_FLIGHT = 64
 PREPARED, FRESH, JOURNALED = 20_000, 10_000, 2_000
 """Runs in one measurement."""
 
@@ -37,19 +38,6 @@ def diamond(value: int, durability: str) -> CommandSet:
     steps += [step(name, {"from": Ref("first", "n")}) for name in middle]
     steps.append(step("last", [Ref(name) for name in middle]))
     return CommandSet(mode="SPEED_CRITICAL", durability=durability, steps=steps)
-
-
-async def us_a_run(total: int, one: Callable[[int], Awaitable[object]]) -> float:
-    """Give microseconds a run with 64 in flight."""
-    numbers = iter(range(total))
-
-    async def worker() -> None:
-        for number in numbers:
-            await one(number)
-
-    began = time.perf_counter()
-    await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
-    return (time.perf_counter() - began) / total * 1e6
 
 
 async def measure(tandem: TandemOrchestrator, runs: int) -> list[Figure]:
@@ -110,8 +98,9 @@ async def measure(tandem: TandemOrchestrator, runs: int) -> list[Figure]:
     ]
 
 
-async def main(runs: int, output: Path | None) -> None:
+async def main(runs: int, output: Path) -> int:
     """Open an orchestrator on a journal of its own, measure, report."""
+    machine = this_machine()
     with tempfile.TemporaryDirectory() as folder:
         config = {
             "journal": {"path": str(Path(folder, "journal.db"))},
@@ -119,14 +108,13 @@ async def main(runs: int, output: Path | None) -> None:
         }
         async with TandemOrchestrator(config) as tandem:
             figures = await measure(tandem, runs)
-    print(table(figures))
-    if output is not None:
-        write_report(output, command="benchmarks/runs.py", machine=this_machine(), figures=figures)
+    command = f"python benchmarks/runs.py --runs {runs}"
+    return report(figures, command=command, machine=machine, output=output)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--output", type=Path, default=Path("build/bench/runs.json"))
     arguments = parser.parse_args()
-    asyncio.run(main(arguments.runs, arguments.output))
+    sys.exit(asyncio.run(main(arguments.runs, arguments.output)))

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from figure import Figure, table, write_report
+from figure import Figure, report
 from machine import this_machine
 from startup import child
 
@@ -128,13 +128,7 @@ def main() -> int:
     machine = this_machine()
     figures = measured(asked.runs)
     command = f"python benchmarks/validation.py --runs {asked.runs}"
-    write_report(asked.output, command=command, machine=machine, figures=figures)
-    print(table(figures))
-    print(
-        f"\n{command}\n{machine.cpu}, {machine.cores} cores, {machine.memory_mib} MiB, "
-        f"{machine.kernel}, {machine.python}, load {machine.load_1min}\nwritten: {asked.output}"
-    )
-    return 0 if all(figure.holds for figure in figures) else 1
+    return report(figures, command=command, machine=machine, output=asked.output)
 
 
 if __name__ == "__main__":

@@ -235,8 +235,10 @@ class Build:
         return self._run([str(program), *arguments], home)
 
     def _run(self, command: list[str], home: Path) -> str:
+        # The limit on its processor time ends a mutant that loops also when we were killed.
+        limited = f'ulimit -t {4 * RUN_S_MAX}; exec "$@"'
         with subprocess.Popen(
-            command, cwd=home, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            ["sh", "-c", limited, "sh", *command], cwd=home, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, start_new_session=True,
             env={**os.environ, "TMPDIR": str(home), "ASAN_OPTIONS": "detect_leaks=1"},
         ) as process:  # fmt: skip

@@ -358,20 +358,11 @@ static td_status begin_long(tdi_session *session, const tdi_frame *frame, const 
 
 static td_status go_on_long(tdi_session *session, const tdi_frame *frame, const uint8_t *piece)
 {
-    tdi_inbound *in = &session->inbound;
-    const bool more = (frame->flags & TDI_FLAG_MORE) != 0;
-    if (!in->active || frame->call_id != in->first.call_id || frame->aux != in->index ||
-        frame->ext_units != 0 || frame->body_bytes == 0 || frame->body_bytes > in->bytes - in->at ||
-        (frame->body_bytes == in->bytes - in->at) == more)
-        return TD_CORRUPT;
-    if (in->body != NULL)
-        memcpy(in->body + in->at, piece, frame->body_bytes);
-    in->at += frame->body_bytes;
-    in->index++;
-    if (more)
-        return TD_OK;
-    const tdi_inbound whole = *in;
-    *in = (tdi_inbound){0};
+    const td_status status = tdi_inbound_add(&session->inbound, frame, piece);
+    if (status != TD_OK)
+        return status == TD_ERR_AGAIN ? TD_OK : status;
+    const tdi_inbound whole = session->inbound;
+    session->inbound = (tdi_inbound){0};
     tdi_frame first = whole.first;
     if (whole.body == NULL)
         first.aux = TD_TOO_LARGE; /* no memory for it here */

@@ -338,7 +338,10 @@ void tdi_program_call_start(tdi_session *session, const tdi_frame *frame, const 
 uint32_t tdi_programs_go_on(tdi_bridge *bridge);
 void tdi_shelf_free(tdi_session *session);
 
-/* dispatch.c: handle at most TDI_FRAMES_A_ROUND frames. Returns how many. */
+/* dispatch.c: add one CONT frame to a body in pieces. TD_OK: it is whole. TD_ERR_AGAIN: more comes.
+ * TD_CORRUPT: a piece out of place. A body that found no memory is counted and not kept. */
+td_status tdi_inbound_add(tdi_inbound *in, const tdi_frame *frame, const uint8_t *piece);
+/* Handle at most TDI_FRAMES_A_ROUND frames. Returns how many. */
 uint32_t tdi_session_round(tdi_session *session);
 
 /* run.c */

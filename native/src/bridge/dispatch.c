@@ -151,9 +151,8 @@ static td_status begin_long(tdi_session *session, const tdi_frame *frame, const 
     return TD_OK;
 }
 
-static td_status go_on_long(tdi_session *session, const tdi_frame *frame, const uint8_t *piece)
+td_status tdi_inbound_add(tdi_inbound *in, const tdi_frame *frame, const uint8_t *piece)
 {
-    tdi_inbound *in = &session->inbound;
     const bool more = (frame->flags & TDI_FLAG_MORE) != 0;
     if (!in->active || frame->call_id != in->first.call_id || frame->aux != in->index ||
         frame->ext_units != 0 || frame->body_bytes == 0 || frame->body_bytes > in->bytes - in->at ||
@@ -163,16 +162,22 @@ static td_status go_on_long(tdi_session *session, const tdi_frame *frame, const 
         memcpy(in->body + in->at, piece, frame->body_bytes);
     in->at += frame->body_bytes;
     in->index++;
-    if (more)
-        return TD_OK;
-    tdi_inbound whole = *in;
-    *in = (tdi_inbound){0};
+    return more ? TD_ERR_AGAIN : TD_OK;
+}
+
+static td_status go_on_long(tdi_session *session, const tdi_frame *frame, const uint8_t *piece)
+{
+    td_status status = tdi_inbound_add(&session->inbound, frame, piece);
+    if (status != TD_OK)
+        return status == TD_ERR_AGAIN ? TD_OK : status;
+    const tdi_inbound whole = session->inbound;
+    session->inbound = (tdi_inbound){0};
     if (whole.body == NULL) {
         tdi_answer_refusal(session, whole.first.call_id, whole.refusal, whole.charged);
         return TD_OK;
     }
     tdi_extension ext;
-    const td_status status = tdi_extension_parse(whole.ext, 8u * whole.first.ext_units, &ext);
+    status = tdi_extension_parse(whole.ext, 8u * whole.first.ext_units, &ext);
     if (status != TD_OK) {
         free(whole.body);
         return status;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -48,6 +49,8 @@ static inline int fixture_spawn(fixture *bridge, const char *const *extra, int s
         }
         for (int i = 0; extra != NULL && extra[i] != NULL; i++)
             argv[at++] = extra[i];
+        if (!spawned) /* a spawned one leaves by itself when its parent does, and is to show that */
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
         execv(agent_bridge_path, (char **)(uintptr_t)argv);
         _exit(127);
     }

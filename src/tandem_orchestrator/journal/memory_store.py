@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -50,12 +50,8 @@ class _Run:
     body_bytes: int = 0
 
 
-class _Unread(NamedTuple):
-    """An ended run that nobody has asked for yet."""
-
-    owner: str
-    run: EndedRun
-    body_bytes: int
+_Unread = tuple[str, EndedRun, int]
+"""An ended run that nobody has asked for yet: its owner, itself, and its bytes."""
 
 
 class MemoryStore:
@@ -102,27 +98,26 @@ class MemoryStore:
     def remember(self, owner: str, run_id: str, run: EndedRun, body_bytes: int) -> None:
         """Keep an ended run; its events are made, and encoded, when somebody reads them."""
         unread = self._unread
-        unread[run_id] = _Unread(owner, run, body_bytes)
+        unread[run_id] = (owner, run, body_bytes)
         self._unread_bytes += body_bytes
         if len(unread) > self.bounds.memory_runs_max:
-            self._unread_bytes -= unread.popitem(last=False)[1].body_bytes
+            self._unread_bytes -= unread.popitem(last=False)[1][2]
         if self._unread_bytes + self._body_bytes > self.bounds.memory_bytes_max:
             self._make_room_of_unread(0)
 
     def _make_room_of_unread(self, body_bytes: int) -> None:
         bytes_max = self.bounds.memory_bytes_max - self._body_bytes - body_bytes
         while self._unread and self._unread_bytes > bytes_max:
-            self._unread_bytes -= self._unread.popitem(last=False)[1].body_bytes
+            self._unread_bytes -= self._unread.popitem(last=False)[1][2]
 
     def _read(self, run_id: str | None = None) -> None:
         """Make the events of one unread run, or of all of them."""
         for wanted in list(self._unread) if run_id is None else [run_id]:
             kept = self._unread.pop(wanted, None)
             if kept is not None:
-                self._unread_bytes -= kept.body_bytes
-                self.append(
-                    kept.owner, wanted, entries_of(wanted, kept.run.events(wanted), self.bounds)
-                )
+                owner, ended, body_bytes = kept
+                self._unread_bytes -= body_bytes
+                self.append(owner, wanted, entries_of(wanted, ended.events(wanted), self.bounds))
 
     def append(self, owner: str, run_id: str, entries: Sequence[Entry]) -> JournalError | None:
         """Write entries, all or none; gives the refusal if they may not be written.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from tandem_orchestrator.clock import Clock
@@ -65,8 +64,8 @@ class Asked(Protocol):
     def literals(self) -> Sequence[bytes] | None:
         """Values of the payloads' literals; None: those of the plan."""
 
-    def described(self, plan: Plan) -> tuple[Plan, dict[str, Any]]:
-        """Give the plan with this run's own payloads, and its document."""
+    def own_intake(self) -> Intake:
+        """Give what taking in this very set gave, or would have given."""
 
 
 class ExpressPlan:
@@ -170,53 +169,45 @@ def _result_of_a_run_before(plan: Plan) -> dict[str, Any]:
     """Let the view of a made-up run say what every result of this plan has in common."""
     view = RunView()
     rows = tuple(SegmentRow(step.id, "succeeded") for step in plan.steps)
-    for event in _Ended("", ("", ""), plan, {}, {}, 0, 0.0, lambda: rows).events():
+    for event in _events_of("", ("", ""), plan, {}, {}, rows, 0, 0.0):
         view.apply(event)
     return view.result()
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    """A run that ended, for whoever asks for its events."""
-
-    run_id: str
-    names: tuple[str, str]
-    plan: Plan
-    # Any: documents and inputs hold any plain value.
-    document: dict[str, Any]
-    inputs: dict[str, Any]
-    at_ns: int
-    duration_s: float
-    rows: Callable[[], tuple[SegmentRow, ...]]
-
-    def events(self) -> list[AnyEvent]:
-        """Make the events that it would have told on the ordinary way."""
-        plan, end_ns = self.plan, self.at_ns + int(self.duration_s * 1e9)
-        return [
-            RunAccepted(
-                at_ns=self.at_ns,
-                run_id=self.run_id,
-                command_set_id=self.names[0],
-                name=self.names[1],
-                type=plan.type,
-                mode=plan.mode,
-                priority=plan.priority,
-                durability=plan.durability,
-                document=self.document,
-                plan=plan_to_value(plan),
-                inputs=self.inputs,
-                steps_total=len(plan.steps),
-            ),
-            RunStarted(at_ns=self.at_ns),
-            SegmentStarted(
-                at_ns=self.at_ns,
-                segment=0,
-                steps=tuple(step.id for step in plan.steps),
-                external=tuple(step.id for step in plan.steps if step.effects == "external"),
-            ),
-            SegmentEnded(at_ns=end_ns, segment=0, rows=self.rows()),
-            RunEnded(at_ns=end_ns, status="completed", duration=self.duration_s),
-        ]
+# Any: documents and inputs hold any plain value.
+def _events_of(
+    run_id: str,
+    names: tuple[str, str],
+    plan: Plan,
+    document: dict[str, Any],
+    inputs: dict[str, Any],
+    rows: tuple[SegmentRow, ...],
+    at_ns: int,
+    duration_s: float,
+) -> list[AnyEvent]:
+    """Make the events that a run would have told on the ordinary way; it began at ``at_ns``."""
+    end_ns = at_ns + int(duration_s * 1e9)
+    return [
+        RunAccepted(
+            at_ns=at_ns,
+            run_id=run_id,
+            command_set_id=names[0],
+            name=names[1],
+            type=plan.type,
+            mode=plan.mode,
+            priority=plan.priority,
+            durability=plan.durability,
+            document=document,
+            plan=plan_to_value(plan),
+            inputs=inputs,
+            steps_total=len(plan.steps),
+        ),
+        RunStarted(at_ns=at_ns),
+        # None of its steps is external: see ``fits``.
+        SegmentStarted(at_ns=at_ns, segment=0, steps=tuple(step.id for step in plan.steps)),
+        SegmentEnded(at_ns=end_ns, segment=0, rows=rows),
+        RunEnded(at_ns=end_ns, status="completed", duration=duration_s),
+    ]
 
 
 class Express:
@@ -241,11 +232,6 @@ class Express:
         self._metrics, self._anybody_listens = metrics, anybody_listens
         self._ids, self._clock = ids, clock
 
-    @property
-    def is_open(self) -> bool:
-        """Whether anything can go the express way at this moment."""
-        return self._native is not None and self._native.segments is not None
-
     async def run(self, way: ExpressPlan, asked: Asked) -> dict[str, Any] | SegmentEnded | None:
         """Run a plan.
 
@@ -255,24 +241,30 @@ class Express:
         begun = self._begin(way, asked)
         if begun is None:
             return None
+        session, program, body_bytes, call_id, future = begun
         at_ns, began_ns = self._clock.wall_ns(), self._clock.monotonic_ns()
         try:
-            completion = await begun.future
+            completion = await future
         except asyncio.CancelledError:
-            begun.session.cancel(begun.call_id)
+            session.cancel(call_id)
             raise
         finally:
             self._engine.step_out()
         duration_s = (self._clock.monotonic_ns() - began_ns) / 1e9
-        kept = _Kept(way, asked, begun.program, at_ns, duration_s, completion, len(begun.body))
+        kept = _Kept(way, asked, program, at_ns, duration_s, completion, body_bytes)
         return self._finish(kept)
 
-    def _begin(self, way: ExpressPlan, asked: Asked) -> _Begun | None:
-        """Take a place and send the RUN; None if the ordinary way has to wait, or to explain."""
+    def _begin(
+        self, way: ExpressPlan, asked: Asked
+    ) -> tuple[Session, Program, int, int, asyncio.Future[Completion]] | None:
+        """Take a place and send the RUN; None if the ordinary way has to wait, or to explain.
+
+        Returns: session, program, bytes of the RUN, id and Future of its call.
+        """
         segments = None if self._native is None else self._native.segments
         if self._native is None or segments is None or self._anybody_listens():
             return None
-        if self._native.quarantine.may_watch(way.plan.steps):
+        if self._native.quarantine.watches(way.plan.steps, looks=False):
             return None
         loaded = way.program(segments)
         if loaded is None or not self._engine.step_in():
@@ -287,7 +279,7 @@ class Express:
         except BaseException:
             self._engine.step_out()
             raise
-        return _Begun(segments.session, program, body, call_id, future)
+        return segments.session, program, len(body), call_id, future
 
     def _finish(self, kept: _Kept) -> dict[str, Any] | SegmentEnded | None:
         way, program, completion = kept.way, kept.program, kept.completion
@@ -311,16 +303,6 @@ class Express:
         return result
 
 
-class _Begun(NamedTuple):
-    """A RUN that is under way."""
-
-    session: Session
-    program: Program
-    body: bytes
-    call_id: int
-    future: asyncio.Future[Completion]
-
-
 class _Kept(NamedTuple):
     """What is kept of an ended run until somebody asks for its events."""
 
@@ -334,14 +316,15 @@ class _Kept(NamedTuple):
 
     def events(self, run_id: str) -> list[AnyEvent]:
         """Make its events."""
-        plan, document = self.asked.described(self.way.plan)
-        return _Ended(
+        intake, program = self.asked.own_intake(), self.program
+        rows = rows_of(intake.plan.steps, outcomes_of(program, self.completion), program)
+        return _events_of(
             run_id,
             self.asked.names,
-            plan,
-            document,
+            intake.plan,
+            intake.document,
             self.asked.inputs,
+            rows,
             self.at_ns,
             self.duration_s,
-            lambda: rows_of(plan.steps, outcomes_of(self.program, self.completion), self.program),
-        ).events()
+        )

@@ -17,7 +17,6 @@ from tandem_orchestrator.layers.native import plain_encoder
 from tandem_orchestrator.layers.native.program import ProgramRefused, filled_payloads, structure_of
 from tandem_orchestrator.model.commands import CommandSet, CommandStep
 from tandem_orchestrator.model.documents import to_document
-from tandem_orchestrator.model.plans import Plan
 from tandem_orchestrator.model.refs import NO_DEFAULT, Ref
 from tandem_orchestrator.orchestrator.express import ExpressPlan
 from tandem_orchestrator.orchestrator.intake import Intake
@@ -43,15 +42,17 @@ class Look(NamedTuple):
 
     key: Hashable
     """All but the values."""
-    literals: list[list[bytes]]
-    """The values of each step, encoded."""
+    literals: list[bytes]
+    """The values of all its steps, encoded."""
+    ends: list[int]
+    """By step: how many of them come before those of the next one."""
 
 
 class _Known(NamedTuple):
     way: ExpressPlan
     intake: Intake
-    order: tuple[int, ...]
-    """Where each step of the plan stands in the command set."""
+    order: tuple[int, ...] | None
+    """Where each literal of the plan stands in the look; None: where it stands in the plan."""
     stamp: object
 
 
@@ -63,11 +64,6 @@ class FamiliarRun(NamedTuple):
     intake: Intake
     # Any: inputs hold any plain value.
     inputs: dict[str, Any]
-
-    def described(self, plan: Plan) -> tuple[Plan, dict[str, Any]]:
-        """Give the plan with this run's payloads, and its document."""
-        intake = self.own_intake()
-        return intake.plan, intake.document
 
     def own_intake(self) -> Intake:
         """Give what taking in this very set would have given."""
@@ -114,24 +110,28 @@ class Familiar:
             del self._known[look.key]
             return None
         self._known.move_to_end(look.key)
-        literals: list[bytes] = []
-        for position in known.order:
-            literals += look.literals[position]
+        literals = look.literals
+        if known.order is not None:
+            literals = [literals[position] for position in known.order]
         names = (command_set.id, command_set.name)
         return known.way, FamiliarRun(names, literals, known.intake, {})
 
     def keep(self, look: Look, way: ExpressPlan, intake: Intake, stamp: object) -> None:
         """Remember a plan, if the look sees of it just what its program does."""
         steps = intake.command_set.steps
-        positions = {step.id or f"s{i + 1}": i for i, step in enumerate(steps)}
-        order = tuple(positions[step.id] for step in way.plan.steps)
+        starts = [0, *look.ends]
+        spans = {
+            step.id or f"s{i + 1}": range(starts[i], starts[i + 1]) for i, step in enumerate(steps)
+        }
+        order = tuple(position for step in way.plan.steps for position in spans[step.id])
         try:
             _, literals = structure_of(way.plan.steps, ())
         except ProgramRefused:
             return
-        if literals != [body for position in order for body in look.literals[position]]:
+        if literals != [look.literals[position] for position in order]:
             return
-        self._known[look.key] = _Known(way, intake, order, stamp)
+        as_it_is = order == tuple(range(len(order)))
+        self._known[look.key] = _Known(way, intake, None if as_it_is else order, stamp)
         if len(self._known) > FAMILIAR_MAX:
             self._known.popitem(last=False)
 
@@ -153,9 +153,10 @@ def look_at(command_set: CommandSet, encode: Encode) -> Look | None:
         or type(command_set.id) is not str
     ):
         return None
-    literals: list[list[bytes]] = []
+    literals: list[bytes] = []
+    ends: list[int] = []
     try:
-        steps = tuple([_step(step, literals, encode) for step in command_set.steps])
+        steps = tuple([_step(step, literals, ends, encode) for step in command_set.steps])
         needs = command_set.dependencies
         key = (
             steps,
@@ -171,7 +172,7 @@ def look_at(command_set: CommandSet, encode: Encode) -> Look | None:
         )
     except (_Strange, TypeError, ValueError, AttributeError, RecursionError):
         return None  # The ordinary way says what is wrong with it, if anything is.
-    return Look(key, literals)
+    return Look(key, literals, ends)
 
 
 _USUAL = [None, None, False, None, None, None, None, None, None, "fail"]
@@ -179,16 +180,16 @@ _USUAL = [None, None, False, None, None, None, None, None, None, "fail"]
 _TOLERANT = [*_USUAL[:2], True, *_USUAL[3:]]
 
 
-def _step(step: CommandStep, literals: list[list[bytes]], encode: Encode) -> Hashable:
+def _step(step: CommandStep, literals: list[bytes], ends: list[int], encode: Encode) -> Hashable:
     if type(step) is not CommandStep:
         raise _Strange
     # All fields at once, in the order of the class; a field more or less is strange, too.
     step_id, action, agent, payload, *rest = vars(step).values()
     if rest != _USUAL and rest != _TOLERANT:
         raise _Strange
-    mine: list[bytes] = []
-    literals.append(mine)
-    return step_id, agent, action, rest[2], _shape(payload, mine, encode)
+    shape = _shape(payload, literals, encode)
+    ends.append(len(literals))
+    return step_id, agent, action, rest[2], shape
 
 
 # Any: a payload is any value.

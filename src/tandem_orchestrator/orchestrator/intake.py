@@ -47,9 +47,9 @@ class Intake:
         """Give the intake of another set of the same structure."""
         return replace(self, command_set=command_set, plan=plan, document=document)
 
-    def described(self, plan: Plan) -> tuple[Plan, dict[str, Any]]:
-        """Give the plan and the document that its acceptance records."""
-        return plan, self.document
+    def own_intake(self) -> Intake:
+        """As ``express.Asked``: this is it."""
+        return self
 
 
 def take_in(

@@ -26,6 +26,7 @@ from tandem_orchestrator.ids import Ids
 from tandem_orchestrator.journal import Journal, JournalHealth, KeyTaken, RunRow, request_digest
 from tandem_orchestrator.layers import LayerHealth
 from tandem_orchestrator.layers.native import NativeLayer
+from tandem_orchestrator.layers.native.segments import Segments
 from tandem_orchestrator.layers.python import Agent, PythonLayer, Registry, offered_agents
 from tandem_orchestrator.model.catalogue import Action, Catalogue
 from tandem_orchestrator.model.commands import CommandSet, CommandStep
@@ -36,7 +37,7 @@ from tandem_orchestrator.model.plans import Plan
 from tandem_orchestrator.model.policies import Policy
 from tandem_orchestrator.observe import RunView
 from tandem_orchestrator.orchestrator.composition import announce, plan_options, quarantine_of
-from tandem_orchestrator.orchestrator.express import Express, way_of
+from tandem_orchestrator.orchestrator.express import Asked, Express, ExpressPlan, way_of
 from tandem_orchestrator.orchestrator.familiar import Familiar
 from tandem_orchestrator.orchestrator.intake import (
     Intake,
@@ -315,36 +316,32 @@ class TandemOrchestrator(MessageDoors):
 
         Raises: what ``submit`` raises, and JournalError if the end could not be made durable.
         """
-        express, look = self._express_now(), None
-        if not inputs and express.is_open:
+        express, look, found, stamp = self._express_now(), None, None, None
+        if not inputs and self._parts is not None and (segments := self._parts.segments):
             look = self._familiar.look(command_set)
+            stamp = self._plans_depend_on(segments)
         if look is not None:
-            found = self._familiar.find(look, command_set, self._plans_depend_on())
-            if found is not None:
-                way, familiar = found
-                ended = await express.run(way, familiar)
-                if isinstance(ended, dict):
-                    return ended
-                return await self._result_of(familiar.own_intake(), ended)
-        intake = self._take_in(command_set, inputs)
-        if look is not None and (fresh := way_of(intake)) is not None:
-            self._familiar.keep(look, fresh, intake, self._plans_depend_on())
-            ended = await express.run(fresh, intake)
-            if isinstance(ended, dict):
-                return ended
-            return await self._result_of(intake, ended)
-        return await self._result_of(intake, None)
-
-    async def _result_of(self, intake: Intake, head: SegmentEnded | None) -> dict[str, Any]:
-        run = await self._submit(intake, head)
+            found = self._familiar.find(look, command_set, stamp)
+        way: ExpressPlan | None
+        asked: Asked
+        if found is not None:
+            way, asked = found
+        else:
+            asked = self._take_in(command_set, inputs)
+            way = None if look is None else way_of(asked)
+            if look is not None and way is not None:
+                self._familiar.keep(look, way, asked, stamp)
+        ended = None if way is None else await express.run(way, asked)
+        if isinstance(ended, dict):
+            return ended
+        run = await self._submit(asked.own_intake(), ended)
         return await run.result_or_cancel()
 
-    def _plans_depend_on(self) -> object:
-        """Give a value that changes with whatever a plan depends on beside its command set."""
-        segments = None if self._parts is None else self._parts.segments
-        actions = None if segments is None else segments.session.actions
+    def _plans_depend_on(self, segments: Segments) -> object:
+        """Give a value that changes with whatever a native plan has from beside its command set."""
         busy = self._parts is not None and self._parts.machine.is_busy
-        return (self._inventory.stamp_without_native(), self.config.settings, actions, busy)
+        python = self._inventory.stamp_without_native()
+        return (python, self.config.settings, segments.session.actions, busy)
 
     async def prepare(self, command_set: CommandSet) -> PreparedPlan:
         """Check and plan a command set once, to run it often: ``await plan.run(inputs={…})``.

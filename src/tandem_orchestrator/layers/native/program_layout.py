@@ -6,6 +6,7 @@ of their literals. Equal structures give equal bytes, so a structure is the key 
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -92,9 +93,18 @@ def run_body(values: list[bytes], keys: bytes = b"") -> bytes:
         keys: Nothing, or ``RUN_KEY_BYTES`` for each step; zeros where it has none.
     """
     count = len(values)
-    lengths = struct.pack(f"<{count + count % 2}I", *map(len, values), *((0,) if count % 2 else ()))
-    head = struct.pack("<II", RUN_KEYED_MAGIC if keys else RUN_MAGIC, count)
+    lengths = _lengths(count).pack(*map(len, values))
+    head = _HEAD.pack(RUN_KEYED_MAGIC if keys else RUN_MAGIC, count)
     return b"".join((head, keys, lengths, *values))
+
+
+_HEAD = struct.Struct("<II")
+
+
+@functools.lru_cache(256)
+def _lengths(count: int) -> struct.Struct:
+    """Give the table of so many lengths, padded to a multiple of 8 bytes."""
+    return struct.Struct(f"<{count}I{count % 2 * 4}x")
 
 
 class _Tables:

@@ -103,16 +103,17 @@ class Quarantine:
                 with self._changing():
                     self._suspects.pop(suspect.digest, None)
 
-    def watches(self, steps: Iterable[PlannedStep]) -> bool:
-        """Whether an action of these steps has crashed a host: then each runs by itself."""
-        self._refresh()
-        known = self._named | self._watched
-        return bool(known) and any((step.agent, step.action) in known for step in steps)
+    def watches(self, steps: Iterable[PlannedStep], *, looks: bool = True) -> bool:
+        """Whether an action of these steps has crashed a host: then each runs by itself.
 
-    def may_watch(self, steps: Iterable[PlannedStep]) -> bool:
-        """As ``watches``, by what this process knows; no look at the file."""
-        known = self._named | self._watched if self._named or self._watched else None
-        return known is not None and any((step.agent, step.action) in known for step in steps)
+        ``looks``: at the file, for what other processes learned; else this one's knowledge does.
+        """
+        if looks:
+            self._refresh()
+        if not self._named and not self._watched:
+            return False
+        known = self._named | self._watched
+        return any((step.agent, step.action) in known for step in steps)
 
     def watch(self, steps: Sequence[PlannedStep], rows: Sequence[SegmentRow]) -> None:
         """Learn from a segment: whose step crashed runs by itself from now on, and is counted."""
