@@ -28,6 +28,9 @@ BARE_SHARE_BAR = 25.0
 """Percent of the bare ring's rate in the same run."""
 CALLS_BAR = 3.0
 """Million calls a second that the bridge takes and completes."""
+SPIN_NS = "20000"
+"""How long both ends spin before they sleep: longer than usual, or a round trip is none of spinning
+sides. The programs for agents have the same."""
 ROUTED_BAR = 5.0
 """Million messages a second from one process through the bridge to another; an answer is one."""
 PROGRAMS = ("ring_bench", "call_bench", "agent_bench", "agent_bridge", "agent_test_program")
@@ -64,7 +67,7 @@ def measured(runs: int) -> list[Figure]:
     """Take every figure ``runs`` times, after one run of each that does not count."""
     folder = built()
     ring = [str(folder / "ring_bench"), "100", str(MESSAGES)]
-    call = [str(folder / "call_bench"), str(folder / "agent_bridge"), "100", str(CALLS)]
+    call = [str(folder / "call_bench"), str(folder / "agent_bridge"), "100", str(CALLS), SPIN_NS]
     agent = [str(folder / name) for name in ("agent_bench", "agent_bridge", "agent_test_program")]
     taken = [rows(ring) | rows(call) | rows(agent) for _ in range(runs + 1)][1:]
 

@@ -11,8 +11,10 @@
 
 #define TDI_NS_PER_MS UINT64_C(1000000)
 #define TDI_NS_PER_S  UINT64_C(1000000000)
-/* A spin keeps its core so long; a switch between processes takes about as much. */
-#define TDI_SPIN_ALONE_NS UINT64_C(1000)
+/* A spin keeps its core so long, which is all of a usual one. Who yields beside a busy process
+ * waits for that one's whole slice, 3 ms, while who sleeps is woken at once; so only a spin that
+ * was asked to be longer yields, for cores that have nothing else to do. */
+#define TDI_SPIN_ALONE_NS UINT64_C(2000)
 
 static inline uint64_t tdi_now_ns(void)
 {
