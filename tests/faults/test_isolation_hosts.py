@@ -151,14 +151,17 @@ async def test_a_loop_that_never_looks_is_killed_after_its_grace_and_is_quaranti
     try:
         for _ in range(3):
             await eventually(lambda: offers(layer), "bad is offered")
-            begun = time.monotonic()
+            begun, deaths = time.monotonic(), host_of(layer, bad)["deaths"]
             report = await run(layer, "loop", deadline_ns=time.monotonic_ns() + 200_000_000)
             assert time.monotonic() - begun >= 0.25, "it had its time and its grace"
             assert report.failure is not None
             assert report.failure.type == "AgentCrashed"
             assert "SIGKILL" in report.failure.message
             assert "grace" in report.failure.message
-            await eventually(lambda: not offers(layer), "its host is gone")
+            await eventually(
+                lambda before=deaths: host_of(layer, bad)["deaths"] > before,  # type: ignore[misc]
+                "its host is gone",
+            )
         await eventually(lambda: offers(layer), "bad is back")
         refused = await run(layer, "loop")
         assert refused.failure is not None

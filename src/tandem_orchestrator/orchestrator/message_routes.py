@@ -71,7 +71,12 @@ class Routes:
     def away(self, route: Route) -> LayerUnavailable:
         """Say why a native route has no session."""
         layer = self._native()
-        why = "switched off" if layer is None else layer.away or "the bridge is being restarted"
+        if layer is None:
+            why = "switched off"
+        elif layer.session is not None:
+            why = layer.missing() or "its agent's process is being restarted"
+        else:
+            why = layer.away or "the bridge is being restarted"
         return LayerUnavailable(f"{route.agent}.{route.action}: C layer: {why}")
 
     def _entry(self, agent: str, action: str) -> Action:

@@ -21,6 +21,8 @@ from tandem_orchestrator.layers.native.waiting import pause, settled_within
 
 _log = logging.getLogger(__name__)
 
+SPEAK_S = 1.0
+"""Seconds after its start within which a host has announced its agents."""
 STOP_GRACE_S = 1.0
 """Seconds a host gets to leave after SIGTERM before it is killed."""
 
@@ -72,6 +74,7 @@ class PluginHosts:
         self._running: dict[str, BridgeProcess] = {}
         self._reasons: dict[str, str] = {}
         self._policies: dict[str, RestartPolicy] = {}
+        self._started_ns: dict[str, int] = {}
 
     def start(self) -> None:
         """Start all hosts on the running loop."""
@@ -93,6 +96,36 @@ class PluginHosts:
         for process in running:
             if not await settled_within(process.died, STOP_GRACE_S, self._clock):
                 await process.stop(0.0, self._clock)
+
+    @property
+    def are_restarting(self) -> bool:
+        """Whether one of them is down, or came up so lately that it may not have spoken."""
+        now_ns = self._clock.monotonic_ns()
+        return any(
+            plugin not in self._running or now_ns - self._started_ns[plugin] < SPEAK_S * 1e9
+            for plugin in self._plugins
+        )
+
+    @property
+    def given_up(self) -> bool:
+        """Whether those that are down will not be started within seconds: their breakers are open."""
+        down = [plugin for plugin in self._plugins if plugin not in self._running]
+        return bool(down) and all(self._policies[plugin].breaker_open for plugin in down)
+
+    @property
+    def reason(self) -> str:
+        """Why some are down, as one line; empty when all run."""
+        return "; ".join(
+            f"plug-in {plugin} is down after {policy.deaths_total} deaths, "
+            + (
+                f"the next start in up to {self._restarts.cooldown_s:g} s: "
+                if policy.breaker_open
+                else "restarting: "
+            )
+            + self._reasons.get(plugin, "")
+            for plugin, policy in self._policies.items()
+            if plugin not in self._running
+        )
 
     # Any: figures and texts for people.
     def describe(self) -> dict[str, Any]:
@@ -120,6 +153,7 @@ class PluginHosts:
             except LayerUnavailable as error:
                 self._reasons[plugin] = str(error)
             else:
+                self._started_ns[plugin] = self._clock.monotonic_ns()
                 self._running[plugin] = process
                 await self._watch(process, policy)
                 del self._running[plugin]

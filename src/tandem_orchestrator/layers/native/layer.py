@@ -28,10 +28,10 @@ from tandem_orchestrator.layers.native import reports
 from tandem_orchestrator.layers.native.binary import NativeFiles, find_native_files
 from tandem_orchestrator.layers.native.body import encode_body
 from tandem_orchestrator.layers.native.codec import CodecError
-from tandem_orchestrator.layers.native.entries import catalogue_entries
 from tandem_orchestrator.layers.native.environment import child_environment
 from tandem_orchestrator.layers.native.hosts import HostCommand, PluginHosts
 from tandem_orchestrator.layers.native.launch import BridgeCommand, launch_bridge
+from tandem_orchestrator.layers.native.offers import Offers
 from tandem_orchestrator.layers.native.process import BridgeProcess, Spawn, spawn_program
 from tandem_orchestrator.layers.native.program import ProgramRefused
 from tandem_orchestrator.layers.native.progress import ProgressWatch
@@ -45,7 +45,6 @@ from tandem_orchestrator.layers.native.segments import Segments, abandoned_rows
 from tandem_orchestrator.layers.native.session import (
     SPIN_NS,
     Completion,
-    NativeAction,
     Session,
     connect_client,
     may_spin,
@@ -66,10 +65,6 @@ if TYPE_CHECKING:
 
 HOST_LOOK_S = 0.01
 """Pause between looks whether the hosts of plug-ins have spoken."""
-
-
-SEEN_MAX = 4096
-"""Actions whose versions are remembered while nobody offers them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +146,7 @@ class NativeLayer:
         self._progress = ProgressWatch(self._clock)
         self._supervisor: BridgeSupervisor | None = None
         self._segments: Segments | None = None
-        self._entries_of: Mapping[tuple[str, str], NativeAction] = {}
-        self._entries: tuple[Action, ...] = ()
-        self._seen: dict[tuple[str, str], str] = {}
-        """Versions of the actions that were offered at some time."""
+        self._offers = Offers(self._clock, lambda: self._hosts)
         self._away = "not started"
         self._socket_path = socket
         self._pid = os.getpid()
@@ -224,14 +216,8 @@ class NativeLayer:
             await supervisor.close()
 
     def actions(self) -> tuple[Action, ...]:
-        """List what the bridge offers; during a restart, what it offered before."""
-        offered = {} if self._supervisor is None else self._supervisor.offered
-        if self._entries_of is not offered:
-            self._entries_of, self._entries = offered, catalogue_entries(offered)
-            if len(self._seen) > SEEN_MAX:
-                self._seen.clear()
-            self._seen.update((key, action.version) for key, action in offered.items())
-        return self._entries
+        """List what the bridge offers; during a restart, of it or of a host, what it did before."""
+        return self._offers.entries({} if self._supervisor is None else self._supervisor.offered)
 
     async def run(self, work: Work, cancel: CancelToken) -> Report:
         """Run one attempt to its end and report what the C layer said.
@@ -268,11 +254,17 @@ class NativeLayer:
 
     def _version_of(self, work: Work) -> str:
         self.actions()
-        return self._seen.get((work.agent, work.action), "")
+        return self._offers.version((work.agent, work.action)) or ""
 
     def _comes_back(self, work: Work) -> bool:
         """Whether a host that is being restarted may offer the action again soon."""
-        return self._hosts is not None and (work.agent, work.action) in self._seen
+        if self._hosts is None or self._offers.version((work.agent, work.action)) is None:
+            return False
+        return not self._hosts.given_up
+
+    def missing(self) -> str:
+        """Say why an action that was planned for is not offered at this moment, for people."""
+        return "" if self._hosts is None else self._hosts.reason
 
     async def run_segment(self, work: SegmentWork, cancel: CancelToken) -> SegmentReport:
         """Run a segment in one crossing and report what the C layer said of each step.
@@ -353,7 +345,7 @@ class NativeLayer:
         session = await self._session(work.deadline_ns, cancel)
         offered = session.actions.get((work.agent, work.action))
         if offered is None:
-            return reports.report_of(work, Completion(reports.NO_AGENT, 0, 0, b""))
+            return reports.gone(work, self.missing())
         try:
             call_id, future = session.call(
                 offered.action_id,

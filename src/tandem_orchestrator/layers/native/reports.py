@@ -73,6 +73,12 @@ def refused(work: Work, kind: str, error: Exception) -> Report:
     return _failed(work, Outcome.FAILED, kind, str(error))
 
 
+def gone(work: Work, why: str) -> Report:
+    """Report that nobody offers the action at this moment, and why if that is known."""
+    text = f"{why}; {_GONE}" if why else _GONE
+    return _failed(work, Outcome.FAILED, "LayerUnavailable", text)
+
+
 def is_full(report: Report) -> bool:
     """Whether nothing ran only because there was no room; an action's own failure never counts."""
     return (
