@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tandem_orchestrator.errors import (
         ActionFailed,
         Busy,
+        CapsuleError,
         Closed,
         CommandError,
         ConfigError,
@@ -48,9 +49,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "errors": (
-        "ActionFailed Busy Closed CommandError ConfigError Fault Forked IdempotencyMismatch "
-        "InternalError InvalidCommandSet JournalError LayerUnavailable NotAValue NotInitialized "
-        "OutcomeUnknown TandemError TwinError WrongLoop"
+        "ActionFailed Busy CapsuleError Closed CommandError ConfigError Fault Forked "
+        "IdempotencyMismatch InternalError InvalidCommandSet JournalError LayerUnavailable "
+        "NotAValue NotInitialized OutcomeUnknown TandemError TwinError WrongLoop"
     ),
     "layers.python": "ActionHandle Agent Context offer_agent",
     "model.commands": "CommandSet CommandStep",
@@ -70,6 +71,7 @@ __all__ = [
     "ActionHandle",
     "Agent",
     "Busy",
+    "CapsuleError",
     "Closed",
     "CommandError",
     "CommandSet",

@@ -5,7 +5,8 @@ TandemError
 │   ├── InvalidCommandSet   (also a ValueError) .faults has every fault with its path
 │   ├── NotAValue           a payload or output that cannot travel or be journaled
 │   ├── ConfigError         a setting that is unknown, unreadable or out of range
-│   └── TwinError           an implementation that cannot be attached
+│   ├── TwinError           an implementation that cannot be attached
+│   └── CapsuleError        a capsule that is not there, is none, or cannot be run again
 ├── LayerUnavailable        nothing ran; safe to retry when the layer is back
 ├── Busy                    a bound was reached; nothing ran; retry later
 ├── NotInitialized          initialize() comes first
@@ -100,6 +101,10 @@ class ConfigError(CommandError):
 
 class TwinError(CommandError):
     """An implementation that cannot be attached to an action."""
+
+
+class CapsuleError(CommandError):
+    """A capsule that is not there, is none, or cannot be run again."""
 
 
 class LayerUnavailable(TandemError):

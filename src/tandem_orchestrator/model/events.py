@@ -190,6 +190,8 @@ class Judged(Event, tag="judged", frozen=True, omit_defaults=True, kw_only=True)
     verdict: str
     """``agreed | conflict | not_compared``."""
     conflict: dict[str, Any] | None = None
+    capsule: dict[str, Any] | None = None
+    """Of a conflict: it kept whole (``twins.Capsule`` as a value)."""
 
 
 class StepEnded(Event, tag="step_ended", frozen=True, omit_defaults=True, kw_only=True):

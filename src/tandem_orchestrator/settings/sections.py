@@ -458,6 +458,13 @@ class Limits(Section, title="limits"):
         high=64 * 2**20,
         counts="session",
     )
+    capsule_bytes_max: int = key(
+        2**20,
+        "Bytes of one capsule (a conflict kept whole); beyond it outputs are cut, then the input.",
+        low=4096,
+        high=64 * 2**20,
+        counts="session",
+    )
     traceback_chars_max: int = key(
         16_384, "Characters of a failure's traceback.", low=0, high=65_536, counts="session"
     )

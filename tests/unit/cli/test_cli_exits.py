@@ -11,6 +11,7 @@ ERRORS = {
     "InvalidCommandSet": 4,
     "NotAValue": 4,
     "TwinError": 4,
+    "CapsuleError": 4,
     "ConfigError": 2,
     "LayerUnavailable": 5,
     "JournalError": 5,

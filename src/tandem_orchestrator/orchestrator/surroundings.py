@@ -1,0 +1,113 @@
+"""Under what a session runs: builds, processor, locale, time zone. Capsules keep it."""
+
+from __future__ import annotations
+
+import hashlib
+import locale
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable
+from functools import cache, cached_property, partial
+from pathlib import Path
+
+from tandem_orchestrator.layers.native import find_native_files
+from tandem_orchestrator.settings import Settings
+from tandem_orchestrator.twins import (
+    DEFAULT_HOOKS,
+    Capsule,
+    Environment,
+    RedactionHook,
+    make_capsule,
+)
+
+FILE_BYTES_MAX = 256 * 2**20
+"""A larger library is known by its size and time alone."""
+
+
+class CapsuleMaker:
+    """Makes a session's capsules: its surroundings, read once, at the first of them.
+
+    Args:
+        settings: ``limits.capsule_bytes_max`` caps each capsule, ``c_layer.plugins`` are builds.
+        builds: Name to file of what else is compiled, such as libraries with twins.
+        hooks: What claims a part of a value as secret.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        builds: Callable[[], dict[str, Path]] = dict,
+        hooks: Iterable[RedactionHook] = DEFAULT_HOOKS,
+    ) -> None:
+        self._bytes_max = settings.limits.capsule_bytes_max
+        self._plugins = settings.c_layer.plugins or ()
+        self._builds = builds
+        self.hooks: list[RedactionHook] = list(hooks)
+
+    @cached_property
+    def environment(self) -> Environment:
+        """What this session runs under."""
+        files = {Path(plugin).name: Path(plugin) for plugin in self._plugins}
+        if bridge := find_native_files().bridge_path:
+            files["agent_bridge"] = Path(bridge)
+        return read_environment(files | self._builds())
+
+    @property
+    def make(self) -> Callable[..., Capsule]:
+        """Give ``make_capsule`` with all that belongs to the session filled in."""
+        return partial(
+            make_capsule,
+            environment=self.environment,
+            bytes_max=self._bytes_max,
+            hooks=self.hooks,
+        )
+
+
+def read_environment(builds: dict[str, Path] | None = None) -> Environment:
+    """Read what results may depend on; what cannot be read stays empty."""
+    name, flags = _processor()
+    return Environment(
+        builds={part: build_of(path) for part, path in sorted((builds or {}).items())},
+        cpu=name,
+        cpu_flags=flags,
+        locale=locale.setlocale(locale.LC_ALL),
+        timezone="/".join(dict.fromkeys(time.tzname)) + f" {-time.timezone / 3600:+g} h",
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        package=str(sys.modules[__package__.partition(".")[0]].__version__),
+        platform=f"{platform.system()} {platform.release()} {platform.machine()}",
+    )
+
+
+def build_of(path: Path) -> str:
+    """Give what tells one build of a file from another: a digest of its content.
+
+    A file that cannot be read says why; that is what a reader of the capsule has to know.
+    """
+    try:
+        about = path.stat()
+        if about.st_size > FILE_BYTES_MAX:
+            return f"{about.st_size} bytes, {about.st_mtime_ns} ns"
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+
+
+@cache
+def _processor() -> tuple[str, tuple[str, ...]]:
+    """Read the first processor's name and flags from /proc/cpuinfo; empty off Linux."""
+    name, flags = platform.machine(), ""
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                key, _, value = line.partition(":")
+                if key.strip() == "model name":
+                    name = value.strip()
+                elif key.strip() in ("flags", "Features"):
+                    flags = value
+                if not line.strip():
+                    break
+    except OSError:
+        return name, ()  # No such file here; the architecture is all that is known.
+    return name, tuple(sorted(flags.split()))
