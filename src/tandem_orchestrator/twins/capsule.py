@@ -25,6 +25,8 @@ CAPSULE_BYTES_MIN = 4096
 """A cap below this has no room for what names a capsule."""
 TEXT_CHARS_MAX = 512
 """What is left of a text in what was cut."""
+SIDE_BYTES_MAX = 4096
+"""One side of a differing place; a larger one is to be found in the output."""
 FIELDS_MAX = 100
 """Differing places that a capsule lists."""
 
@@ -177,7 +179,10 @@ def make_capsule(
         "payload": _kept(payload, "/payload", odd),
         "inputs": _kept(dict(inputs or {}), "/inputs", odd),
         "outcomes": _kept([dict(each) for each in outcomes], "/outcomes", odd),
-        "fields": _kept([dict(each) for each in shown_fields], "/fields", odd),
+        "fields": [
+            {side: _kept_side(each.get(side), f"/fields/{i}/{side}", odd) for side in _SIDES}
+            for i, each in enumerate(shown_fields)
+        ],
     }
     redaction = Redaction(hooks)
     by_path = [str(each.get("path", "")) for each in shown_fields]
@@ -185,15 +190,12 @@ def make_capsule(
         if name != "fields":
             redaction.find(f"/{name}", part)
     for field, path in zip(parts["fields"], by_path, strict=True):
-        for side in ("left", "right"):  # As they stand in the outputs, under the same names.
+        for side in _SIDES:  # As they stand in the outputs, under the same names.
             redaction.find(path, field.get(side))
     clean = {n: redaction.apply(f"/{n}", part) for n, part in parts.items() if n != "fields"}
     clean["fields"] = [
         {"path": redaction.clean_pointer(path)}
-        | {
-            side: redaction.apply(path, field.get(side), f"/fields/{i}/{side}")
-            for side in ("left", "right")
-        }
+        | {side: redaction.apply(path, field.get(side), f"/fields/{i}/{side}") for side in _SIDES}
         for i, (field, path) in enumerate(zip(parts["fields"], by_path, strict=True))
     ]
     capsule = Capsule(
@@ -220,6 +222,7 @@ def make_capsule(
     return _cut(capsule, bytes_max)
 
 
+_SIDES = ("left", "right")
 _ATOMS = (type(None), bool, int, float, str, bytes)
 _encoder = msgspec.msgpack.Encoder()
 
@@ -236,6 +239,16 @@ def _kept(value: Any, path: str, odd: list[str]) -> Any:
         return [_kept(v, f"{path}/{i}", odd) for i, v in enumerate(value)]
     odd.append(path)
     return f"<not kept: {type(value).__name__}>"
+
+
+def _kept_side(value: Any, path: str, odd: list[str]) -> Any:
+    """Copy one side of a difference; a large one stands in the outputs, and is only named here."""
+    kept = _kept(value, path, odd)
+    size = len(_encoder.encode(kept))
+    if size <= SIDE_BYTES_MAX:
+        return kept
+    odd.append(path)
+    return {"cut": {"type": type(value).__name__, "bytes": size}}
 
 
 def _cut(capsule: Capsule, bytes_max: int) -> Capsule:

@@ -44,4 +44,4 @@ def test_a_maker_reads_once_and_keeps_to_the_settings(tmp_path):
 
     assert asked == [1]
     assert made[0].environment["builds"]["librate"] == build_of(library)
-    assert made[0].truncated == ("/payload",)
+    assert "/payload" in made[0].truncated

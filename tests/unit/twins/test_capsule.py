@@ -74,6 +74,7 @@ def test_what_is_huge_everywhere_still_fits():
 
     assert len(msgspec.msgpack.encode(made.to_value())) <= CAPSULE_BYTES_MIN
     assert made.fields_total == 200
+    assert len(made.fields) <= 100
     assert made.implementations == ("python", "c")
 
 
@@ -142,6 +143,13 @@ def test_a_secrets_name_is_known(name):
 )
 def test_another_name_is_no_secrets(name):
     assert not is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    "text", ["basic understanding", "a bearer bond", "http://host/a@b", "high-keyed", "eyJust"]
+)
+def test_another_text_stays(text):
+    assert capsule({"note": text}).payload == {"note": text}
 
 
 def test_a_number_of_tokens_is_no_token():
