@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from tandem_orchestrator.model.policies import Policy, RouteQuestion
     from tandem_orchestrator.model.refs import Ref
     from tandem_orchestrator.orchestrator import Run, TandemOrchestrator
+    from tandem_orchestrator.plugins import TandemPlugin
     from tandem_orchestrator.settings import Settings
     from tandem_orchestrator.workflows import StandardWorkflows
 
@@ -61,6 +62,7 @@ _HOMES = {
     "model.policies": "Policy RouteQuestion",
     "model.refs": "Ref",
     "orchestrator": "Run TandemOrchestrator",
+    "plugins": "TandemPlugin",
     "settings": "Settings",
     "workflows": "StandardWorkflows",
 }
@@ -102,6 +104,7 @@ __all__ = [
     "StandardWorkflows",
     "TandemError",
     "TandemOrchestrator",
+    "TandemPlugin",
     "TwinError",
     "WrongLoop",
     "offer_agent",

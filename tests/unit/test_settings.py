@@ -473,7 +473,7 @@ use(section.socket, settings.journal.path, journal.keep_days)
 COUNT_FROM_THE_NEXT_RUN = {
     "orchestrator.default_mode", "orchestrator.default_priority", "limits.steps_max",
     "redundancy.conflict_resolution", "redundancy.consensus_retries",
-    "redundancy.agreement_threshold",
+    "redundancy.agreement_threshold", "orchestrator.plugin_timeout_s",
 }  # fmt: skip
 """Those that a run reads for itself; all others go into parts that ``initialize`` makes."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from tandem_orchestrator.clock import Clock
@@ -167,7 +167,9 @@ class Engine:
             return
         if not ticket.accepted.done():
             ticket.accepted.set_result(None)
-        if run.run_id in self._runs:  # It may have been cancelled meanwhile.
+        if run.request.before_start is not None and not run.is_over:
+            await run.request.before_start()
+        if run.run_id in self._runs and not run.is_over:  # It may have been cancelled meanwhile.
             self._admission.enter(run.request.priority, run.run_id, lambda: self._begin(run))
 
     def _begin(self, run: ActiveRun) -> None:
@@ -175,6 +177,24 @@ class Engine:
         run.begin()
 
     def _ended(self, run: ActiveRun, error: TandemError | None) -> None:
+        if error is None and run.request.after_end is not None:
+            self._spawn(self._tell_end(run, run.request.after_end), run.request.context.copy())
+        else:
+            self._conclude(run, error)
+        if run.run_id in self._placed:
+            self._placed.discard(run.run_id)
+            self._admission.leave()
+        else:
+            self._admission.withdraw(run.run_id)
+
+    async def _tell_end(self, run: ActiveRun, after_end: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await after_end()
+        finally:  # Also when the engine is closed meanwhile: the end is durable.
+            self._conclude(run, None)
+
+    def _conclude(self, run: ActiveRun, error: TandemError | None) -> None:
+        """Let whoever waits for a run go on; nothing is known of it here any more."""
         ticket = self._tickets[run.run_id]
         if not ticket.ended.done():
             if error is None:
@@ -183,11 +203,6 @@ class Engine:
                 ticket.ended.set_exception(error)
                 ticket.ended.exception()  # Whoever never asks is not reported as a leak.
         self._remove(run)
-        if run.run_id in self._placed:
-            self._placed.discard(run.run_id)
-            self._admission.leave()
-        else:
-            self._admission.withdraw(run.run_id)
 
     def _stopped(self, parent: asyncio.Task[None]) -> None:
         """The task group is gone: nobody else will end the runs that are left."""

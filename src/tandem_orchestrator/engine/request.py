@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,10 @@ class RunRequest:
     """The submitter's context variables; handlers run in copies of it."""
     head: SegmentEnded | None = None
     """What its one segment came back with already; the run goes on from there."""
+    before_start: Callable[[], Awaitable[None]] | None = None
+    """Awaited once it is accepted, before it takes a place; must not raise."""
+    after_end: Callable[[], Awaitable[None]] | None = None
+    """Awaited once its end is durable and its place free, before ``ended`` is; must not raise."""
 
 
 Observer = Callable[[str, Any], None]

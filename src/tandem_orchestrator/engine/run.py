@@ -113,6 +113,11 @@ class ActiveRun:
         self._over = False
         self._barrier = request.plan.durability in ("sync", "group")
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it moves any more."""
+        return self._over
+
     def accept(self) -> Ticket:
         """Journal the request itself.
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -23,8 +22,7 @@ from tandem_orchestrator.errors import (
     WrongLoop,
 )
 from tandem_orchestrator.ids import Ids
-from tandem_orchestrator.journal import Journal, JournalHealth, KeyTaken, RunRow, request_digest
-from tandem_orchestrator.layers import LayerHealth
+from tandem_orchestrator.journal import Journal, KeyTaken, RunRow, request_digest
 from tandem_orchestrator.layers.native import NativeLayer
 from tandem_orchestrator.layers.native.segments import Segments
 from tandem_orchestrator.layers.python import Agent, PythonLayer, Registry, offered_agents
@@ -50,14 +48,17 @@ from tandem_orchestrator.orchestrator.inventory import Inventory
 from tandem_orchestrator.orchestrator.message_doors import MessageDoors
 from tandem_orchestrator.orchestrator.messages import Messages
 from tandem_orchestrator.orchestrator.parts import Parts
+from tandem_orchestrator.orchestrator.plugin_doors import PluginDoors
 from tandem_orchestrator.orchestrator.prepared import PreparedPlan
 from tandem_orchestrator.orchestrator.probes import BinaryBridge, PythonOrchestrator
 from tandem_orchestrator.orchestrator.run import Run
-from tandem_orchestrator.orchestrator.watching import EventListener, ProgressListener, Watching
+from tandem_orchestrator.orchestrator.shown_doors import ShownDoors
+from tandem_orchestrator.orchestrator.watching import Watching
+from tandem_orchestrator.plugins import Plugins
 from tandem_orchestrator.settings import Settings
 
 
-class TandemOrchestrator(MessageDoors):
+class TandemOrchestrator(MessageDoors, PluginDoors, ShownDoors):
     """Runs command sets in both layers and keeps what happened in a journal.
 
     ``async with TandemOrchestrator() as tandem: …``, or ``await initialize()`` and ``close()``.
@@ -88,6 +89,7 @@ class TandemOrchestrator(MessageDoors):
         self._registry = Registry()
         self._inventory = Inventory(self._registry, self._native_actions, self._away)
         self._watching = Watching()
+        self._plugins = Plugins(self._clock, lambda: self.settings.orchestrator.plugin_timeout_s)
         self._state = "new"
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -143,6 +145,7 @@ class TandemOrchestrator(MessageDoors):
             self._registry.add(agent)
         if settings.orchestrator.entry_points:
             self._registry.add_offered()
+            self._plugins.add_offered()
         self._parts = Parts(
             settings,
             self._registry,
@@ -158,7 +161,7 @@ class TandemOrchestrator(MessageDoors):
             self._parts.journal,
             self._parts.native,
             self._watching.metrics,
-            lambda: self._watching.anybody_listens,
+            lambda: self._watching.anybody_listens or bool(self._plugins),
             self._ids,
             self._clock,
         )
@@ -187,6 +190,7 @@ class TandemOrchestrator(MessageDoors):
             if was_open and self._parts is not None:
                 self._messages.close()
                 await self._parts.close()
+                await self._plugins.close()
 
     async def __aenter__(self) -> Self:
         await self.initialize()
@@ -287,7 +291,7 @@ class TandemOrchestrator(MessageDoors):
         request = request_of(intake, self._ids.make(), head)
         view = self._watching.begin(request.run_id)
         try:
-            ticket = engine.submit(request)
+            ticket = engine.submit(self._with_hooks(request, intake.command_set, view))
             try:
                 await asyncio.shield(ticket.accepted)
             except asyncio.CancelledError:
@@ -390,40 +394,6 @@ class TandemOrchestrator(MessageDoors):
         for record in records:
             view.apply(record.event)
         return view
-
-    # --- what shows ------------------------------------------------------------------------------
-
-    # Any: SPEC's table of numbers.
-    def get_metrics(self) -> dict[str, Any]:
-        """Give the counters of this orchestrator; latencies in seconds, 0.0 before the first."""
-        self._here()
-        return self._messages.add_to(self._watching.metrics.read())
-
-    def layer_health(self) -> dict[str, LayerHealth]:
-        """Describe each layer, without waiting."""
-        self._here()
-        layers = self._parts.layers if self._parts is not None else []
-        health = {layer.name: layer.health() for layer in layers}
-        if "c" not in health:
-            health["c"] = LayerHealth("c", False, self._away().get("c", "not initialised"))
-        return health
-
-    def journal_health(self) -> JournalHealth:
-        """Describe the journal, without touching the disk."""
-        _, journal = self._usable()
-        return journal.health()
-
-    @asynccontextmanager
-    async def listening(
-        self, on_event: EventListener | None = None, on_progress: ProgressListener | None = None
-    ) -> AsyncIterator[None]:
-        """Call listeners on the loop for every event and every progress report, as they happen.
-
-        ``on_event`` gets (run id, event), ``on_progress`` (run id, step id, item, done, total).
-        """
-        self._here()
-        with self._watching.listening(on_event, on_progress):
-            yield
 
     # --- inside ----------------------------------------------------------------------------------
 

@@ -52,10 +52,11 @@ class Run:
             is in the journal. Forked in a forked child.
         """
         self._check()
-        if self._ticket is not None and self._view is not None:
+        if self._ticket is not None:
             # Shielded: who stops waiting must not end the wait of the others.
             await asyncio.shield(self._ticket.ended)
-            return self._view.result()
+            if self._view is not None:
+                return self._view.result()
         view = RunView()
         async for event in self._events():
             view.apply(event)

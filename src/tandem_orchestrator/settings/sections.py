@@ -129,6 +129,9 @@ class Orchestrator(Section, title="orchestrator"):
         guarded=True,
         from_environment=False,
     )
+    plugin_timeout_s: float = key(
+        5.0, "Seconds that one hook of a plugin may take.", low=0.001, high=3600
+    )
     log_level: str = key(
         "WARNING",
         "Level of the logger tandem_orchestrator; TANDEM_DEBUG=true means DEBUG.",
@@ -188,6 +191,7 @@ class CLayer(Section, title="c_layer"):
         None,
         "Socket of a bridge that runs already; null: start one.",
         check=_check_path,
+        env="TANDEM_SOCKET",
         counts="session",
         guarded=True,
     )

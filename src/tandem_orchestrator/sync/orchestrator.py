@@ -25,6 +25,7 @@ from tandem_orchestrator.model.policies import Policy
 from tandem_orchestrator.observe import RunView
 from tandem_orchestrator.orchestrator import TandemOrchestrator as AsyncTandemOrchestrator
 from tandem_orchestrator.orchestrator import new_event_loop
+from tandem_orchestrator.plugins import PluginHealth
 from tandem_orchestrator.settings import Settings
 from tandem_orchestrator.sync.handles import PreparedPlan, Run, take_in
 from tandem_orchestrator.sync.loop_thread import LoopThread, call
@@ -119,6 +120,20 @@ class TandemOrchestrator(MessageDoors):
     def register_mode(self, mode: ExecutionMode | str, policy: Policy) -> ExecutionMode:
         """See the async class."""
         return self._do(lambda: self._tandem.register_mode(mode, policy))
+
+    # Any: any object with hooks.
+    def register_plugin(self, plugin: Any, *, name: str | None = None) -> None:
+        """See the async class; hooks that are coroutines run on the orchestrator's own loop."""
+        self._do(lambda: self._tandem.register_plugin(plugin, name=name))
+
+    # Any: what was registered.
+    def unregister_plugin(self, plugin: Any) -> None:
+        """See the async class."""
+        self._do(lambda: self._tandem.unregister_plugin(plugin))
+
+    def plugin_health(self) -> dict[str, PluginHealth]:
+        """See the async class."""
+        return self._do(self._tandem.plugin_health)
 
     def create_command_set(
         self,

@@ -1,0 +1,574 @@
+"""Plugins are told of every run, in order and within their time, and cannot hurt one."""
+
+import asyncio
+import logging
+import threading
+from importlib import metadata
+from typing import Any
+
+import pytest
+
+from tandem_orchestrator import (
+    Busy,
+    CommandError,
+    CommandSet,
+    CommandStep,
+    ConfigError,
+    TandemOrchestrator,
+    TandemPlugin,
+)
+from tandem_orchestrator.plugins import PLUGINS_MAX
+from tandem_orchestrator.testing import FakeClock
+
+Told = list[tuple[Any, ...]]
+
+
+class Recorder(TandemPlugin):
+    """Writes down what it is told, into a list that several may share."""
+
+    def __init__(self, told: Told, name: str = "recorder") -> None:
+        self.told, self.name = told, name
+
+    async def on_command_start(self, command_set: CommandSet) -> None:
+        self.told.append((self.name, "start", command_set.name))
+
+    async def on_command_complete(self, command_set: CommandSet, result: dict[str, Any]) -> None:
+        self.told.append((self.name, "complete", command_set.name, result["status"]))
+
+
+def asking(name: str = "one", **more: Any) -> CommandSet:
+    """Build a set of one step of ``shop.price``."""
+    return CommandSet(name=name, steps=[CommandStep(agent="shop", action="price")], **more)
+
+
+def offer_price(tandem: TandemOrchestrator, told: Told) -> None:
+    @tandem.register_agent("shop").action("price", effects="none")
+    async def price(payload: Any) -> int:
+        told.append(("step",))
+        return 7
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_plugin_is_told_before_the_first_step_and_before_the_result_returns(
+    open_tandem: Any, when: str
+) -> None:
+    told: Told = []
+    tandem = open_tandem()
+    if when == "before":
+        tandem.register_plugin(Recorder(told))
+    await tandem.initialize()
+    if when == "after":
+        tandem.register_plugin(Recorder(told))
+    offer_price(tandem, told)
+
+    result = await tandem.execute_command_set(asking())
+    told.append(("returned",))
+
+    assert result["results"] == {"s1": 7}
+    assert told == [
+        ("recorder", "start", "one"),
+        ("step",),
+        ("recorder", "complete", "one", "completed"),
+        ("returned",),
+    ]
+
+
+@pytest.mark.parametrize("door", ["execute", "submit", "prepare", "run"])
+async def test_every_way_to_run_a_set_tells_once(tandem: TandemOrchestrator, door: str) -> None:
+    told: Told = []
+    offer_price(tandem, [])
+    tandem.register_plugin(Recorder(told))
+    match door:
+        case "execute":
+            await tandem.execute_command_set(asking())
+        case "submit":
+            await (await tandem.submit(asking())).result()
+        case "prepare":
+            await (await tandem.prepare(asking())).run()
+        case "run":
+            run = await tandem.submit(asking())
+            await tandem.run(run.id).result()
+
+    assert [entry[1] for entry in told] == ["start", "complete"]
+
+
+async def test_a_run_nobody_waits_for_is_told_complete_as_well(tandem: TandemOrchestrator) -> None:
+    done = asyncio.Event()
+
+    class Plugin(TandemPlugin):
+        async def on_command_complete(self, command_set: CommandSet, result: Any) -> None:
+            done.set()
+
+    offer_price(tandem, [])
+    tandem.register_plugin(Plugin())
+    await tandem.submit(asking())
+
+    await asyncio.wait_for(done.wait(), 10)
+
+
+async def test_several_plugins_are_told_one_after_another_in_the_order_of_registration(
+    tandem: TandemOrchestrator,
+) -> None:
+    told: Told = []
+    offer_price(tandem, [])
+    for name in ("a", "b", "c"):
+        tandem.register_plugin(Recorder(told, name))
+
+    await tandem.execute_command_set(asking())
+
+    assert [(entry[0], entry[1]) for entry in told] == [
+        *((name, "start") for name in "abc"),
+        *((name, "complete") for name in "abc"),
+    ]
+
+
+async def test_a_failed_run_is_told_with_its_status_and_error(tandem: TandemOrchestrator) -> None:
+    results: list[dict[str, Any]] = []
+
+    class Plugin(TandemPlugin):
+        async def on_command_complete(self, command_set: CommandSet, result: Any) -> None:
+            results.append(result)
+
+    @tandem.register_agent("shop").action("price")
+    async def price(payload: Any) -> int:
+        raise ValueError("no price")
+
+    tandem.register_plugin(Plugin())
+    returned = await tandem.execute_command_set(asking())
+
+    assert results == [returned]
+    assert (returned["status"], returned["error_detail"]["type"]) == ("failed", "ValueError")
+
+
+async def test_nested_sets_and_messages_tell_nothing(tandem: TandemOrchestrator) -> None:
+    told: Told = []
+    offer_price(tandem, [])
+    tandem.register_plugin(Recorder(told))
+    await tandem.send("shop", "price", None)
+    assert told == []
+
+    await tandem.execute_command_set(
+        CommandSet(name="outer", type="campaign", steps=[CommandStep(command_set=asking("inner"))])
+    )
+
+    assert told == [
+        ("recorder", "start", "outer"),
+        ("recorder", "complete", "outer", "completed"),
+    ]
+
+
+async def test_what_a_plugin_changes_in_the_set_or_the_result_nobody_else_sees(
+    tandem: TandemOrchestrator,
+) -> None:
+    seen: list[Any] = []
+
+    class Vandal(TandemPlugin):
+        async def on_command_start(self, command_set: CommandSet) -> None:
+            command_set.steps[0].payload["n"] = "spoilt"
+            command_set.steps.clear()
+
+        async def on_command_complete(self, command_set: CommandSet, result: Any) -> None:
+            assert command_set.steps == []  # its own copy, in both hooks
+            result["results"]["s1"]["n"].append("spoilt")
+            result.clear()
+
+    class Witness(TandemPlugin):
+        async def on_command_complete(self, command_set: CommandSet, result: Any) -> None:
+            seen.append((command_set.steps[0].payload, result["results"]))
+
+    @tandem.register_agent("shop").action("echo")
+    async def echo(payload: Any) -> Any:
+        return payload
+
+    mine = CommandSet(steps=[CommandStep(agent="shop", action="echo", payload={"n": [1]})])
+    tandem.register_plugin(Vandal())
+    tandem.register_plugin(Witness())
+    result = await tandem.execute_command_set(mine)
+
+    assert seen == [({"n": [1]}, {"s1": {"n": [1]}})]
+    assert result["results"] == {"s1": {"n": [1]}}
+    assert mine.steps[0].payload == {"n": [1]}
+
+
+class Boom(TandemPlugin):
+    """Raises what it is given at every hook."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    async def on_command_start(self, command_set: CommandSet) -> None:
+        raise self.error
+
+    async def on_command_complete(self, command_set: CommandSet, result: Any) -> None:
+        raise self.error
+
+
+class SyncBoom(Boom):
+    """The same in plain functions."""
+
+    def on_command_start(self, command_set: CommandSet) -> None:  # type: ignore[override]
+        raise self.error
+
+    def on_command_complete(  # type: ignore[override]
+        self, command_set: CommandSet, result: Any
+    ) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize("kind", [Boom, SyncBoom])
+@pytest.mark.parametrize("error", [ValueError("broken"), SystemExit(3), asyncio.CancelledError()])
+async def test_a_plugin_that_raises_is_reported_and_hurts_neither_run_nor_neighbour(
+    tandem: TandemOrchestrator,
+    caplog: pytest.LogCaptureFixture,
+    kind: type[Boom],
+    error: BaseException,
+) -> None:
+    told: Told = []
+    offer_price(tandem, [])
+    tandem.register_plugin(kind(error), name="bad")
+    tandem.register_plugin(Recorder(told), name="good")
+
+    with caplog.at_level(logging.WARNING):
+        result = await tandem.execute_command_set(asking())
+
+    assert (result["status"], result["results"]) == ("completed", {"s1": 7})
+    assert [entry[1] for entry in told] == ["start", "complete"]
+    health, metrics = tandem.plugin_health(), tandem.get_metrics()["plugins"]
+    assert (health["bad"].calls, health["bad"].failed) == (2, 2)
+    assert f"on_command_complete raised {type(error).__name__}" in health["bad"].reason
+    assert (metrics["bad"]["failed"], metrics["good"]["failed"]) == (2, 0)
+    assert health["good"].reason == ""
+    told_of = [record.getMessage() for record in caplog.records if "plugin bad" in record.message]
+    assert len(told_of) == 2
+
+
+async def test_a_hook_that_outlives_its_limit_is_cut_off_and_the_run_goes_on(
+    open_tandem: Any, clock: FakeClock
+) -> None:
+    tandem = open_tandem({"orchestrator": {"plugin_timeout_s": 2.0}}, clock=clock)
+    await tandem.initialize()
+    stopped: list[str] = []
+
+    class Slow(TandemPlugin):
+        async def on_command_complete(self, command_set: CommandSet, result: Any) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                stopped.append("stopped")
+
+    offer_price(tandem, [])
+    tandem.register_plugin(Slow())
+    waiting = asyncio.ensure_future(tandem.execute_command_set(asking()))
+    await clock.advance(1.9)
+    assert not waiting.done()
+    await clock.advance(0.2)
+
+    assert (await waiting)["status"] == "completed"
+    assert stopped == ["stopped"]
+    health = tandem.plugin_health()["Slow"]
+    assert (health.healthy, health.late, health.failed) == (True, 1, 0)
+    assert "took longer than its 2 s" in health.reason
+
+
+async def test_a_plain_function_that_hangs_is_left_alone_and_not_called_again(
+    open_tandem: Any, clock: FakeClock
+) -> None:
+    tandem = open_tandem({"orchestrator": {"plugin_timeout_s": 2.0}}, clock=clock)
+    await tandem.initialize()
+    began, go_on, threads = threading.Event(), threading.Event(), []
+
+    class Hangs(TandemPlugin):
+        def on_command_start(self, command_set: CommandSet) -> None:  # type: ignore[override]
+            threads.append(threading.current_thread())
+            began.set()
+            go_on.wait()
+
+    offer_price(tandem, [])
+    plugin = Hangs()
+    tandem.register_plugin(plugin)
+    first = asyncio.ensure_future(tandem.execute_command_set(asking()))
+    await asyncio.to_thread(began.wait)
+    await clock.advance(2.1)
+    assert (await first)["status"] == "completed"
+    assert not tandem.plugin_health()["Hangs"]
+
+    assert (await tandem.execute_command_set(asking()))["status"] == "completed"
+    health = tandem.plugin_health()["Hangs"]
+    assert (health.calls, health.late, health.skipped) == (1, 1, 1)
+    assert threads[0] is not threading.main_thread()
+
+    go_on.set()
+    while not tandem.plugin_health()["Hangs"]:
+        await asyncio.sleep(0.001)  # another thread: there is no clock of ours to move
+    assert (await tandem.execute_command_set(asking()))["status"] == "completed"
+    assert tandem.plugin_health()["Hangs"].calls == 2
+
+
+async def test_a_hook_that_will_not_be_cancelled_does_not_keep_the_run(
+    open_tandem: Any, clock: FakeClock
+) -> None:
+    tandem = open_tandem(clock=clock)
+    await tandem.initialize()
+    let_go = asyncio.Event()
+
+    class Stubborn(TandemPlugin):
+        async def on_command_start(self, command_set: CommandSet) -> None:
+            while not let_go.is_set():
+                try:
+                    await let_go.wait()
+                except asyncio.CancelledError:
+                    continue
+
+    offer_price(tandem, [])
+    tandem.register_plugin(Stubborn())
+    waiting = asyncio.ensure_future(tandem.execute_command_set(asking()))
+    await clock.advance(5.1)
+
+    assert (await waiting)["status"] == "completed"
+    assert "1 calls hang" in tandem.plugin_health()["Stubborn"].reason
+    let_go.set()
+    await clock.advance(0)
+    assert tandem.plugin_health()["Stubborn"]
+
+
+async def test_a_run_that_is_cancelled_while_a_plugin_is_told_starts_nothing(
+    tandem: TandemOrchestrator,
+) -> None:
+    told: Told = []
+    waits, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(Recorder):
+        async def on_command_start(self, command_set: CommandSet) -> None:
+            waits.set()
+            await go_on.wait()
+            await super().on_command_start(command_set)
+
+    offer_price(tandem, told)
+    tandem.register_plugin(Slow(told))
+    run = await tandem.submit(asking())
+    await waits.wait()
+    await run.cancel()
+    go_on.set()
+    result = await run.result()
+
+    assert result["status"] == "cancelled"
+    assert told == [
+        ("recorder", "start", "one"),
+        ("recorder", "complete", "one", "cancelled"),
+    ]
+
+
+async def test_a_plugin_that_was_taken_away_is_not_told_any_more(
+    tandem: TandemOrchestrator,
+) -> None:
+    told: Told = []
+    plugin = Recorder(told)
+    tandem.register_plugin(plugin)
+
+    @tandem.register_agent("shop").action("price")
+    async def price(payload: Any) -> int:
+        tandem.unregister_plugin(plugin)
+        return 7
+
+    await tandem.execute_command_set(asking())
+    await tandem.execute_command_set(asking("two")) if tandem.plugin_health() else None
+
+    assert told == [("recorder", "start", "one")]
+    with pytest.raises(CommandError, match="not registered"):
+        tandem.unregister_plugin(plugin)
+
+
+async def test_a_refused_run_tells_no_plugin(open_tandem: Any) -> None:
+    told: Told = []
+    tandem = open_tandem({"orchestrator": {"max_parallel_workflows": 1, "max_queued_runs": 0}})
+    await tandem.initialize()
+    go_on = asyncio.Event()
+
+    @tandem.register_agent("shop").action("price")
+    async def price(payload: Any) -> None:
+        await go_on.wait()
+
+    tandem.register_plugin(Recorder(told))
+    first = await tandem.submit(asking("first"))
+    with pytest.raises(Busy):
+        await tandem.submit(asking("second"))
+    with pytest.raises(CommandError):
+        await tandem.submit(CommandSet(steps=[CommandStep(agent="nobody", action="x")]))
+    go_on.set()
+    await first.result()
+
+    assert {entry[2] for entry in told} == {"first"}
+
+
+async def test_closing_waits_for_the_hooks_and_does_not_wait_for_ever(
+    open_tandem: Any,
+) -> None:
+    tandem = open_tandem({"orchestrator": {"close_timeout_s": 0.1, "plugin_timeout_s": 3600}})
+    await tandem.initialize()
+    waits = asyncio.Event()
+
+    class Hangs(TandemPlugin):
+        async def on_command_complete(self, command_set: CommandSet, result: Any) -> None:
+            waits.set()
+            await asyncio.Event().wait()
+
+    offer_price(tandem, [])
+    tandem.register_plugin(Hangs())
+    run = await tandem.submit(asking())
+    await waits.wait()
+
+    await asyncio.wait_for(tandem.close(), 10)
+    with pytest.raises(Exception, match="closed"):
+        await run.result()
+
+
+# --- registering -----------------------------------------------------------------------------------
+
+
+class AsInTheDocument:
+    """No subclass of ours, but with one of the hooks."""
+
+    async def on_command_start(self, command_set: CommandSet) -> None:
+        """Look at it."""
+
+
+class Nothing:
+    """No plugin at all."""
+
+
+class NotAFunction:
+    """A hook that cannot be called."""
+
+    on_conflict = 3
+
+
+@pytest.mark.parametrize(
+    ("plugin", "says"),
+    [
+        (Nothing(), "none of the hooks"),
+        (NotAFunction(), "cannot be called"),
+        (AsInTheDocument, "expected an object, got the class"),
+        (None, "none of the hooks"),
+    ],
+)
+def test_what_is_no_plugin_is_refused_with_the_reason(plugin: Any, says: str) -> None:
+    tandem = TandemOrchestrator({"journal": {"path": ":memory:"}})
+    with pytest.raises(CommandError, match=says):
+        tandem.register_plugin(plugin)
+    assert tandem.plugin_health() == {}
+
+
+def test_the_same_object_twice_is_refused_and_names_stay_apart() -> None:
+    tandem = TandemOrchestrator({"journal": {"path": ":memory:"}})
+    plugin = AsInTheDocument()
+    tandem.register_plugin(plugin)
+    with pytest.raises(CommandError, match="registered already"):
+        tandem.register_plugin(plugin)
+    tandem.register_plugin(AsInTheDocument())
+    tandem.register_plugin(AsInTheDocument(), name="mine")
+
+    assert list(tandem.plugin_health()) == ["AsInTheDocument", "AsInTheDocument-2", "mine"]
+
+
+def test_there_is_a_bound_on_plugins() -> None:
+    tandem = TandemOrchestrator({"journal": {"path": ":memory:"}})
+    for _ in range(PLUGINS_MAX):
+        tandem.register_plugin(AsInTheDocument())
+    with pytest.raises(ConfigError, match=f"{PLUGINS_MAX} plugins"):
+        tandem.register_plugin(AsInTheDocument())
+    assert len(tandem.plugin_health()) == PLUGINS_MAX
+
+
+def offer_by_entry_point(monkeypatch: pytest.MonkeyPatch, offered: dict[str, Any]) -> None:
+    """Have installed packages offer these, or raise them at loading."""
+
+    class Point:
+        def __init__(self, name: str) -> None:
+            self.name, self.value = name, f"some_package:{name}"
+
+        def load(self) -> Any:
+            if isinstance(offered[self.name], Exception):
+                raise offered[self.name]
+            return offered[self.name]
+
+    known = metadata.entry_points
+
+    def entry_points(**asked: str) -> Any:
+        if asked.get("group") == "tandem.plugins":
+            return [Point(name) for name in offered]
+        return known(**asked)
+
+    monkeypatch.setattr(metadata, "entry_points", entry_points)
+
+
+async def test_plugins_that_packages_offer_are_found_and_a_broken_one_is_told_in_health(
+    open_tandem: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: Told = []
+
+    class Offered(Recorder):
+        def __init__(self) -> None:
+            super().__init__(told, "offered")
+
+    offered = {"theirs": Offered, "bad": ImportError("no such module"), "none": 5}
+    offer_by_entry_point(monkeypatch, offered)
+    tandem = open_tandem()
+    tandem.register_plugin(Recorder(told, "mine"), name="mine")
+    await tandem.initialize()
+    offer_price(tandem, [])
+    await tandem.execute_command_set(asking())
+
+    assert [entry[0] for entry in told if entry[1] == "start"] == ["mine", "offered"]
+    health = tandem.plugin_health()
+    assert health["theirs"]
+    assert "ImportError: no such module" in health["bad"].reason
+    assert not health["bad"]
+    assert "none of the hooks" in health["none"].reason
+
+
+async def test_entry_points_can_be_switched_off(
+    open_tandem: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer_by_entry_point(monkeypatch, {"theirs": AsInTheDocument})
+    tandem = open_tandem({"orchestrator": {"entry_points": False}})
+    await tandem.initialize()
+    assert tandem.plugin_health() == {}
+
+
+# --- the express way -------------------------------------------------------------------------------
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("door", ["execute", "prepare"])
+async def test_a_plugin_is_not_bypassed_by_the_express_way(door: str) -> None:
+    told: Told = []
+    asked = CommandSet(
+        mode="speed_critical",
+        durability="none",
+        steps=[CommandStep(agent="system", action="echo", payload=1)],
+    )
+    async with TandemOrchestrator({"journal": {"path": ":memory:"}}) as tandem:
+        plan = await tandem.prepare(asked)
+        for _ in range(3):  # until it would go the express way
+            assert (await tandem.execute_command_set(asked))["status"] == "completed"
+            assert (await plan.run())["status"] == "completed"
+        tandem.register_plugin(Recorder(told))
+        result = await (plan.run() if door == "prepare" else tandem.execute_command_set(asked))
+        assert result["results"] == {"s1": 1}
+
+    assert [entry[1] for entry in told] == ["start", "complete"]
+
+
+def test_the_blocking_orchestrator_has_plugins_as_well() -> None:
+    from tandem_orchestrator.sync import TandemOrchestrator as Blocking
+
+    told: Told = []
+    plugin = Recorder(told)
+    config = {"c_layer": {"enabled": False}, "journal": {"path": ":memory:"}}
+    with Blocking(config) as tandem:
+        tandem.register_plugin(plugin)
+        tandem.execute_command_set(CommandSet(steps=[CommandStep(agent="system", action="noop")]))
+        assert tandem.plugin_health()["Recorder"].calls == 2
+        tandem.unregister_plugin(plugin)
+
+    assert [entry[1] for entry in told] == ["start", "complete"]
