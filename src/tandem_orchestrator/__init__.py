@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from tandem_orchestrator.layers.python import ActionHandle, Agent, Context, offer_agent
     from tandem_orchestrator.model.commands import CommandSet, CommandStep
+    from tandem_orchestrator.model.comparing import CompareRules, Tolerance
     from tandem_orchestrator.model.levels import CommandType, HardwareAffinity, Priority
     from tandem_orchestrator.model.modes import ExecutionMode
     from tandem_orchestrator.model.outcomes import Outcome, RunStatus
@@ -56,6 +57,7 @@ _HOMES = {
     ),
     "layers.python": "ActionHandle Agent Context offer_agent",
     "model.commands": "CommandSet CommandStep",
+    "model.comparing": "CompareRules Tolerance",
     "model.levels": "CommandType HardwareAffinity Priority",
     "model.modes": "ExecutionMode",
     "model.outcomes": "Outcome RunStatus",
@@ -79,6 +81,7 @@ __all__ = [
     "CommandSet",
     "CommandStep",
     "CommandType",
+    "CompareRules",
     "ConfigError",
     "Context",
     "ExecutionMode",
@@ -105,6 +108,7 @@ __all__ = [
     "TandemError",
     "TandemOrchestrator",
     "TandemPlugin",
+    "Tolerance",
     "TwinError",
     "WrongLoop",
     "offer_agent",

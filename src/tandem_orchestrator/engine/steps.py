@@ -221,6 +221,7 @@ def _verdict(
         resolution=state.plan.conflict_resolution,
         critical=state.plan.priority == "critical",
         repeats_left=0 if stopped else state.plan.consensus_retries - rounds,
+        rules=step.plan.compare,
     )
     if result.decision == "repeat":
         state.conflict_rounds[label] = rounds + 1

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tandem_orchestrator.engine.state import UnitState
+from tandem_orchestrator.model.comparing import CompareRules
 from tandem_orchestrator.model.outcomes import Failure, Outcome
-from tandem_orchestrator.twins import differences
+from tandem_orchestrator.twins import differences, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,23 +26,26 @@ class Verdict:
     resolution: str = ""
 
 
-def compare(left: UnitState, right: UnitState) -> list[dict[str, Any]]:
-    """List where two ended units differ; empty when they agree.
+def compare(
+    left: UnitState, right: UnitState, rules: CompareRules | None = None
+) -> list[dict[str, Any]]:
+    """List where two ended units differ, under the action's rules; empty when they agree.
 
-    Failures agree when their types are equal; their messages are not compared. A time-out agrees
-    only with a time-out.
+    Failures agree when their types, as the rules map them, are equal; their messages are not
+    compared. A time-out agrees only with a time-out. One side failing is a difference.
     """
     if left.outcome is Outcome.SUCCEEDED and right.outcome is Outcome.SUCCEEDED:
-        return [difference.to_value() for difference in differences(left.output, right.output)]
-    seen = [_end_of(unit) for unit in (left, right)]
+        found = differences(left.output, right.output, rules)
+        return [difference.to_value() for difference in found]
+    seen = [_end_of(unit, rules) for unit in (left, right)]
     return [] if seen[0] == seen[1] else [{"path": "", "left": seen[0], "right": seen[1]}]
 
 
-def _end_of(unit: UnitState) -> Any:
+def _end_of(unit: UnitState, rules: CompareRules | None) -> Any:
     if unit.outcome is Outcome.SUCCEEDED:
-        return {"outcome": "succeeded", "output": unit.output}
+        return {"outcome": "succeeded", "output": shown(unit.output)}
     kind = unit.failure.type if unit.failure and unit.outcome is Outcome.FAILED else None
-    return {"outcome": str(unit.outcome), "type": kind}
+    return {"outcome": str(unit.outcome), "type": rules.failure_kind(kind) if rules else kind}
 
 
 def judge(
@@ -51,6 +55,7 @@ def judge(
     resolution: str,
     critical: bool,
     repeats_left: int,
+    rules: CompareRules | None = None,
 ) -> Verdict:
     """Compare twins pairwise with the first and decide what follows.
 
@@ -60,11 +65,12 @@ def judge(
         resolution: ``python_preferred | c_preferred | retry_both | fail``.
         critical: CRITICAL priority: two voters never pick a side.
         repeats_left: How often both may still be run again.
+        rules: What counts as equal; None: equal canonical bytes.
     """
     first = units[0]
     fields: list[dict[str, Any]] = []
     for other in units[1:]:
-        fields.extend(compare(first, other))
+        fields.extend(compare(first, other, rules))
     if not fields:
         return Verdict(True, "take", first, first.implementation)
     conflict = tuple(fields)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 
+from tandem_orchestrator.model.comparing import CompareRules
 from tandem_orchestrator.model.effects import Effects
 from tandem_orchestrator.model.policies import Policy
 
@@ -50,6 +51,8 @@ class Action:
     implementations: tuple[Implementation, ...] = ()
     """Empty for a capability that was announced and has no handler."""
     documentation: str = ""
+    compare: CompareRules | None = None
+    """What counts as equal for its twins, hooks by name; None: equal canonical bytes."""
 
     def implementation(self, name: str) -> Implementation | None:
         """Find an implementation by name."""

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from tandem_orchestrator.model.comparing import CompareRules
 from tandem_orchestrator.model.retry import RetryPolicy
 
 
@@ -60,6 +61,8 @@ class PlannedStep(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     expected_output: dict[str, Any] | None = None
     validation: str | None = None
     """Name of the callable in the run's table."""
+    compare: CompareRules | None = None
+    """What counts as equal where it is compared, hooks by name; None: equal canonical bytes."""
     for_each: Any = None
     when: dict[str, Any] | None = None
     on_item_failure: Literal["fail", "collect"] = "fail"

@@ -306,6 +306,7 @@ def _planned(
         validation=None
         if step.validation_fn is None
         else _callable_name(step.validation_fn, names),
+        compare=action.compare if action else None,
         for_each=step.for_each,
         when=step.when,
         on_item_failure=step.on_item_failure,  # type: ignore[arg-type]

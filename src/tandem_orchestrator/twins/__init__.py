@@ -1,7 +1,8 @@
 """Do they agree: the comparison of what twins gave, and a conflict kept whole.
 
-This room knows values, how two of them differ, and how to keep that. It never knows who made
-them, when, or what will be done about a difference. It hands on ``differences``, and capsules
+This room knows values, the rules under which two of them count as equal, how they differ, and how
+to keep that. It never knows who made them, when, or what will be done about a difference. It hands
+on ``differences``, what it takes to compute it from values that were cleaned before, and capsules
 with secrets taken out.
 """
 
@@ -11,17 +12,23 @@ from tandem_orchestrator.twins.capsule import (
     Environment,
     make_capsule,
 )
-from tandem_orchestrator.twins.compare import Difference, differences
+from tandem_orchestrator.twins.cleaning import Cleaned, clean
+from tandem_orchestrator.twins.compare import Difference, differences, differences_of_cleaned
 from tandem_orchestrator.twins.redaction import DEFAULT_HOOKS, REDACTED, RedactionHook
+from tandem_orchestrator.twins.showing import shown
 
 __all__ = [
     "CAPSULE_BYTES_MAX",
     "DEFAULT_HOOKS",
     "REDACTED",
     "Capsule",
+    "Cleaned",
     "Difference",
     "Environment",
     "RedactionHook",
+    "clean",
     "differences",
+    "differences_of_cleaned",
     "make_capsule",
+    "shown",
 ]

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_type_hints
 
 from tandem_orchestrator.errors import CommandError, TwinError
 from tandem_orchestrator.model.catalogue import Action, Implementation
+from tandem_orchestrator.model.comparing import CompareRules
 from tandem_orchestrator.model.effects import EFFECTS, Effects
 
 # Any: handlers take and give values of whatever type they like.
@@ -47,6 +48,8 @@ class ActionHandle:
         self.errors = dict(errors or {})
         """Exception class (or its name) to the failure type that twins share."""
         self.implementations: dict[str, PythonImplementation] = {}
+        self.hooks: dict[str, Callable[..., Any]] = {}
+        """What the names of ``entry.compare`` stand for."""
 
     @property
     def handler(self) -> Handler:
@@ -115,6 +118,7 @@ class ActionHandle:
             max_concurrency=entry.max_concurrency,
             implementations=implementations,
             documentation=entry.documentation,
+            compare=entry.compare,
         )
 
 
@@ -171,6 +175,7 @@ class Agent:
         cpu: Literal["process"] | None = None,
         batch: Literal["items"] | None = None,
         errors: Mapping[Any, str] | None = None,
+        compare: CompareRules | None = None,
         max_concurrency: int | None = None,
     ) -> Callable[[Handler], ActionHandle]:
         """Declare an action, by decorator.
@@ -186,6 +191,7 @@ class Agent:
             version: Changes when the meaning of the action changes.
             batch: ``items``: payload["items"] is a list, the output a list of the same length.
             errors: Exception class or name to the failure type it is reported and compared as.
+            compare: What counts as equal for its twins; without it outputs must be the same.
             max_concurrency: Attempts of this action at one time.
 
         Raises: CommandError if the name, an option or the signature cannot be used.
@@ -199,6 +205,7 @@ class Agent:
         if batch not in (None, "items"):
             raise CommandError(f"{self.name}.{name}: batch={batch!r}, expected None or 'items'")
         check_bound(f"{self.name}.{name}", max_concurrency)
+        rules, hooks = _rules(f"{self.name}.{name}", compare)
 
         def add(handler: Handler) -> ActionHandle:
             entry = Action(
@@ -210,8 +217,10 @@ class Agent:
                 batch=batch,
                 max_concurrency=max_concurrency,
                 documentation=(inspect.getdoc(handler) or "").partition("\n")[0],
+                compare=rules,
             )
             handle = ActionHandle(self, entry, errors)
+            handle.hooks = hooks
             implementation = describe_handler("python", handler, cpu, "native")
             self.actions[name] = handle
             handle.add(implementation)
@@ -232,6 +241,17 @@ class Agent:
             self.actions.setdefault(name, handle)
             self.actions[name].joined(self)
         self.changed()
+
+
+def _rules(
+    label: str, compare: object
+) -> tuple[CompareRules | None, dict[str, Callable[..., Any]]]:
+    """Give rules with their hooks by name, and the hooks."""
+    if compare is None:
+        return None, {}
+    if not isinstance(compare, CompareRules):
+        raise CommandError(f"{label}: compare={compare!r:.80}, expected CompareRules")
+    return compare.named(label)
 
 
 def check_bound(label: str, max_concurrency: object) -> None:
