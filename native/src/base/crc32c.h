@@ -13,8 +13,13 @@
 /* Extend `crc` (0 to begin) by `bytes` bytes: crc(a + b) = tdi_crc32c(tdi_crc32c(0, a), b). */
 uint32_t tdi_crc32c(uint32_t crc, const void *data, size_t bytes);
 
-/* The path without special instructions; tests compare the two. */
+/* Copy `bytes` bytes and extend `crc` by what was copied. Each byte of `from` is fetched once, so
+ * this is the way to check what another process can still write. The two may not overlap. */
+uint32_t tdi_crc32c_copy(uint32_t crc, void *to, const void *from, size_t bytes);
+
+/* The paths without special instructions; tests compare them. */
 uint32_t tdi_crc32c_scalar(uint32_t crc, const void *data, size_t bytes);
+uint32_t tdi_crc32c_copy_scalar(uint32_t crc, void *to, const void *from, size_t bytes);
 
 /* "sse4.2", "armv8" or "scalar": what tdi_crc32c uses on this machine. */
 const char *tdi_crc32c_path(void);

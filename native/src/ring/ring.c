@@ -33,9 +33,9 @@ static td_status look_at_head(tdi_ring_tx *ring)
 
 static void write_pad(tdi_ring_tx *ring, uint64_t rest)
 {
-    tdi_frame pad = {.kind = TDI_KIND_PAD, .body_bytes = (uint32_t)(rest - TDI_FRAME_BYTES)};
-    tdi_frame_seal(&pad, (uint32_t)(ring->at / 64), 0);
-    memcpy(ring->data + (ring->at & (ring->capacity - 1)), &pad, sizeof pad);
+    const tdi_frame pad = {.kind = TDI_KIND_PAD, .body_bytes = (uint32_t)(rest - TDI_FRAME_BYTES)};
+    tdi_frame_write(ring->data + (ring->at & (ring->capacity - 1)), &pad, (uint32_t)(ring->at / 64),
+                    0);
     ring->at += rest;
 }
 
@@ -58,7 +58,14 @@ static td_status make_room(tdi_ring_tx *ring, uint64_t span)
     return TD_OK;
 }
 
-td_status tdi_ring_push(tdi_ring_tx *ring, tdi_frame *frame, const uint8_t *ext,
+/* No old bytes may leak through the padding, which is less than a line. All of that line, before
+ * anything else is written to it: its length is known. */
+static void clear_last_line(uint8_t *start, uint64_t span)
+{
+    memset(start + span - 64, 0, 64);
+}
+
+td_status tdi_ring_push(tdi_ring_tx *ring, const tdi_frame *frame, const uint8_t *ext,
                         const td_view *parts, size_t parts_total)
 {
     const uint64_t span = tdi_frame_span(frame);
@@ -69,9 +76,9 @@ td_status tdi_ring_push(tdi_ring_tx *ring, tdi_frame *frame, const uint8_t *ext,
     uint8_t *to = start + TDI_FRAME_BYTES;
     const size_t ext_bytes = 8u * frame->ext_units;
     uint32_t crc = 0;
+    clear_last_line(start, span);
     if (ext_bytes > 0) {
-        crc = tdi_crc32c(crc, ext, ext_bytes);
-        memcpy(to, ext, ext_bytes);
+        crc = tdi_crc32c_copy(crc, to, ext, ext_bytes);
         to += ext_bytes;
     }
     size_t body_bytes = 0;
@@ -80,20 +87,16 @@ td_status tdi_ring_push(tdi_ring_tx *ring, tdi_frame *frame, const uint8_t *ext,
             continue;
         body_bytes += parts[i].bytes;
         assert(body_bytes <= frame->body_bytes);
-        /* CRC over the source: the ring is writable by nobody but us, yet the source is warm. */
-        crc = tdi_crc32c(crc, parts[i].data, parts[i].bytes);
-        memcpy(to, parts[i].data, parts[i].bytes);
+        crc = tdi_crc32c_copy(crc, to, parts[i].data, parts[i].bytes);
         to += parts[i].bytes;
     }
     assert(body_bytes == frame->body_bytes);
-    memset(to, 0, (size_t)(start + span - to)); /* no old bytes leak through the padding */
-    tdi_frame_seal(frame, (uint32_t)(ring->at / 64), crc);
-    memcpy(start, frame, sizeof *frame);
+    tdi_frame_write(start, frame, (uint32_t)(ring->at / 64), crc);
     ring->at += span;
     return TD_OK;
 }
 
-td_status tdi_ring_forward(tdi_ring_tx *ring, tdi_frame *frame, const uint8_t *ext,
+td_status tdi_ring_forward(tdi_ring_tx *ring, const tdi_frame *frame, const uint8_t *ext,
                            const uint8_t *body)
 {
     const uint64_t span = tdi_frame_span(frame);
@@ -102,15 +105,13 @@ td_status tdi_ring_forward(tdi_ring_tx *ring, tdi_frame *frame, const uint8_t *e
         return status;
     uint8_t *const start = ring->data + (ring->at & (ring->capacity - 1));
     uint8_t *to = start + TDI_FRAME_BYTES;
+    clear_last_line(start, span);
     if (frame->ext_units > 0)
         memcpy(to, ext, 8u * frame->ext_units);
     to += 8u * frame->ext_units;
     if (frame->body_bytes > 0)
         memcpy(to, body, frame->body_bytes);
-    to += frame->body_bytes;
-    memset(to, 0, (size_t)(start + span - to));
-    tdi_frame_seal(frame, (uint32_t)(ring->at / 64), frame->body_crc);
-    memcpy(start, frame, sizeof *frame);
+    tdi_frame_write(start, frame, (uint32_t)(ring->at / 64), frame->body_crc);
     ring->at += span;
     return TD_OK;
 }
@@ -176,11 +177,11 @@ td_status tdi_ring_take(tdi_ring_rx *ring, const tdi_frame *frame, uint8_t *ext,
     const uint8_t *from = ring->data + (ring->at & (ring->capacity - 1)) + TDI_FRAME_BYTES;
     if (body != NULL) {
         const size_t ext_bytes = 8u * frame->ext_units;
-        memcpy(ext, from, ext_bytes);
-        memcpy(body, from + ext_bytes, frame->body_bytes);
-        __asm__ __volatile__("" : : "r"(ext), "r"(body) : "memory");
-        /* On the copies: the peer can still write the originals. */
-        const uint32_t crc = tdi_crc32c(tdi_crc32c(0, ext, ext_bytes), body, frame->body_bytes);
+        uint32_t crc = 0;
+        /* Of what was copied: the peer can still write the originals. */
+        if (ext_bytes > 0)
+            crc = tdi_crc32c_copy(crc, ext, from, ext_bytes);
+        crc = tdi_crc32c_copy(crc, body, from + ext_bytes, frame->body_bytes);
         if (crc != frame->body_crc)
             return TD_CORRUPT;
     }

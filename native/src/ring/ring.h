@@ -51,15 +51,15 @@ static inline uint64_t tdi_ring_span_max(uint64_t capacity)
 }
 
 /* Write one frame: `frame` says kind, ids, ext_units and body_bytes; magic, version, seq and
- * CRCs are set here. The body is the concatenation of `parts`, whose sum must be body_bytes.
- * Nothing is visible until tdi_ring_publish().
- * Errors: TD_ERR_FULL, TD_TOO_LARGE, TD_CORRUPT. */
-td_status tdi_ring_push(tdi_ring_tx *ring, tdi_frame *frame, const uint8_t *ext,
+ * CRCs are added on the way. The body is the concatenation of `parts`, whose sum must be
+ * body_bytes. Nothing is visible until tdi_ring_publish(). Errors: TD_ERR_FULL, TD_TOO_LARGE,
+ * TD_CORRUPT. */
+td_status tdi_ring_push(tdi_ring_tx *ring, const tdi_frame *frame, const uint8_t *ext,
                         const td_view *parts, size_t parts_total);
 
 /* As tdi_ring_push, with frame->body_crc as whoever made the body computed it: a router hands it
  * on, so that it holds from end to end. */
-td_status tdi_ring_forward(tdi_ring_tx *ring, tdi_frame *frame, const uint8_t *ext,
+td_status tdi_ring_forward(tdi_ring_tx *ring, const tdi_frame *frame, const uint8_t *ext,
                            const uint8_t *body);
 
 /* Show the consumer everything pushed so far. Returns 1 if there was something new. */

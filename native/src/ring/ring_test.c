@@ -73,6 +73,28 @@ static void extension_and_parts_arrive_in_order(void)
     CHECK(memcmp(ext_back, ext, 8) == 0 && memcmp(body, "onetwo", 6) == 0);
 }
 
+/* The memory is the peer's to read, padding included. */
+static void nothing_old_shows_behind_a_body(void)
+{
+    static pair ring;
+    uint8_t body[SPAN_MAX];
+    memset(body, 0x55, sizeof body);
+    for (uint32_t bytes = 0; bytes <= SPAN_MAX - 64; bytes++)
+        for (int forwarded = 0; forwarded < 2; forwarded++) {
+            pair_init(&ring);
+            memset(ring.data, 0xAA, sizeof ring.data);
+            const tdi_frame frame = {.kind = TDI_KIND_CALL, .body_bytes = bytes};
+            const td_view part = {body, bytes};
+            REQUIRE((forwarded ? tdi_ring_forward(&ring.tx, &frame, NULL, body)
+                               : tdi_ring_push(&ring.tx, &frame, NULL, &part, 1)) == TD_OK);
+            REQUIRE(memcmp(ring.data + 64, body, bytes) == 0);
+            const uint64_t span = tdi_frame_span(&frame);
+            for (uint64_t at = 64 + bytes; at < span; at++)
+                REQUIRE(ring.data[at] == 0);
+            REQUIRE(ring.data[span] == 0xAA);
+        }
+}
+
 static void laps_of_every_size_come_through(void)
 {
     static pair ring;
@@ -346,6 +368,7 @@ int main(void)
 {
     RUN(nothing_is_seen_before_publish);
     RUN(extension_and_parts_arrive_in_order);
+    RUN(nothing_old_shows_behind_a_body);
     RUN(laps_of_every_size_come_through);
     RUN(a_full_ring_says_so_and_recovers);
     RUN(the_pad_counts_when_room_is_looked_for);

@@ -115,6 +115,9 @@ void tdi_frame_copy(tdi_frame *local, const void *shared);
  * `body_crc` is CRC32C of extension + body. */
 void tdi_frame_seal(tdi_frame *frame, uint32_t seq, uint32_t body_crc);
 
+/* Write a sealed header to shared memory, as tdi_frame_seal() would leave it; `frame` stays. */
+void tdi_frame_write(void *to, const tdi_frame *frame, uint32_t seq, uint32_t body_crc);
+
 /* Check a local copy: magic, version, kind, flags, lane, ext_units, seq, header CRC, and
  * span <= span_max. */
 td_status tdi_frame_check(const tdi_frame *local, uint32_t seq, uint64_t span_max);

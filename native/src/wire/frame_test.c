@@ -47,6 +47,20 @@ static void each_rule_refuses_by_itself(void)
     CHECK_EQ(tdi_frame_check(&frame, 77, 4096), TD_CORRUPT);
 }
 
+/* Each field has bytes of its own, so that one in the wrong place shows. */
+static void a_written_header_is_the_sealed_one(void)
+{
+    tdi_frame frame;
+    uint8_t written[TDI_FRAME_BYTES];
+    for (size_t i = 0; i < sizeof frame; i++)
+        ((uint8_t *)&frame)[i] = (uint8_t)(0x81 + i * 3);
+    const tdi_frame before = frame;
+    tdi_frame_write(written, &frame, 0xFEDCBA98u, 0x89ABCDEFu);
+    CHECK(memcmp(&frame, &before, sizeof frame) == 0);
+    tdi_frame_seal(&frame, 0xFEDCBA98u, 0x89ABCDEFu);
+    CHECK(memcmp(written, &frame, sizeof frame) == 0);
+}
+
 static void spans_are_rounded_to_64_and_do_not_overflow(void)
 {
     tdi_frame frame = {.ext_units = 0, .body_bytes = 0};
@@ -66,6 +80,7 @@ int main(void)
 {
     RUN(a_sealed_frame_passes);
     RUN(each_rule_refuses_by_itself);
+    RUN(a_written_header_is_the_sealed_one);
     RUN(spans_are_rounded_to_64_and_do_not_overflow);
     return TEST_RESULT;
 }
