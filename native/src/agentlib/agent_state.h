@@ -9,6 +9,7 @@
 #include "ring/bell.h"
 #include "ring/ring.h"
 #include "shm/region.h"
+#include "strict/verdict.h"
 #include "tandem/connect.h"
 #include "wire/extension.h"
 #include "wire/handshake.h"
@@ -44,7 +45,7 @@ typedef struct agent_run {
     uint8_t cpus_bytes[TDI_CPUS_BYTES_MAX]; /* what job.cpus points to */
     td_heap_writer output;
     size_t failure_bytes;
-    uint8_t failure[1400];
+    uint8_t failure[TDI_FAILURE_BYTES_MAX];
 } agent_run;
 
 /* The one fragmented call that is coming in. */

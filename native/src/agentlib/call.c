@@ -1,6 +1,5 @@
 /* call.c - one call from start to status, in an agent's process. */
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -31,33 +30,11 @@ static td_writer *op_output(td_call *call)
     return &run_of(call)->output.writer;
 }
 
-/* What is not UTF-8 becomes '?'; cut at a character's start. */
-static void write_text(td_writer *writer, const char *text, size_t bytes_max)
-{
-    char clean[1024];
-    size_t bytes = strnlen(text, bytes_max < sizeof clean ? bytes_max : sizeof clean);
-    if (text[bytes] != '\0')
-        while (bytes > 0 && ((unsigned char)text[bytes] & 0xC0) == 0x80)
-            bytes--;
-    memcpy(clean, text, bytes);
-    if (!td_utf8_valid((const uint8_t *)clean, bytes))
-        for (size_t i = 0; i < bytes; i++)
-            if ((unsigned char)clean[i] >= 0x80)
-                clean[i] = '?';
-    td_write_str(writer, clean, bytes);
-}
-
 static td_status op_fail(td_call *call, const char *type, const char *message)
 {
     agent_run *run = run_of(call);
-    td_writer writer;
-    td_writer_fixed(&writer, run->failure, sizeof run->failure);
-    td_write_map(&writer, 2);
-    td_write_text(&writer, "type");
-    write_text(&writer, type != NULL && *type != '\0' ? type : "Error", 128);
-    td_write_text(&writer, "message");
-    write_text(&writer, message != NULL ? message : "", 1023);
-    run->failure_bytes = td_writer_bytes(&writer);
+    run->failure_bytes =
+        tdi_failure_encode(run->failure, sizeof run->failure, false, type, message);
     run->failed = true;
     return TD_FAILED;
 }
@@ -171,35 +148,15 @@ void agent_run_begin(agent_run *run, td_agent *agent, const td_action *action,
         frame->aux != 0 && frame->aux < BODY_BYTES_MAX ? frame->aux : BODY_BYTES_MAX;
 }
 
-static td_status internal_error(agent_run *run, const char *what)
+static td_status judge(agent_run *run, td_status returned)
 {
-    char text[256];
-    snprintf(text, sizeof text, "%s.%s: %s", run->action->agent, run->action->name, what);
-    return op_fail(&run->call, "InternalError", text);
-}
-
-static td_status verdict(agent_run *run, td_status returned)
-{
-    const td_writer *output = &run->output.writer;
-    size_t value_bytes;
-    if (returned == TD_FAILED && run->failed)
-        return TD_FAILED;
-    if (returned == TD_CANCELLED) {
-        const td_status wished = wish(run);
-        return wished != TD_OK ? wished : internal_error(run, "stopped though nobody asked");
-    }
-    if (output->status == TD_TOO_LARGE || td_writer_bytes(output) > run->output.bytes_max)
-        return TD_TOO_LARGE;
-    if (output->status == TD_ERR_MEMORY)
-        return op_fail(&run->call, "MemoryError", "no memory for the output");
-    if (returned != TD_OK)
-        return internal_error(run, "returned a status without td_fail()");
-    if (run->failed)
-        return internal_error(run, "called td_fail() and returned TD_OK");
-    if (tdi_value_bytes(output->start, td_writer_bytes(output), &value_bytes) != TD_OK ||
-        value_bytes != td_writer_bytes(output))
-        return internal_error(run, "did not write exactly one value");
-    return TD_OK;
+    const td_status wished = returned == TD_CANCELLED ? wish(run) : TD_OK;
+    const tdi_verdict verdict =
+        tdi_judge(returned, wished, run->failed, &run->output.writer, run->output.bytes_max, false);
+    if (verdict.status == TD_FAILED && verdict.type != NULL)
+        run->failure_bytes = tdi_verdict_encode(run->failure, sizeof run->failure, false, verdict,
+                                                run->action->agent, run->action->name);
+    return verdict.status;
 }
 
 void agent_run_perform(agent_run *run)
@@ -221,7 +178,7 @@ void agent_run_perform(agent_run *run)
     }
     if (run->status != TD_OK)
         return;
-    run->status = verdict(run, run->action->run(&run->call));
+    run->status = judge(run, run->action->run(&run->call));
     const uint64_t ended_ns = tdi_now_ns();
     run->elapsed_ns = ended_ns - run->started_ns;
     if (own)

@@ -20,6 +20,7 @@
 #include "ring/ring.h"
 #include "shm/region.h"
 #include "shm/statistics.h"
+#include "strict/verdict.h"
 #include "tandem/agent.h"
 #include "wire/extension.h"
 #include "wire/frame.h"
@@ -39,8 +40,7 @@ enum {
     TDI_BYTES_A_ROUND = 64 * 1024, /* of bodies, of one session */
     TDI_GUESTS_MAX = 64,
     TDI_SESSIONS_MAX = TDI_AGENTS_MAX + TDI_LATER_ORCHESTRATORS + 1,
-    TDI_JOBS_QUEUED_MAX = (TDI_LATER_ORCHESTRATORS + 1) * TDI_SLOTS_ORCHESTRATOR,
-    TDI_FAILURE_BYTES_MAX = 1400
+    TDI_JOBS_QUEUED_MAX = (TDI_LATER_ORCHESTRATORS + 1) * TDI_SLOTS_ORCHESTRATOR
 };
 
 typedef struct tdi_bridge tdi_bridge;

@@ -212,8 +212,8 @@ static void take_failure(td_program_run *run, tdi_items *items, uint32_t item, t
     char name[160], text[1100];
     snprintf(name, sizeof name, "%.*s", (int)type_bytes, type);
     snprintf(text, sizeof text, "item %u: %.*s", item, (int)message_bytes, message);
-    uint8_t encoded[TDI_UNIT_FAILURE_BYTES];
-    const uint32_t bytes = tdi_failure_encode(encoded, name, text);
+    uint8_t encoded[TDI_FAILURE_BYTES_MAX];
+    const uint32_t bytes = tdi_failure_encode(encoded, sizeof encoded, true, name, text);
     uint8_t *const kept = tdi_arena_take(&run->arena, bytes);
     if (kept == NULL)
         return;

@@ -11,8 +11,8 @@
 
 static void keep_failure(td_program_remote *remote, const char *type, const char *message)
 {
-    uint8_t encoded[TDI_UNIT_FAILURE_BYTES];
-    const uint32_t bytes = tdi_failure_encode(encoded, type, message);
+    uint8_t encoded[TDI_FAILURE_BYTES_MAX];
+    const uint32_t bytes = tdi_failure_encode(encoded, sizeof encoded, true, type, message);
     uint8_t *const kept = tdi_arena_take(&remote->run->arena, bytes);
     if (kept != NULL)
         memcpy(kept, encoded, bytes);

@@ -255,8 +255,8 @@ void tdi_unit_ended(td_program_run *run, uint32_t step, uint32_t item, uint8_t o
 void tdi_step_fail(td_program_run *run, uint32_t step, uint32_t item, const char *type,
                    const char *message)
 {
-    uint8_t encoded[TDI_UNIT_FAILURE_BYTES];
-    const uint32_t bytes = tdi_failure_encode(encoded, type, message);
+    uint8_t encoded[TDI_FAILURE_BYTES_MAX];
+    const uint32_t bytes = tdi_failure_encode(encoded, sizeof encoded, true, type, message);
     td_view failure = {tdi_arena_take(&run->arena, bytes), bytes};
     if (failure.data != NULL)
         memcpy((uint8_t *)(uintptr_t)failure.data, encoded, bytes);

@@ -9,10 +9,10 @@
 
 #include "program/arena.h"
 #include "program/run.h"
+#include "strict/verdict.h"
 
 enum {
-    TDI_ITEMS_AT_ONCE = 64, /* of a for_each over a blocking action */
-    TDI_UNIT_FAILURE_BYTES = 1400
+    TDI_ITEMS_AT_ONCE = 64 /* of a for_each over a blocking action */
 };
 #define TDI_NO_ITEM UINT32_MAX
 
@@ -73,7 +73,7 @@ typedef struct tdi_unit {
     uint64_t output_bytes_max;
     td_status status;
     uint32_t failure_bytes;
-    uint8_t failure[TDI_UNIT_FAILURE_BYTES];
+    uint8_t failure[TDI_FAILURE_BYTES_MAX];
 } tdi_unit;
 
 struct td_program_run {
@@ -129,9 +129,6 @@ bool tdi_condition_holds(td_program_run *run, uint32_t row);
 void tdi_unit_start(td_program_run *run, uint32_t step, uint32_t item, td_view item_value);
 /* Perform the action; `unit->status` and the output or failure are then set. Any thread. */
 void tdi_unit_perform(tdi_unit *unit);
-/* Encode a failure: two strings. Returns its bytes, at most TDI_UNIT_FAILURE_BYTES. */
-uint32_t tdi_failure_encode(uint8_t *into, const char *type, const char *message);
-
 /* A step's or item's idempotency key; `into` has TDI_PROGRAM_KEY_BYTES + 1. Returns its bytes,
  * 0 when it has none. */
 uint8_t tdi_unit_key(const td_program_run *run, uint32_t step, uint32_t item, char *into);

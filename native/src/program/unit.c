@@ -33,35 +33,11 @@ static td_writer *op_output(td_call *call)
     return &unit_of(call)->output;
 }
 
-/* Strict MessagePack wants UTF-8; what is not becomes '?'. Cut at a character's start. */
-static void write_text(td_writer *writer, const char *text, size_t bytes_max)
-{
-    char clean[1024];
-    size_t bytes = strnlen(text, bytes_max);
-    if (text[bytes] != '\0')
-        while (bytes > 0 && ((unsigned char)text[bytes] & 0xC0) == 0x80)
-            bytes--;
-    memcpy(clean, text, bytes);
-    if (!td_utf8_valid((const uint8_t *)clean, bytes))
-        for (size_t i = 0; i < bytes; i++)
-            if ((unsigned char)clean[i] >= 0x80)
-                clean[i] = '?';
-    td_write_str(writer, clean, bytes);
-}
-
-uint32_t tdi_failure_encode(uint8_t *into, const char *type, const char *message)
-{
-    td_writer writer;
-    td_writer_fixed(&writer, into, TDI_UNIT_FAILURE_BYTES);
-    write_text(&writer, type != NULL && *type != '\0' ? type : "Error", 128);
-    write_text(&writer, message != NULL ? message : "", 1023);
-    return (uint32_t)td_writer_bytes(&writer);
-}
-
 static td_status op_fail(td_call *call, const char *type, const char *message)
 {
     tdi_unit *unit = unit_of(call);
-    unit->failure_bytes = tdi_failure_encode(unit->failure, type, message);
+    unit->failure_bytes =
+        tdi_failure_encode(unit->failure, sizeof unit->failure, true, type, message);
     unit->failed = true;
     return TD_FAILED;
 }
@@ -169,50 +145,34 @@ static td_status grow_on_heap(td_writer *writer, size_t need)
     return TD_OK;
 }
 
-static td_status fail_here(tdi_unit *unit, const char *type, const char *what)
+/* Stopped, and by whom: TD_CANCELLED or TD_TIMED_OUT. */
+static td_status stopped(tdi_unit *unit, td_status why)
 {
-    char text[256];
-    snprintf(text, sizeof text, "%s.%s: %s", unit->action->agent, unit->action->name, what);
-    return op_fail(&unit->call, type, text);
-}
-
-/* Stopped, and by whom: TD_CANCELLED, TD_TIMED_OUT, or a failure when nobody asked. */
-static td_status stopped(tdi_unit *unit)
-{
-    const td_status why = wish(unit);
-    if (why == TD_OK)
-        return fail_here(unit, "InternalError", "stopped though nobody asked");
     const bool late = why == TD_TIMED_OUT;
     op_fail(&unit->call, late ? "TimeoutError" : "Cancelled",
             late ? "the step's time limit passed" : "asked to stop");
     return why;
 }
 
-static td_status verdict(tdi_unit *unit, td_status returned)
+static td_status judge(tdi_unit *unit, td_status returned)
 {
-    const td_writer *output = &unit->output;
-    const size_t bytes = td_writer_bytes(output);
-    if (returned == TD_FAILED && unit->failed)
-        return TD_FAILED;
-    if (returned == TD_CANCELLED)
-        return stopped(unit);
-    if (output->status == TD_TOO_LARGE)
-        return fail_here(unit, "TooLarge", "its payload or output is over the limit");
-    if (output->status == TD_ERR_MEMORY)
-        return fail_here(unit, "MemoryError", "no memory for the output");
-    if (returned != TD_OK)
-        return fail_here(unit, "InternalError", "returned a status without td_fail()");
-    if (unit->failed)
-        return fail_here(unit, "InternalError", "called td_fail() and returned TD_OK");
-    /* It may become part of a payload, where a body's rules are taken for granted. */
-    if (!(bytes == 1 && output->start[0] == 0xC0) && td_strict_check(output->start, bytes) != TD_OK)
-        return fail_here(unit, "InternalError", "did not write exactly one strict value");
-    return TD_OK;
+    /* Strict, since the output may become part of a payload, where a body's rules are taken for
+     * granted. */
+    const td_status wished = returned == TD_CANCELLED ? wish(unit) : TD_OK;
+    const tdi_verdict verdict =
+        tdi_judge(returned, wished, unit->failed, &unit->output, UINT64_MAX, true);
+    if (verdict.status == TD_CANCELLED || verdict.status == TD_TIMED_OUT)
+        return stopped(unit, verdict.status);
+    if (verdict.type == NULL)
+        return verdict.status;
+    unit->failure_bytes = tdi_verdict_encode(unit->failure, sizeof unit->failure, true, verdict,
+                                             unit->action->agent, unit->action->name);
+    return TD_FAILED;
 }
 
 void tdi_unit_perform(tdi_unit *unit)
 {
-    unit->status = verdict(unit, unit->action->run(&unit->call));
+    unit->status = judge(unit, unit->action->run(&unit->call));
     unit->ended_ns = tdi_now_ns();
 }
 
@@ -221,8 +181,10 @@ void td_program_perform(tdi_job *job)
     tdi_unit *unit = (tdi_unit *)((uint8_t *)job - offsetof(tdi_unit, job));
     unit->started_ns = tdi_now_ns();
     unit->ended_ns = unit->started_ns;
-    unit->status = wish(unit) == TD_OK ? TD_OK : stopped(unit);
-    if (unit->status == TD_OK)
+    unit->status = wish(unit);
+    if (unit->status != TD_OK)
+        stopped(unit, unit->status);
+    else
         tdi_unit_perform(unit);
 }
 
@@ -369,7 +331,8 @@ td_program_run *td_program_finished(tdi_job *job, bool swept)
     td_program_run *run = unit->run;
     if (swept) {
         unit->ended_ns = unit->started_ns = tdi_now_ns();
-        unit->status = stopped(unit);
+        const td_status why = wish(unit); /* for that it was swept */
+        unit->status = stopped(unit, why != TD_OK ? why : TD_CANCELLED);
     }
     run->jobs--;
     settle(run, unit);

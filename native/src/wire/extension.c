@@ -95,7 +95,8 @@ td_status tdi_extension_add(uint8_t *into, uint8_t *units, uint16_t type, const 
     return TD_OK;
 }
 
-td_status tdi_value_bytes(const uint8_t *data, size_t bytes, size_t *value_bytes)
+/* Length of the value at the front; looks at structure only, never past `bytes`. */
+static td_status value_bytes_of(const uint8_t *data, size_t bytes, size_t *value_bytes)
 {
     td_reader reader = td_reader_of(data, bytes);
     const td_status status = td_skip(&reader);
@@ -109,10 +110,10 @@ td_status tdi_body_split(td_view body, td_view *payload, td_view *inputs)
     size_t first, second;
     if (body.bytes < 3 || body.data[0] != 0x92)
         return TD_CORRUPT;
-    if (tdi_value_bytes(body.data + 1, body.bytes - 1, &first) != TD_OK)
+    if (value_bytes_of(body.data + 1, body.bytes - 1, &first) != TD_OK)
         return TD_CORRUPT;
     const size_t left = body.bytes - 1 - first;
-    if (left == 0 || tdi_value_bytes(body.data + 1 + first, left, &second) != TD_OK ||
+    if (left == 0 || value_bytes_of(body.data + 1 + first, left, &second) != TD_OK ||
         second != left)
         return TD_CORRUPT;
     *payload = (td_view){body.data + 1, first};

@@ -42,10 +42,6 @@ td_status tdi_extension_parse(const uint8_t *data, size_t bytes, tdi_extension *
 td_status tdi_extension_add(uint8_t *into, uint8_t *units, uint16_t type, const void *data,
                             size_t bytes);
 
-/* Length of the MessagePack value at the front of data; looks at structure only, never
- * recurses, never reads past `bytes`. TD_CORRUPT when there is no whole value. */
-td_status tdi_value_bytes(const uint8_t *data, size_t bytes, size_t *value_bytes);
-
 /* Cut a body that carries record 7 into payload and inputs. */
 td_status tdi_body_split(td_view body, td_view *payload, td_view *inputs);
 
