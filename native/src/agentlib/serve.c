@@ -523,7 +523,7 @@ int td_agent_main(const td_agent_options *options)
     td_status status = td_agent_connect(options, &agent);
     /* Started beside the bridge, it may be there first. */
     for (int tries = 0; options->reconnect && status == TD_ERR_CLOSED && tries < FIRST_TRIES &&
-                        !atomic_load_explicit(&stop_wanted, memory_order_acquire);
+                        !atomic_load_explicit(&stop_wanted, memory_order_relaxed);
          tries++) {
         usleep(BACK_OFF_FIRST * 1000);
         status = td_agent_connect(options, &agent);
