@@ -9,16 +9,17 @@ insert is fenced by the owner's lease, in the statement that inserts.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from tandem_orchestrator.errors import JournalError, NotAValue
 from tandem_orchestrator.model.events import AnyEvent
 
+_T = TypeVar("_T")
 _sorted = msgspec.msgpack.Encoder(order="sorted")
 
 DURABILITIES = ("sync", "group", "async", "none")
@@ -84,6 +85,10 @@ class Record:
     at_ns: int
     """Wall clock of the event, nanoseconds since the epoch."""
     event: AnyEvent
+
+
+Chooser = Callable[[Record], _T | None]
+"""What ``find`` asks of each record: None leaves it out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +298,15 @@ class Journal(Protocol):
         self, run_id: str, *, after: int = 0, limit: int = 1000, timeout_s: float = 1.0
     ) -> list[Record]:
         """Wait for records after ``after``, also other processes'; empty after ``timeout_s``."""
+
+    async def find(
+        self, kind: str, choose: Chooser[_T], *, run_id: str | None = None, limit: int = 100
+    ) -> list[_T]:
+        """Look through the records of one kind, newest first, of all runs or of one.
+
+        Gives what ``choose`` makes of them, None left out, until there are ``limit``. It may be
+        called on another thread. Takes as long as a walk over the file; chains are not checked.
+        """
 
     async def run(self, run_id: str) -> RunRow | None:
         """Read one run's row, or None."""

@@ -7,11 +7,13 @@ several processes that share a file.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from tandem_orchestrator.errors import Closed, JournalError, NotInitialized
 from tandem_orchestrator.journal.entry import entries_of
 from tandem_orchestrator.journal.journal import (
     DURABILITIES,
+    Chooser,
     Control,
     EndedRun,
     JournalHealth,
@@ -23,6 +25,8 @@ from tandem_orchestrator.journal.journal import (
 )
 from tandem_orchestrator.journal.memory_store import MemoryStore
 from tandem_orchestrator.model.events import AnyEvent
+
+_T = TypeVar("_T")
 
 
 class MemoryTicket:
@@ -121,6 +125,12 @@ class MemoryJournal:
             return store.records(run_id, after, limit)
 
         return await store.changes.first(look, timeout_s)
+
+    async def find(
+        self, kind: str, choose: Chooser[_T], *, run_id: str | None = None, limit: int = 100
+    ) -> list[_T]:
+        """Look through the records of one kind, newest first."""
+        return self._opened().find(kind, choose, run_id, limit)
 
     async def run(self, run_id: str) -> RunRow | None:
         """Read one row."""

@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -26,6 +26,7 @@ from tandem_orchestrator.journal.changes import Changes
 from tandem_orchestrator.journal.entry import COMPLETIONS, Entry, entries_of
 from tandem_orchestrator.journal.journal import (
     Bounds,
+    Chooser,
     CompletionTaken,
     Control,
     EndedRun,
@@ -40,6 +41,8 @@ from tandem_orchestrator.journal.journal import (
 from tandem_orchestrator.journal.projection import changed_columns, first_row, shown_status
 from tandem_orchestrator.model.events import RunAccepted
 from tandem_orchestrator.model.outcomes import RunStatus
+
+_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
@@ -201,6 +204,24 @@ class MemoryStore:
         end = len(run.entries) if limit is None else after + limit
         chosen = run.entries[after:end]
         return [entry.record(run_id, after + n) for n, entry in enumerate(chosen, 1)]
+
+    def find(self, kind: str, choose: Chooser[_T], run_id: str | None, limit: int) -> list[_T]:
+        """Look through the records of one kind, newest first."""
+        self._read(run_id)
+        places = [
+            (entry.at_ns, name, seq, entry)
+            for name, run in self._runs.items()
+            if run_id in (None, name)
+            for seq, entry in enumerate(run.entries, 1)
+            if entry.kind == kind
+        ]
+        found: list[_T] = []
+        for _, name, seq, entry in sorted(places, key=lambda at: at[:3], reverse=True):
+            if len(found) >= limit:
+                break
+            if (made := choose(entry.record(name, seq))) is not None:
+                found.append(made)
+        return found
 
     def run(self, run_id: str) -> RunRow | None:
         """Read one row."""

@@ -22,9 +22,10 @@ from tandem_orchestrator.journal import (
     MemoryJournal,
     MemoryStore,
     OwnerChanged,
+    Record,
     request_digest,
 )
-from tandem_orchestrator.model.events import AttemptStarted, RunEnded, RunStarted, StepEnded
+from tandem_orchestrator.model.events import AttemptStarted, Judged, RunEnded, RunStarted, StepEnded
 from tandem_orchestrator.testing.journal_events import accepted, ended
 from tandem_orchestrator.testing.journal_gate import GatedJournal
 
@@ -381,3 +382,33 @@ async def test_what_was_written_is_there_after_opening_again(make: Make) -> None
     assert [r.kind for r in await a.records("r1")] == ["run_accepted", "run_started"]
     assert await a.check() == []
     await a.close()
+
+
+@pytest.mark.parametrize("durability", ALL)
+async def test_records_of_one_kind_are_found_newest_first(
+    journal: Journal, durability: str
+) -> None:
+    for n, run_id in enumerate(("r1", "r2", "r3"), 1):
+        events = [
+            accepted(run_id),
+            *(Judged(step=f"s{i}", verdict="agreed", at_ns=n * 10 + i) for i in range(3)),
+        ]
+        await write(journal, run_id, *events, durability=durability)
+
+    def steps(record: Record) -> str | None:
+        assert isinstance(record.event, Judged)
+        return None if record.event.step == "s1" else f"{record.run_id}.{record.event.step}"
+
+    assert await journal.find("judged", steps) == [
+        "r3.s2",
+        "r3.s0",
+        "r2.s2",
+        "r2.s0",
+        "r1.s2",
+        "r1.s0",
+    ]
+    assert await journal.find("judged", steps, limit=3) == ["r3.s2", "r3.s0", "r2.s2"]
+    assert await journal.find("judged", steps, limit=0) == []
+    assert await journal.find("judged", steps, run_id="r2") == ["r2.s2", "r2.s0"]
+    assert await journal.find("judged", steps, run_id="none") == []
+    assert await journal.find("step_ended", steps) == []

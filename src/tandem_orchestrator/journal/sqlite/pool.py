@@ -75,3 +75,15 @@ class ReaderPool:
     def connections(self) -> list[apsw.Connection]:
         """Idle connections, for a forked child to leave alone."""
         return self._free
+
+
+async def aside(work: Callable[[], _T]) -> _T:
+    """Run blocking ``work`` on a thread of its own.
+
+    The loop's default pool may be full of the user's work, and keeps its threads.
+    """
+    threads = ThreadPoolExecutor(1, thread_name_prefix="tandem-journal-close")
+    try:
+        return await asyncio.get_running_loop().run_in_executor(threads, work)
+    finally:
+        threads.shutdown(wait=False)

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import apsw
 import msgspec
 
 from tandem_orchestrator.errors import JournalError
 from tandem_orchestrator.journal.chain import RECORD_VERSION, first_link, next_link
-from tandem_orchestrator.journal.journal import KeyUse, Owner, Record, RunRow
+from tandem_orchestrator.journal.journal import Chooser, KeyUse, Owner, Record, RunRow
 from tandem_orchestrator.journal.projection import changed_columns, first_row, shown_status
 from tandem_orchestrator.journal.sqlite.connection import select
 from tandem_orchestrator.model.events import RunAccepted, decode_event
+
+_T = TypeVar("_T")
 
 _COLUMNS = tuple(column.name for column in fields(RunRow))
 """A row's fields are named as the columns are."""
@@ -74,6 +76,41 @@ def read_records(
     if len(records) != wanted or (expected > last_seq and link != last_link):
         raise _broken(f"journal {path}: run {run_id}, record {expected}")
     return records
+
+
+def find_records(
+    connection: apsw.Connection,
+    path: Path,
+    kind: str,
+    choose: Chooser[_T],
+    run_id: str | None,
+    limit: int,
+) -> list[_T]:
+    """Look through the records of one kind, newest first; see ``Journal.find``.
+
+    Raises: JournalError if one cannot be decoded.
+    """
+    query = (
+        "SELECT run_id, seq, kind, unit, attempt, at_ns, body FROM records"
+        " JOIN runs ON runs.id = records.run WHERE kind = ?"
+    )
+    values: tuple[apsw.SQLiteValue, ...] = (kind,)
+    if run_id is not None:
+        query, values = query + " AND run_id = ?", (kind, run_id)
+    found: list[_T] = []
+    for name, seq, kind, unit, attempt, at_ns, body in connection.execute(
+        query + " ORDER BY records.id DESC", values
+    ):
+        if len(found) >= limit:
+            break
+        try:
+            record = Record(seq, name, kind, unit, attempt, at_ns, decode_event(body))
+        except (msgspec.MsgspecError, ValueError) as error:
+            where = f"journal {path}: run {name}, record {seq}"
+            raise JournalError(f"{where} cannot be decoded: {error}") from error
+        if (made := choose(record)) is not None:
+            found.append(made)
+    return found
 
 
 def _broken(where: str) -> JournalError:

@@ -9,7 +9,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +26,7 @@ from tandem_orchestrator.journal.entry import entries_of
 from tandem_orchestrator.journal.journal import (
     DURABILITIES,
     Bounds,
+    Chooser,
     Control,
     EndedRun,
     JournalHealth,
@@ -44,7 +44,7 @@ from tandem_orchestrator.journal.sqlite import controls, reading
 from tandem_orchestrator.journal.sqlite.backlog import Backlog
 from tandem_orchestrator.journal.sqlite.connection import journal_error, prepare, select
 from tandem_orchestrator.journal.sqlite.forked import leave_alone_in_children
-from tandem_orchestrator.journal.sqlite.pool import ReaderPool
+from tandem_orchestrator.journal.sqlite.pool import ReaderPool, aside
 from tandem_orchestrator.journal.sqlite.ticket import SqliteTicket
 from tandem_orchestrator.journal.sqlite.writer import Append, Job, Writer
 from tandem_orchestrator.model.events import AnyEvent, RunAccepted
@@ -180,12 +180,12 @@ class SqliteJournal:
         self._token, self._lease = 0, None
         if readers is not None:
             # Before the writer: whoever closes last tidies the WAL away, and readers may not.
-            await _aside(readers.close)
+            await aside(readers.close)
         if writer is not None:
             if is_owner and writer.failure is None:
                 writer.put(Job(lambda at: self._end_lease(at, token), lambda *_: None))
             stop = writer.stop
-            ended = await _aside(lambda: stop(_CLOSE_WAIT_S))
+            ended = await aside(lambda: stop(_CLOSE_WAIT_S))
             atexit.unregister(self._at_exit)
             if not ended:
                 raise JournalError(
@@ -385,6 +385,17 @@ class SqliteJournal:
             poll_s=self._bounds.poll_interval_ms / 1000,
         )
 
+    async def find(
+        self, kind: str, choose: Chooser[_T], *, run_id: str | None = None, limit: int = 100
+    ) -> list[_T]:
+        """Look through the records of one kind; those in memory come first."""
+        self._opened()
+        kept = self._memory.find(kind, choose, run_id, limit)
+        left = limit - len(kept)
+        return kept + await self._read(
+            lambda at: reading.find_records(at, self._path, kind, choose, run_id, left), list[_T]()
+        )
+
     async def run(self, run_id: str) -> RunRow | None:
         """Read one row."""
         self._opened()
@@ -485,15 +496,3 @@ class SqliteJournal:
             commit_seconds_p50=costs[len(costs) // 2] if costs else 0.0,
             commit_seconds_max=costs[-1] if costs else 0.0,
         )
-
-
-async def _aside(work: Callable[[], _T]) -> _T:
-    """Run blocking ``work`` on a thread of its own.
-
-    The loop's default pool may be full of the user's work, and keeps its threads.
-    """
-    threads = ThreadPoolExecutor(1, thread_name_prefix="tandem-journal-close")
-    try:
-        return await asyncio.get_running_loop().run_in_executor(threads, work)
-    finally:
-        threads.shutdown(wait=False)
