@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from tandem_orchestrator import TandemError, __version__
 from tandem_orchestrator.cli import agent_new as agent_new_command
 from tandem_orchestrator.cli import config_flags as config_flags_command
+from tandem_orchestrator.cli import conflicts, run_commands, runs_commands
 from tandem_orchestrator.cli import doctor as doctor_command
 from tandem_orchestrator.cli import quarantine as quarantine_command
-from tandem_orchestrator.cli import run_commands, runs_commands
 from tandem_orchestrator.cli import topology as topology_command
 from tandem_orchestrator.cli.exits import Exit, Stopped, UsageError, tell_error, tell_stopped
+from tandem_orchestrator.cli.options import Import, Input, Journal, Json, Limit, Set, end
 from tandem_orchestrator.cli.run_commands import RunWish
 from tandem_orchestrator.cli.target import read_settings
 
@@ -42,14 +42,8 @@ _agent = typer.Typer(
 )
 _app.add_typer(_agent, name="agent")
 
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-_Limit = Annotated[int, typer.Option(help="At most so many entries.", min=1, max=100_000)]
-_Journal = Annotated[str | None, typer.Option(help="The journal's file, or :memory:.")]
-_Set = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, above all else.")]
-_Input = Annotated[list[str] | None, typer.Option("--input", help="NAME=JSON; may be repeated.")]
-_Import = Annotated[
-    list[str] | None, typer.Option("--import", help="A module whose agents are registered.")
-]
+_app.add_typer(conflicts.app, name="conflicts")
+
 _Mode = Annotated[str | None, typer.Option(help="Execution mode, instead of the set's own.")]
 _Target = Annotated[str, typer.Argument(help="A YAML, JSON or TOML file, or a workflow's name.")]
 _RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id.")]
@@ -73,63 +67,63 @@ def _main(
 @_app.command()
 def run(
     target: _Target,
-    input: _Input = None,
+    input: Input = None,
     mode: _Mode = None,
     durability: Annotated[
         str | None, typer.Option(help="sync, group, async or none, instead of the set's own.")
     ] = None,
-    set: _Set = None,
-    journal: _Journal = None,
-    import_: _Import = None,
+    set: Set = None,
+    journal: Journal = None,
+    import_: Import = None,
     key: Annotated[
         str | None, typer.Option(help="Idempotency key: the same gives the same run.")
     ] = None,
-    json: _Json = False,
+    json: Json = False,
 ) -> None:
     """Run a file or a workflow; the result goes to stdout, progress to stderr."""
     wish = RunWish(
         target, input or [], mode, durability, set or [], journal, import_ or [], key, json
     )
-    _end(lambda: run_commands.run(wish))
+    end(lambda: run_commands.run(wish))
 
 
 @_app.command()
 def validate(
     target: _Target,
-    input: _Input = None,
+    input: Input = None,
     mode: _Mode = None,
-    set: _Set = None,
-    import_: _Import = None,
-    json: _Json = False,
+    set: Set = None,
+    import_: Import = None,
+    json: Json = False,
 ) -> None:
     """Check a file or a workflow and show its plan; nothing runs."""
     wish = RunWish(target, input or [], mode, None, set or [], None, import_ or [], None, json)
-    _end(lambda: run_commands.validate(wish))
+    end(lambda: run_commands.validate(wish))
 
 
 @_app.command()
-def agents(import_: _Import = None, limit: _Limit = 1000, json: _Json = False) -> None:
+def agents(import_: Import = None, limit: Limit = 1000, json: Json = False) -> None:
     """List agents, their actions and implementations."""
-    _end(lambda: run_commands.agents(import_ or [], limit=limit, as_json=json))
+    end(lambda: run_commands.agents(import_ or [], limit=limit, as_json=json))
 
 
 @_app.command()
 def explain(
     run_id: _RunId,
     step: Annotated[str | None, typer.Argument(metavar="[STEP]", help="A step's id.")] = None,
-    journal: _Journal = None,
-    json: _Json = False,
+    journal: Journal = None,
+    json: Json = False,
 ) -> None:
     """Say why the steps of a run ran where they did."""
     settings = read_settings([], journal)
-    _end(lambda: runs_commands.explain(settings, run_id, step, as_json=json))
+    end(lambda: runs_commands.explain(settings, run_id, step, as_json=json))
 
 
 @_app.command()
-def doctor(set: _Set = None, journal: _Journal = None, json: _Json = False) -> None:
+def doctor(set: Set = None, journal: Journal = None, json: Json = False) -> None:
     """Show what works on this machine, what is degraded and why."""
     settings = read_settings(set or [], journal)
-    _end(lambda: doctor_command.doctor(settings, as_json=json))
+    end(lambda: doctor_command.doctor(settings, as_json=json))
 
 
 @_app.command()
@@ -137,32 +131,32 @@ def topology(
     sysfs: Annotated[
         Path | None, typer.Option(help="A copy of another machine's /sys to draw instead.")
     ] = None,
-    set: _Set = None,
-    limit: _Limit = 100,
-    json: _Json = False,
+    set: Set = None,
+    limit: Limit = 100,
+    json: Json = False,
 ) -> None:
     """Draw this machine's cores, caches and nodes, and what a wish for cores means here."""
     settings = read_settings(set or [], None)
-    _end(lambda: topology_command.topology(settings, sysfs, limit=limit, as_json=json))
+    end(lambda: topology_command.topology(settings, sysfs, limit=limit, as_json=json))
 
 
 @_runs.command("list")
 def runs_list(
     status: Annotated[str | None, typer.Option(help="Only runs of this status.")] = None,
-    limit: _Limit = 20,
-    journal: _Journal = None,
-    json: _Json = False,
+    limit: Limit = 20,
+    journal: Journal = None,
+    json: Json = False,
 ) -> None:
     """List runs, newest first."""
     settings = read_settings([], journal)
-    _end(lambda: runs_commands.list_runs(settings, status=status, limit=limit, as_json=json))
+    end(lambda: runs_commands.list_runs(settings, status=status, limit=limit, as_json=json))
 
 
 @_runs.command("show")
-def runs_show(run_id: _RunId, journal: _Journal = None, json: _Json = False) -> None:
+def runs_show(run_id: _RunId, journal: Journal = None, json: Json = False) -> None:
     """Show one run: its steps, result and error."""
     settings = read_settings([], journal)
-    _end(lambda: runs_commands.show_run(settings, run_id, as_json=json))
+    end(lambda: runs_commands.show_run(settings, run_id, as_json=json))
 
 
 @_agent.command("new")
@@ -171,24 +165,24 @@ def agent_new(
     lang: Annotated[str, typer.Option(help="c or python.")] = "python",
 ) -> None:
     """Make a folder with a small agent that builds and runs."""
-    _end(lambda: agent_new_command.agent_new(name, lang))
+    end(lambda: agent_new_command.agent_new(name, lang))
 
 
 @_agent.command("quarantined")
-def agent_quarantined(journal: _Journal = None, limit: _Limit = 100, json: _Json = False) -> None:
+def agent_quarantined(journal: Journal = None, limit: Limit = 100, json: Json = False) -> None:
     """List inputs that are refused since they keep crashing their plug-in's host."""
     settings = read_settings([], journal)
-    _end(lambda: quarantine_command.quarantined(settings, limit=limit, as_json=json))
+    end(lambda: quarantine_command.quarantined(settings, limit=limit, as_json=json))
 
 
 @_agent.command("release")
 def agent_release(
     digest: Annotated[str, typer.Argument(help="The input's digest, or its first digits.")],
-    journal: _Journal = None,
+    journal: Journal = None,
 ) -> None:
     """Let a quarantined input start again."""
     settings = read_settings([], journal)
-    _end(lambda: quarantine_command.release(settings, digest))
+    end(lambda: quarantine_command.release(settings, digest))
 
 
 @_app.command()
@@ -199,16 +193,7 @@ def config(
     """Print what a compiler needs to build an agent in C."""
     if not (cflags or libs):
         raise UsageError("config: say --cflags, --libs or both")
-    _end(lambda: config_flags_command.config_flags(cflags=cflags, libs=libs))
-
-
-def _end(command: Callable[[], Exit]) -> NoReturn:
-    """Do a command's work and end with its code."""
-    try:
-        code = command()
-    except KeyboardInterrupt as signal:
-        raise Stopped(Exit.INTERRUPTED) from signal
-    raise typer.Exit(int(code))
+    end(lambda: config_flags_command.config_flags(cflags=cflags, libs=libs))
 
 
 def run_app(arguments: list[str]) -> int:

@@ -24,11 +24,15 @@ COMMANDS = (
     ["agents"],
     ["doctor"],
     ["topology"],
+    ["conflicts", "list"],
+    ["conflicts", "show"],
     ["agent", "new"],
     ["agent", "quarantined"],
     ["agent", "release"],
     ["config"],
 )
+
+GROUPS = {"runs", "agent", "conflicts"}
 
 
 def first_cells(text: str) -> set[str]:
@@ -84,13 +88,13 @@ def test_each_option_of_each_command_is_documented(
 
 def test_no_command_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     found = set()
-    for group in ([], ["runs"], ["agent"]):
+    for group in ([], *([group] for group in GROUPS)):
         run_app([*group, "--help"])
         listed = capsys.readouterr().out.partition("Commands:")[2]
         names = re.findall(r"^  ([a-z]+) ", listed, re.MULTILINE)
         found |= {" ".join([*group, name]) for name in names}
 
-    assert found - {"runs", "agent"} == {" ".join(command) for command in COMMANDS}
+    assert found - GROUPS == {" ".join(command) for command in COMMANDS}
 
 
 def test_each_exit_code_is_documented() -> None:

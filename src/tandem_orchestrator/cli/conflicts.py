@@ -1,0 +1,156 @@
+"""``tandem conflicts list|show``: what twins disagreed about, read from the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from tandem_orchestrator import CapsuleError, Settings
+from tandem_orchestrator.cli.capsule_view import first_words, print_capsule, when
+from tandem_orchestrator.cli.exits import Exit
+from tandem_orchestrator.cli.loop import run_in_loop
+from tandem_orchestrator.cli.options import Journal, Json, Limit, end
+from tandem_orchestrator.cli.output import print_json, print_table, print_text
+from tandem_orchestrator.cli.target import read_settings
+from tandem_orchestrator.journal import Journal as AnyJournal
+from tandem_orchestrator.observe import CapsuleFilter, list_capsules, read_capsule
+from tandem_orchestrator.orchestrator.composition import make_journal
+from tandem_orchestrator.twins import Capsule
+from tandem_orchestrator.twins.capsule_file import SUFFIX, capsule_from_text
+
+_T = TypeVar("_T")
+
+app = typer.Typer(
+    help="Where twins disagreed: look, run again, shrink, make a test, settle.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+"""The group ``tandem conflicts``."""
+
+CapsuleId = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONFLICT", help="Its id, the beginning of one, 'last', or a capsule file."
+    ),
+]
+"""Which conflict a command is about."""
+
+
+@app.command("list")
+def list_(
+    run: Annotated[str | None, typer.Option(help="Only of this run.")] = None,
+    step: Annotated[str | None, typer.Option(help="Only of steps with this id.")] = None,
+    action: Annotated[str | None, typer.Option(help="Only of this action: AGENT.ACTION.")] = None,
+    limit: Limit = 20,
+    journal: Journal = None,
+    json: Json = False,
+) -> None:
+    """List conflicts of all runs, newest first."""
+    settings = read_settings([], journal)
+    agent, _, name = (action or "").rpartition(".")
+    wanted = CapsuleFilter(run, step, agent or None, name or None)
+    end(lambda: list_conflicts(settings, wanted, limit=limit, as_json=json))
+
+
+@app.command()
+def show(conflict: CapsuleId, journal: Journal = None, json: Json = False) -> None:
+    """Show one conflict: what went in, what each side gave, where they differ."""
+    settings = read_settings([], journal)
+    end(lambda: show_conflict(settings, conflict, as_json=json))
+
+
+def list_conflicts(settings: Settings, wanted: CapsuleFilter, *, limit: int, as_json: bool) -> Exit:
+    """List capsules, newest first."""
+    found = with_journal(settings, lambda at: list_capsules(at, wanted, limit=limit))
+    if as_json:
+        print_json([_row(capsule) for capsule in found])
+        return Exit.DONE
+    if not found:
+        print_text(f"no conflicts in {settings.journal.path}; a comparing run makes them")
+        return Exit.DONE
+    rows = [
+        (
+            capsule.id,
+            f"{capsule.agent}.{capsule.action}",
+            capsule.step if capsule.item is None else f"{capsule.step}[{capsule.item}]",
+            first_words(capsule.payload),
+            _difference(capsule),
+            when(capsule.at_ns),
+        )
+        for capsule in found
+    ]
+    columns = ("conflict", "action", "step", "input", "difference", "when (UTC)")
+    print_table(columns, rows, folds=("input", "difference"), may_go=("when (UTC)", "step"))
+    return Exit.DONE
+
+
+def show_conflict(settings: Settings, conflict: str, *, as_json: bool) -> Exit:
+    """Show one capsule."""
+    capsule, _ = find_capsule(settings, conflict)
+    if as_json:
+        print_json(capsule.to_value())
+    else:
+        print_capsule(capsule)
+    return Exit.DONE
+
+
+def find_capsule(settings: Settings, conflict: str) -> tuple[Capsule, tuple[str, ...]]:
+    """Give the capsule that a word means, and the modules that a capsule file names.
+
+    Raises: CapsuleError if there is none.
+    """
+    if conflict.endswith(".json"):
+        try:
+            text = Path(conflict).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CapsuleError(
+                f"{conflict}: cannot be read ({error}); expected a file NAME{SUFFIX}"
+            ) from error
+        return capsule_from_text(text)
+    return with_journal(settings, lambda at: read_capsule(at, conflict)), ()
+
+
+def with_journal(settings: Settings, use: Callable[[AnyJournal], Awaitable[_T]]) -> _T:
+    """Open the journal to read and ask only, and close it again."""
+
+    async def work() -> _T:
+        journal = make_journal(settings)
+        await journal.open(None)
+        try:
+            return await use(journal)
+        finally:
+            await journal.close()
+
+    return run_in_loop(settings, work)
+
+
+# Any: plain data for JSON.
+def _row(capsule: Capsule) -> dict[str, Any]:
+    return {
+        "id": capsule.id,
+        "run_id": capsule.run,
+        "step": capsule.step,
+        "item": capsule.item,
+        "action": f"{capsule.agent}.{capsule.action}",
+        "version": capsule.version,
+        "implementations": list(capsule.implementations),
+        "fields": list(capsule.fields),
+        "fields_total": capsule.fields_total,
+        "at_ns": capsule.at_ns,
+        "replayable": capsule.is_replayable,
+        "redacted": list(capsule.redacted),
+        "truncated": list(capsule.truncated),
+    }
+
+
+def _difference(capsule: Capsule) -> str:
+    if not capsule.fields:
+        return ""
+    first = capsule.fields[0]
+    place = f"{first['path']}: " if first["path"] else ""
+    more = f" (+{capsule.fields_total - 1})" if capsule.fields_total > 1 else ""
+    left, right = first_words(first["left"], 24), first_words(first["right"], 24)
+    return f"{place}{left} / {right}{more}"
