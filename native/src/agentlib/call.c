@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include "agentlib/agent_state.h"
+#include "agentlib/running.h"
 #include "base/clock.h"
 #include "strict/strict.h"
 
@@ -13,6 +14,11 @@
 static agent_run *run_of(td_call *call)
 {
     return (agent_run *)call; /* its first member */
+}
+
+const td_action *tdi_running_action(const td_call *call)
+{
+    return ((const agent_run *)call)->action;
 }
 
 static td_view op_payload(td_call *call)

@@ -1,4 +1,5 @@
-/* host.c - load one plug-in from a sealed copy, connect as its agent, run one call at a time. */
+/* host.c - load one plug-in or library from a sealed copy, connect as its agent, run one call at
+ * a time. */
 #include "host/host.h"
 
 #include <dlfcn.h>
@@ -6,17 +7,22 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/crc32c.h"
 #include "base/error.h"
+#include "host/library.h"
 #include "tandem/connect.h"
 
 #ifndef MFD_EXEC
@@ -25,11 +31,19 @@
 
 #define PLUGIN_BYTES_MAX ((off_t)256 << 20)
 
-enum { EXIT_USAGE = 2 };
+enum { EXIT_USAGE = 2, LEAVE_S = 2 };
 
 static const char usage[] =
     "usage: agent_bridge host PLUGIN.so [--socket PATH] [--grace-ms MS] [--memory-max BYTES]\n"
+    "       agent_bridge host LIBRARY.so --library-fd FD --agent NAME\n"
+    "                         (--action NAME --symbol NAME [--signature TEXT] [--effects WORD]\n"
+    "                          [--version TEXT]) ... [options as above]\n"
     "\n"
+    "  --library-fd FD     a sealed copy of a library that is no plug-in: its functions become\n"
+    "                      the agent's actions; LIBRARY.so is its name in messages\n"
+    "  --signature TEXT    as 'f64(f64 w, f64 h)'; without: td_status fn(td_call *)\n"
+    "  --effects WORD      none, idempotent or external (external)\n"
+    "  --lifeline FD       leave when its other end is closed\n"
     "  --socket PATH       the bridge's; else $TANDEM_SOCKET, else the runtime directory's\n"
     "  --grace-ms MS       end the process so long after a cancel or deadline that the action\n"
     "                      does not obey (2000; 0: never)\n"
@@ -143,43 +157,153 @@ static int limit_memory(unsigned long long bytes)
     return 0;
 }
 
-int tdi_host_main(int argc, char **argv)
+/* Whoever started us has gone: finish as after SIGTERM, and do not wait for ever. */
+static void *watch_lifeline(void *context)
+{
+    struct pollfd line = {.fd = (int)(intptr_t)context, .events = POLLIN};
+    char byte;
+    while (poll(&line, 1, -1) < 0 || recv(line.fd, &byte, 1, MSG_DONTWAIT) > 0)
+        continue;
+    kill(getpid(), SIGTERM);
+    sleep(LEAVE_S);
+    _exit(1);
+}
+
+static int follow_lifeline(int fd)
+{
+    pthread_t thread;
+    if (fd < 0)
+        return 1;
+    if (pthread_create(&thread, NULL, watch_lifeline, (void *)(intptr_t)fd) != 0) {
+        fprintf(stderr, "host: no thread to watch the lifeline\n");
+        return 0;
+    }
+    pthread_detach(thread); /* ends with the process */
+    return 1;
+}
+
+/* What the command line says. */
+typedef struct host_options {
+    const char *socket_path, *agent, *named;
+    unsigned long long grace_ms, memory_max, library_fd, lifeline_fd;
+    int has_library, has_lifeline;
+    tdi_binding bindings[TDI_BINDINGS_MAX];
+    size_t bindings_total;
+} host_options;
+
+static int effects_of(const char *word, uint8_t *out)
+{
+    static const char *const words[] = {"none", "idempotent", "external"};
+    for (uint8_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcmp(word, words[i]) == 0) {
+            *out = i;
+            return 1;
+        }
+    fprintf(stderr, "host: --effects %s: must be none, idempotent or external\n", word);
+    return 0;
+}
+
+/* One of the options that describe the action named last. */
+static int describe(host_options *options, int letter)
+{
+    if (letter == 'n') {
+        if (options->bindings_total == TDI_BINDINGS_MAX) {
+            fprintf(stderr, "host: more than %d actions\n", TDI_BINDINGS_MAX);
+            return 0;
+        }
+        options->bindings[options->bindings_total++] =
+            (tdi_binding){.action = optarg, .version = "1", .effects = TD_EFFECTS_EXTERNAL};
+        return 1;
+    }
+    if (options->bindings_total == 0) {
+        fprintf(stderr, "host: name the --action first\n");
+        return 0;
+    }
+    tdi_binding *binding = &options->bindings[options->bindings_total - 1];
+    if (letter == 'e')
+        return effects_of(optarg, &binding->effects);
+    if (letter == 'v')
+        binding->version = optarg;
+    else if (letter == 'y')
+        binding->symbol = optarg;
+    else
+        binding->signature = optarg;
+    return 1;
+}
+
+/* 1; 0 after a sentence; -1: asked for help. */
+static int parse(int argc, char **argv, host_options *options)
 {
     static const struct option known[] = {{"socket", required_argument, NULL, 's'},
                                           {"grace-ms", required_argument, NULL, 'g'},
                                           {"memory-max", required_argument, NULL, 'm'},
+                                          {"library-fd", required_argument, NULL, 'f'},
+                                          {"lifeline", required_argument, NULL, 'l'},
+                                          {"agent", required_argument, NULL, 'a'},
+                                          {"action", required_argument, NULL, 'n'},
+                                          {"symbol", required_argument, NULL, 'y'},
+                                          {"signature", required_argument, NULL, 'i'},
+                                          {"effects", required_argument, NULL, 'e'},
+                                          {"version", required_argument, NULL, 'v'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
-    const char *socket_path = NULL;
-    unsigned long long grace_ms = 2000, memory_max = 0;
     int letter, fine = 1;
     while ((letter = getopt_long(argc, argv, "", known, NULL)) != -1) {
         if (letter == 's')
-            socket_path = optarg;
+            options->socket_path = optarg;
+        else if (letter == 'a')
+            options->agent = optarg;
         else if (letter == 'g')
-            fine &= number("grace-ms", optarg, 86400000, &grace_ms);
+            fine &= number("grace-ms", optarg, 86400000, &options->grace_ms);
         else if (letter == 'm')
-            fine &= number("memory-max", optarg, 1ull << 46, &memory_max);
+            fine &= number("memory-max", optarg, 1ull << 46, &options->memory_max);
+        else if (letter == 'f')
+            fine &= options->has_library =
+                number("library-fd", optarg, INT_MAX, &options->library_fd);
+        else if (letter == 'l')
+            fine &= options->has_lifeline =
+                number("lifeline", optarg, INT_MAX, &options->lifeline_fd);
         else if (letter == 'h')
-            return fputs(usage, stdout) < 0;
+            return -1;
         else
-            fine = 0;
+            fine &= letter != '?' && describe(options, letter);
     }
-    if (!fine || optind + 1 != argc) {
+    for (size_t i = 0; i < options->bindings_total; i++)
+        fine &= options->bindings[i].symbol != NULL;
+    const int described = options->agent != NULL && options->bindings_total > 0;
+    const int nothing = options->agent == NULL && options->bindings_total == 0;
+    options->named = argv[optind];
+    return fine && optind + 1 == argc && (options->has_library ? described : nothing);
+}
+
+int tdi_host_main(int argc, char **argv)
+{
+    static host_options options = {.grace_ms = 2000};
+    const int parsed = parse(argc, argv, &options);
+    if (parsed < 0)
+        return fputs(usage, stdout) < 0;
+    if (parsed == 0) {
         fputs(usage, stderr);
         return EXIT_USAGE;
     }
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     const struct rlimit no_core = {0, 0};
     setrlimit(RLIMIT_CORE, &no_core); /* payloads stay out of core files */
-    const struct td_plugin *plugin = load(argv[optind]);
-    if (plugin == NULL || !limit_memory(memory_max))
+    td_agent_options agent = {.size = sizeof agent,
+                              .socket_path = options.socket_path,
+                              .host = 1,
+                              .grace_ms = (uint32_t)options.grace_ms};
+    if (options.has_library) {
+        agent.actions = tdi_library_actions((int)options.library_fd, options.named, options.agent,
+                                            options.bindings, options.bindings_total);
+        agent.actions_total = options.bindings_total;
+    } else {
+        const struct td_plugin *plugin = load(options.named);
+        agent.actions = plugin != NULL ? plugin->actions : NULL;
+        agent.actions_total = plugin != NULL ? plugin->actions_total : 0;
+    }
+    if (agent.actions == NULL || !limit_memory(options.memory_max) ||
+        !follow_lifeline(options.has_lifeline ? (int)options.lifeline_fd : -1))
         return 1;
-    const td_agent_options options = {.size = sizeof options,
-                                      .socket_path = socket_path,
-                                      .actions = plugin->actions,
-                                      .actions_total = plugin->actions_total,
-                                      .host = 1,
-                                      .grace_ms = (uint32_t)grace_ms};
-    return td_agent_main(&options);
+    return td_agent_main(&agent);
 }

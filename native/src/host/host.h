@@ -1,4 +1,5 @@
-/* host.h - `agent_bridge host PLUGIN.so`: one plug-in in a process of its own. What is loaded
+/* host.h - `agent_bridge host PLUGIN.so`: one plug-in, or one
+ * library of plain functions, in a process of its own. What is loaded
  * here is trusted with this process, and with nothing else.
  *
  * Threads: main.  Memory: the process's.  Errors: sentences on stderr, exit code 1 or 2.

@@ -62,7 +62,7 @@ def _machine() -> Iterator[Finding]:
     if files.usable:
         yield Finding("native files", "ok", f"bridge at {files.bridge_path}")
     else:
-        mend = "install with gcc, make and libssl-dev present (make build)"
+        mend = "install with gcc, make, libssl-dev and libffi-dev present (make build)"
         yield Finding("native files", "degraded", files.reason, mend)
 
 

@@ -84,3 +84,39 @@ def test_a_new_module_is_installed_and_what_was_built_into_the_tree_is_not(tmp_p
         "tandem/page/style.tcss",
         "tandem/py.typed",
     ]
+
+
+def test_set_up_installs_the_header_packages_that_are_missing_and_ci_never_goes_on_without(
+    tmp_path: Path,
+) -> None:
+    tools, stubs = tmp_path / "tools", tmp_path / "stubs"
+    tools.mkdir()
+    stubs.mkdir()
+    (tools / "setup").write_text((TOOLS / "setup").read_text())
+    asked = tmp_path / "asked"
+    for name, body in {
+        "pkg-config": "exit 1",
+        "cc": "! grep -q -e ffi.h -e evp.h",  # a fresh machine: these headers are not there
+        "apt-get": f'echo "$@" >> {asked}',
+        "id": "echo 0",
+        "spin": "exit 0",
+        "uname": "echo Linux",
+    }.items():
+        (stubs / name).write_text(f"#!/bin/sh\n{body}\n")
+        (stubs / name).chmod(0o755)
+
+    done = subprocess.run(
+        ["/bin/sh", str(tools / "setup"), "run"],
+        env={"PATH": f"{stubs}:/usr/bin:/bin", "CI": "true", "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    lines = asked.read_text().splitlines()
+    installed = next(line for line in lines if "install" in line).split()
+    assert {"libssl-dev", "libffi-dev"} <= set(installed)
+    assert "missing: apt-get install" in done.stderr
+    assert "CI=true: nothing may be skipped" in done.stderr
