@@ -42,4 +42,9 @@ typedef struct ext_decoder {
  * `bytes`; for bytes that are not strict NULL with ValueError, or some value. */
 PyObject *ext_decode(ext_decoder *decoder, const uint8_t *data, size_t bytes);
 
+/* Say whether two values have the same canonical bytes, in one walk that makes nothing: Py_True or
+ * Py_False; Py_None where it met what is not plain, or too deep (new reference). NULL only with an
+ * error of the interpreter's own. Runs no Python code. */
+PyObject *ext_same(PyObject *left, PyObject *right);
+
 #endif /* TDI_EXT_CODEC_H */

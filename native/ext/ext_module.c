@@ -4,6 +4,7 @@
 #include "base/crc32c.h"
 #include "base/error.h"
 #include "ext_client.h"
+#include "ext_codec.h"
 #include "strict/strict.h"
 
 static PyObject *module_strict_check(PyObject *module, PyObject *argument)
@@ -63,6 +64,16 @@ static PyObject *module_decode(PyObject *module, PyObject *const *args, Py_ssize
     }
     PyBuffer_Release(&body);
     return value;
+}
+
+static PyObject *module_same(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 2) {
+        PyErr_Format(PyExc_TypeError, "same() takes 2 arguments, got %zd", count);
+        return NULL;
+    }
+    return ext_same(args[0], args[1]);
 }
 
 /* What messages need. 0 or -1. */
@@ -168,6 +179,8 @@ static PyMethodDef module_methods[] = {
      PyDoc_STR("Write a plain value as strict MessagePack; None if it is not plain.")},
     {"decode", (PyCFunction)(void (*)(void))module_decode, METH_FASTCALL,
      PyDoc_STR("Check and read a strict body: decode(body, timestamp).")},
+    {"same", (PyCFunction)(void (*)(void))module_same, METH_FASTCALL,
+     PyDoc_STR("Say whether two values are alike to the byte: same(left, right); None: unsure.")},
     {"crc32c", module_crc32c, METH_O, PyDoc_STR("CRC32C (Castagnoli) of the bytes.")},
     {NULL, NULL, 0, NULL},
 };

@@ -296,6 +296,12 @@ def strict_check(body: Buffer, /) -> None:
 def encode(value: Any, /) -> bytes | None:
     """Write a plain value as strict MessagePack; None for what is not plain."""
 
+def same(left: Any, right: Any, /) -> bool | None:
+    """Say whether two plain values have the same canonical bytes; None: met what is not plain.
+
+    One walk over both, which makes nothing and runs no Python code.
+    """
+
 def decode(body: Buffer, timestamp: Callable[[int, int], Any], /) -> Any:
     """Read one strict value; moments are made by ``timestamp``. Raises: Corrupt."""
 

@@ -41,6 +41,7 @@ from tandem_orchestrator.layers.native.runtime_dir import (
     make_runtime_dir,
     sweep_runtime_dir,
 )
+from tandem_orchestrator.layers.native.sameness import compare_in_c
 from tandem_orchestrator.layers.native.segments import Segments, abandoned_rows
 from tandem_orchestrator.layers.native.session import (
     SPIN_NS,
@@ -188,6 +189,7 @@ class NativeLayer:
         except LayerUnavailable as error:
             self._away = str(error)
         else:
+            compare_in_c()
             supervisor = BridgeSupervisor(
                 open_bridge,
                 clock=self._clock,
