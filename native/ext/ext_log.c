@@ -11,10 +11,10 @@ static void keep_line(void *context, const tdi_client_log *line)
     log_context *rows = context;
     if (rows->failed)
         return;
-    PyObject *item =
-        Py_BuildValue("(KIIiIy#)", (unsigned long long)line->call_id, (unsigned int)line->action_id,
-                      (unsigned int)line->level, (int)line->attempt, (unsigned int)line->dropped,
-                      line->text, (Py_ssize_t)line->bytes);
+    PyObject *item = Py_BuildValue(
+        "(KIIIiIy#)", (unsigned long long)line->call_id, (unsigned int)line->action_id,
+        (unsigned int)line->part, (unsigned int)line->level, (int)line->attempt,
+        (unsigned int)line->dropped, line->text, (Py_ssize_t)line->bytes);
     rows->failed = item == NULL || PyList_Append(rows->list, item) < 0;
     Py_XDECREF(item);
 }

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tandem_orchestrator import TandemOrchestrator
+from tandem_orchestrator import CommandSet, CommandStep, TandemOrchestrator
 from tandem_orchestrator.ids import Ids
 from tandem_orchestrator.layers import CancelToken, Report, Work
 from tandem_orchestrator.layers.native import NativeLayer, agent_log
@@ -176,6 +176,37 @@ async def test_a_line_of_a_message_names_its_agent_alone(
             process.wait(WAIT_S)
     said: Any = next(one for one in caplog.records if one.name == "tandem.agent.talker")
     assert (said.getMessage(), said.run_id, said.action) == ("hi", None, "talk")
+
+
+async def test_a_line_of_a_programs_step_names_run_and_step(
+    program: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "tandem.agent")
+    async with TandemOrchestrator({"journal": {"path": ":memory:"}}) as tandem:
+        socket = tandem.layer_health()["c"].details["socket"]
+        process = subprocess.Popen([program], env={**os.environ, "TANDEM_SOCKET": socket})
+        try:
+            await eventually(
+                lambda: any(key[0] == "talker" for key in tandem.catalogue().actions), "it is there"
+            )
+            steps = [CommandStep(id="first", agent="system", action="noop")] + [
+                CommandStep(
+                    id=name, agent="talker", action="talk",
+                    payload={"lines": 1, "level": 20, "text": name.encode()},
+                )
+                for name in ("second", "third")
+            ]  # fmt: skip
+            result = await tandem.execute_command_set(CommandSet(type="sequence", steps=steps))
+        finally:
+            process.kill()
+            process.wait(WAIT_S)
+    assert result["status"] == "completed", result["error"]
+    # Any: records get their extras as attributes.
+    said: list[Any] = [one for one in caplog.records if one.name == "tandem.agent.talker"]
+    assert [(one.getMessage(), one.run_id, one.step_id, one.attempt) for one in said] == [
+        ("second", result["run_id"], "second", 1),
+        ("third", result["run_id"], "third", 1),
+    ]
 
 
 def test_what_cannot_be_printed_is_escaped() -> None:

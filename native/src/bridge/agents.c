@@ -187,6 +187,7 @@ td_status tdi_agent_send(tdi_agent *agent, const tdi_outgoing *call)
         .action_id = call->frame.action_id,
         .reply_bytes_max = call->frame.aux,
         .in_use = true,
+        .part = call->part,
         .batch = call->batch,
     };
     if (call->sent != NULL)

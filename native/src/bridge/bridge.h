@@ -116,6 +116,7 @@ struct tdi_relay {
     uint64_t credit;  /* of the agent's bytes */
     uint64_t end;     /* the agent's ring position after its last frame; UINT64_MAX: not all in */
     uint32_t generation, action_id, reply_bytes_max;
+    uint32_t part; /* as in tdi_outgoing */
     bool in_use, cancelled, batch;
 };
 
@@ -131,6 +132,7 @@ typedef struct tdi_outgoing {
     tdi_reply_fn reply;
     void *owner;
     tdi_relay **sent; /* NULL, or where to note the relay before it may be answered */
+    uint32_t part;    /* of the caller's program: its step + 1; 0: of none */
     bool batch;       /* the owner hears of cancels and deadlines by itself */
 } tdi_outgoing;
 

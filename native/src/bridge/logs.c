@@ -57,7 +57,8 @@ void tdi_agent_log(tdi_session *session, const tdi_relay *relay, const tdi_frame
         session->logs_owed += said + frame->aux2;
         return;
     }
-    if (relay == NULL || relay->reply == NULL || relay->batch || relay->caller->ended) {
+    if (relay == NULL || relay->reply == NULL || (relay->batch && relay->part == 0) ||
+        relay->caller->ended) {
         if (said && !print(session, frame, body))
             counters->logs_dropped++;
         return;
@@ -72,6 +73,7 @@ void tdi_agent_log(tdi_session *session, const tdi_relay *relay, const tdi_frame
     tdi_answer line = {.frame = {.kind = TDI_KIND_LOG,
                                  .call_id = relay->call_id,
                                  .source = session->id,
+                                 .destination = relay->part,
                                  .action_id = relay->action_id,
                                  .attempt = frame->attempt,
                                  .aux = frame->aux,

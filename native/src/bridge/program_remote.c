@@ -122,6 +122,7 @@ static td_status send_now(struct tdi_program_call *call, tdi_agent *agent,
         .reply = answered,
         .owner = remote,
         .sent = (tdi_relay **)&remote->carrier,
+        .part = remote->step + 1,
         .batch = true,
     };
     td_status status = agent == NULL ? TD_NO_AGENT : TD_OK;

@@ -108,6 +108,7 @@ int tdi_client_statistics_fd(const tdi_client *client);
 typedef struct tdi_client_log {
     uint64_t call_id; /* in flight, or completed by the same drain */
     uint32_t action_id, level;
+    uint32_t part;    /* the program's step + 1; 0 where the call is no program */
     uint32_t dropped; /* lines before this one that nobody will see */
     uint16_t attempt;
     char *text; /* the client's; valid during tdi_client_log_fn */

@@ -25,6 +25,7 @@ void tdi_client_keep_log(tdi_client *client, const tdi_frame *frame, const uint8
     memcpy(copy, text, frame->body_bytes);
     logs->lines[logs->total++] = (tdi_client_log){.call_id = frame->call_id,
                                                   .action_id = frame->action_id,
+                                                  .part = frame->destination,
                                                   .level = frame->aux,
                                                   .attempt = frame->attempt,
                                                   .dropped = frame->aux2 + logs->dropped,

@@ -143,11 +143,12 @@ class Client:
         The last look before sleeping must be a ``drain``.
         """
 
-    def take_logs(self) -> list[tuple[int, int, int, int, int, bytes]]:
+    def take_logs(self) -> list[tuple[int, int, int, int, int, int, bytes]]:
         """Take the lines that agents logged for calls of this client and that drains have met.
 
-        Returns: ``[(call_id, action_id, level, attempt, dropped, text)]``: ``dropped`` lines
-            before this one were lost; ``text`` is UTF-8 or meant to be, at most 4 KiB, and empty
+        Returns: ``[(call_id, action_id, part, level, attempt, dropped, text)]``: ``part`` is the
+            program's step + 1, 0 where the call is no program; ``dropped`` lines before this one
+            were lost; ``text`` is UTF-8 or meant to be, at most 4 KiB, and empty
             where there is only the count to tell.
         """
 

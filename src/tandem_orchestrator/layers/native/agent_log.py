@@ -9,30 +9,36 @@ from __future__ import annotations
 
 import logging
 
-from tandem_orchestrator.layers.layer import Work
+from tandem_orchestrator.layers.layer import SegmentWork, Work
 
 LINE_CHARS_MAX = 4096
 """Of one line, escapes included."""
 
-Line = tuple[int, int, int, int, int, bytes]
-"""As the extension gives it: call_id, action_id, level, attempt, dropped, text."""
+Line = tuple[int, int, int, int, int, int, bytes]
+"""As the extension gives it: call_id, action_id, part, level, attempt, dropped, text."""
 
 
-def emit(line: Line, agent: str, action: str, work: Work | None) -> None:
+def emit(line: Line, agent: str, action: str, work: Work | SegmentWork | None) -> None:
     """Log one line, and before it how many were lost.
 
     Args:
         line: As it came.
         agent: Whose line it is.
         action: Which of its actions said it.
-        work: The attempt that it belongs to; None for a message, or when its end was told.
+        work: What it belongs to: an attempt, or a segment, of which ``part`` names the step; None
+            for a message, or when its end was told.
     """
-    _, _, level, _, dropped, text = line
+    _, _, part, level, attempt, dropped, text = line
+    step_id = None
+    if isinstance(work, Work):
+        step_id, attempt = work.step_id, work.attempt
+    elif work is not None and 0 < part <= len(work.steps):
+        step_id = work.steps[part - 1].id
     logger = logging.getLogger(f"tandem.agent.{agent}")
     extra = {
         "run_id": None if work is None else work.run_id,
-        "step_id": None if work is None else work.step_id,
-        "attempt": None if work is None else work.attempt,
+        "step_id": step_id,
+        "attempt": None if work is None else attempt,
         "agent": agent,
         "action": action,
     }

@@ -293,8 +293,11 @@ class NativeLayer:
         if segments is None or segments.session is not session:
             raise LayerUnavailable("C layer: the session has just ended")
         stops: list[StopRequest] = []
+        calls: list[int] = []
 
         def on_call(call_id: int, future: asyncio.Future[Completion]) -> None:
+            calls.append(call_id)
+            session.works[call_id] = work
             stop = StopRequest(session, call_id, future, self._limits.cancel_grace_s, self._clock)
             stops.append(stop)
             cancel.on_cancel(stop.ask)
@@ -304,6 +307,8 @@ class NativeLayer:
         finally:
             for stop in stops:
                 stop.done()
+            for call_id in calls:
+                session.works.pop(call_id, None)
         self.quarantine.watch(work.steps, rows)
         if any(stop.abandoned for stop in stops):
             return SegmentReport(abandoned_rows(rows), stopped=False)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import msgspec
 
 from tandem_orchestrator.errors import Busy, CommandError, Forked, InternalError, LayerUnavailable
-from tandem_orchestrator.layers.layer import Work
+from tandem_orchestrator.layers.layer import SegmentWork, Work
 from tandem_orchestrator.layers.native import agent_log, messages
 from tandem_orchestrator.layers.native.statistics import StatisticsPage
 
@@ -140,8 +140,8 @@ class Session:
         self.actions: dict[tuple[str, str], NativeAction] = {}
         self._actions_version = -1
         self.on_change: Callable[[], None] | None = None
-        self.works: dict[int, Work] = {}
-        """Attempts in flight by call id, for the lines that their agents log."""
+        self.works: dict[int, Work | SegmentWork] = {}
+        """Attempts and segments in flight by call id, for the lines that their agents log."""
         self._learn()
         for fd in self._fds:
             self._loop.add_reader(fd, self._take, client.drain, True)
