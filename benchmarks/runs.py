@@ -105,6 +105,7 @@ async def main(runs: int, output: Path) -> int:
         config = {
             "journal": {"path": str(Path(folder, "journal.db"))},
             "orchestrator": {"max_parallel_workflows": 128},
+            "python_layer": {"cache_size": 0},
         }
         async with TandemOrchestrator(config) as tandem:
             figures = await measure(tandem, runs)

@@ -26,7 +26,11 @@ from machine import this_machine
 from tandem_orchestrator import TandemOrchestrator
 from tandem_orchestrator.agents.docgen.scan import scan_codebase
 
-CONFIG = {"journal": {"path": ":memory:"}, "orchestrator": {"entry_points": False}}
+CONFIG = {
+    "journal": {"path": ":memory:"},
+    "orchestrator": {"entry_points": False},
+    "python_layer": {"cache_size": 0},
+}
 WALK, PYTHON, OPENSSL = "os.scandir walk with stat", "Python layer", "xargs -P2 openssl dgst"
 FILES_A_FOLDER = 15
 """As in a source tree: /usr/share has 14."""

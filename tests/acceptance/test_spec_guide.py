@@ -97,6 +97,7 @@ METRICS = {
     "avg_c_latency",
     "execution_stats",
     "c_layer",  # beyond the guide's: the bridge's counters
+    "cache",  # and what the cache of outputs was good for
     "plugins",  # and the calls of hooks
 }
 

@@ -59,6 +59,7 @@ def config(sysfs: Path, **hardware: Any) -> dict[str, Any]:
         "journal": {"path": ":memory:"},
         "hardware": {"sysfs": str(sysfs), **hardware},
         "c_layer": {"blocking_workers": 1},
+        "python_layer": {"cache_size": 0},  # each run is to be seen where it runs
     }
 
 

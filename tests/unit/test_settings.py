@@ -474,6 +474,7 @@ COUNT_FROM_THE_NEXT_RUN = {
     "orchestrator.default_mode", "orchestrator.default_priority", "limits.steps_max",
     "redundancy.conflict_resolution", "redundancy.consensus_retries",
     "redundancy.agreement_threshold", "orchestrator.plugin_timeout_s",
+    "python_layer.cache_size", "python_layer.cache_bytes",
 }  # fmt: skip
 """Those that a run reads for itself; all others go into parts that ``initialize`` makes."""
 
@@ -484,11 +485,11 @@ def test_only_what_each_run_reads_claims_to_count_from_the_next_run():
 
 
 def test_a_setting_without_effect_is_named_with_its_value_its_origin_and_what_is_missing(cwd):
-    settings = load(cwd, {"journal": {"keep_days": 7}}, {"TANDEM_CACHE_SIZE": "5"})
+    settings = load(cwd, {"journal": {"keep_days": 7}}, {"TANDEM_METRICS__HISTORY_SIZE": "5"})
 
     assert settings.without_effect() == [
-        "python_layer.cache_size=5 (environment TANDEM_CACHE_SIZE) has no effect yet: it waits "
-        "for the cache of outputs, which this version does not have",
+        "metrics.history_size=5 (environment TANDEM_METRICS__HISTORY_SIZE) has no effect yet: it "
+        "waits for the history of metrics, which this version does not have",
         "journal.keep_days=7.0 (argument) has no effect yet: it waits for the retention of runs, "
         "which this version does not have",
     ]

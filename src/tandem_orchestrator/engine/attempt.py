@@ -15,7 +15,7 @@ from tandem_orchestrator.engine.instructions import Dispatch, UnitKey
 from tandem_orchestrator.engine.state import StepState
 from tandem_orchestrator.layers.layer import CancelToken, Layer, Report, Work
 from tandem_orchestrator.model.outcomes import Failure, Outcome
-from tandem_orchestrator.model.plans import PlannedStep
+from tandem_orchestrator.model.plans import Plan, PlannedStep
 from tandem_orchestrator.model.shapes import mismatch
 from tandem_orchestrator.model.values import from_value
 
@@ -54,6 +54,7 @@ def make_work(
     payload: Any,
     inputs: Mapping[str, Any],
     *,
+    plan: Plan,
     lane: int,
     clock: Clock,
     on_progress: Callable[[int, int], None],
@@ -74,8 +75,26 @@ def make_work(
         idempotency_key=idempotency_key(run_id, dispatch.unit),
         lane=lane,
         cpus=step.plan.cpus,
+        version=step.plan.version,
+        reusable=is_reusable(step.plan, plan),
         on_progress=on_progress,
     )
+
+
+def is_reusable(step: PlannedStep, plan: Plan) -> bool:
+    """Say whether an output may come from a cache.
+
+    Twins that are compared must both really run. Of what can be part of a native program only a
+    step that is a whole segment may, and not in a run that may go without the engine: its result
+    would say which way it went.
+    """
+    if not step.deterministic or step.effects != "none" or step.transient:
+        return False
+    if step.assignment is None or step.assignment.verdict != "none":
+        return False
+    if step.segment is None:
+        return True
+    return len(plan.segments[step.segment]) == 1 and plan.durability != "none"
 
 
 async def perform(

@@ -329,6 +329,7 @@ class ActiveRun:
                 failure=report.failure.to_value() if report.failure else None,
                 seconds=report.seconds,
                 stopped=report.stopped,
+                cached=report.cached,
                 roll=self._around.rng.random(),
             )
         )
@@ -384,6 +385,7 @@ class ActiveRun:
             dispatch,
             payload,
             inputs,
+            plan=request.plan,
             lane=Priority(request.priority).lane,
             clock=around.clock,
             on_progress=self._progress_of(unit),

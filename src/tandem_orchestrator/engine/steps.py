@@ -256,7 +256,8 @@ def _verdict(
 def _take_figures(step: StepState, mine: list[UnitState], winner: UnitState | None) -> None:
     shown = winner or mine[0]
     step.layer, step.implementation, step.reason = shown.layer, shown.implementation, shown.reason
+    # Of items: all of them were.
+    step.cached = shown.cached and (step.cached or not step.attempts)
     step.attempts += max(unit.attempts for unit in mine)
     step.seconds += max(unit.seconds for unit in mine)
     step.stopped = step.stopped and all(unit.stopped for unit in mine)
-    step.cached = shown.cached

@@ -46,6 +46,10 @@ class Work:
     """0 (most urgent) to 3."""
     cpus: str = ""
     """Where to run it, as ``0-3,8``; empty: where the layer runs what wishes nothing."""
+    version: str = "1"
+    """Of the action."""
+    reusable: bool = False
+    """Whether an output of equal work does as well, and this one's may be kept for others."""
     on_progress: Callable[[int, int], None] = _ignore_progress
     """Called with (done, total), from any thread."""
 
@@ -93,6 +97,8 @@ class Report:
     """From its start to its end in the layer."""
     stopped: bool = True
     """False where it was asked to stop and may be running still."""
+    cached: bool = False
+    """Whether nothing ran: the output is that of equal work before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,8 +48,8 @@ class Metrics:
     def apply(self, run_id: str, event: AnyEvent) -> None:
         """Count one event."""
         match event:
-            case AttemptEnded(layer=layer, seconds=seconds, outcome=outcome):
-                if outcome != "not_started":
+            case AttemptEnded(layer=layer, seconds=seconds, outcome=outcome, cached=cached):
+                if outcome != "not_started" and not cached:  # else nothing ran
                     count = self._layers.setdefault(layer, _LayerCount())
                     count.attempts += 1
                     count.seconds += seconds

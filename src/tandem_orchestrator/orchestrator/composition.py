@@ -21,6 +21,7 @@ from tandem_orchestrator.layers.native import (
     SupervisorLimits,
 )
 from tandem_orchestrator.layers.python import PythonLayer, PythonLimits, Registry
+from tandem_orchestrator.orchestrator import cache
 from tandem_orchestrator.orchestrator.machine import SessionMachine
 from tandem_orchestrator.plan import PlanOptions
 from tandem_orchestrator.settings import KEYS, Settings
@@ -123,6 +124,11 @@ def make_native_layer(
         clock=clock,
         limits=limits,
     )
+
+
+def cache_bounds(settings: Settings) -> cache.Bounds:
+    """Give how much the cache of outputs may keep at this moment."""
+    return cache.Bounds(settings.python_layer.cache_size, settings.python_layer.cache_bytes)
 
 
 def make_quarantine(settings: Settings, clock: Clock) -> Quarantine:

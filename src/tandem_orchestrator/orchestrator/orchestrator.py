@@ -34,7 +34,13 @@ from tandem_orchestrator.model.modes import ExecutionMode
 from tandem_orchestrator.model.plans import Plan
 from tandem_orchestrator.model.policies import Policy
 from tandem_orchestrator.observe import RunView
-from tandem_orchestrator.orchestrator.composition import announce, plan_options, quarantine_of
+from tandem_orchestrator.orchestrator.cache import OutputCache
+from tandem_orchestrator.orchestrator.composition import (
+    announce,
+    cache_bounds,
+    plan_options,
+    quarantine_of,
+)
 from tandem_orchestrator.orchestrator.express import Asked, Express, ExpressPlan, way_of
 from tandem_orchestrator.orchestrator.familiar import Familiar
 from tandem_orchestrator.orchestrator.intake import (
@@ -90,6 +96,8 @@ class TandemOrchestrator(MessageDoors, PluginDoors, ShownDoors):
         self._inventory = Inventory(self._registry, self._native_actions, self._away)
         self._watching = Watching()
         self._plugins = Plugins(self._clock, lambda: self.settings.orchestrator.plugin_timeout_s)
+        self.cache = OutputCache(lambda: cache_bounds(self.settings))
+        """Outputs of deterministic actions: ``clear()`` and ``stats()``."""
         self._state = "new"
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -154,6 +162,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, ShownDoors):
             self._watching,
             owner,
             self._native_changed,
+            self.cache,
         )
         await self._parts.start()
         self._express = Express(

@@ -12,6 +12,13 @@ from tandem_orchestrator.layers import Layer
 from tandem_orchestrator.layers.native import NativeLayer
 from tandem_orchestrator.layers.native.segments import Segments
 from tandem_orchestrator.layers.python import PythonLayer, Registry
+from tandem_orchestrator.orchestrator.cache import OutputCache
+from tandem_orchestrator.orchestrator.cached_layer import (
+    CachedLayer,
+    CachedSegmentLayer,
+    NativeBuilds,
+    python_builds,
+)
 from tandem_orchestrator.orchestrator.composition import (
     make_journal,
     make_native_layer,
@@ -29,6 +36,7 @@ class Parts:
     Args:
         owner: Id of this session, as the journal's lease and the bridge's socket carry it.
         on_native_change: Told (kind, detail) when the bridge starts, dies or is restarted.
+        cache: Outputs of attempts before, also of an earlier session.
     """
 
     def __init__(
@@ -40,6 +48,7 @@ class Parts:
         watching: Watching,
         owner: str,
         on_native_change: Callable[[str, str], None],
+        cache: OutputCache,
     ) -> None:
         self._owner = owner
         self.journal = make_journal(settings)
@@ -48,7 +57,12 @@ class Parts:
         self.native: NativeLayer | None = None
         if settings.c_layer.enabled:
             self.native = make_native_layer(settings, owner, clock, on_native_change, self.machine)
-        layers: dict[str, Layer] = {layer.name: layer for layer in self.layers}
+        layers: dict[str, Layer] = {
+            self.python.name: CachedLayer(self.python, cache, python_builds(registry))
+        }
+        if self.native is not None:
+            builds = NativeBuilds(self.native)
+            layers[self.native.name] = CachedSegmentLayer(self.native, cache, builds)
         self.engine = Engine(
             layers,
             self.python,

@@ -10,6 +10,7 @@ from typing import Any
 from tandem_orchestrator.engine import Engine
 from tandem_orchestrator.journal import Journal, JournalHealth
 from tandem_orchestrator.layers import LayerHealth
+from tandem_orchestrator.orchestrator.cache import OutputCache
 from tandem_orchestrator.orchestrator.messages import Messages
 from tandem_orchestrator.orchestrator.parts import Parts
 from tandem_orchestrator.orchestrator.watching import EventListener, ProgressListener, Watching
@@ -23,6 +24,7 @@ class ShownDoors(ABC):
     _watching: Watching
     _parts: Parts | None
     _plugins: Plugins
+    cache: OutputCache
 
     @abstractmethod
     def _here(self) -> None:
@@ -41,6 +43,7 @@ class ShownDoors(ABC):
         """Give the counters of this orchestrator; latencies in seconds, 0.0 before the first."""
         self._here()
         metrics = self._messages.add_to(self._watching.metrics.read())
+        metrics["cache"] = self.cache.metrics()
         metrics["plugins"] = self._plugins.metrics()
         return metrics
 

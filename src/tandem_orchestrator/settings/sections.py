@@ -151,7 +151,9 @@ class PythonLayer(Section, title="python_layer"):
         low=0,
         high=10_000_000,
         env="TANDEM_CACHE_SIZE",
-        pending="the cache of outputs",
+    )
+    cache_bytes: int = key(
+        64 * 2**20, "Bytes of outputs that are kept; 0: none.", low=0, high=2**40
     )
     async_workers: int = key(
         8,

@@ -52,6 +52,8 @@ class TandemOrchestrator(MessageDoors):
         self._tandem = AsyncTandemOrchestrator(config, clock=clock, ids=ids, rng=rng)
         self.config = self._tandem.config
         """As at the async class."""
+        self.cache = self._tandem.cache
+        """As at the async class."""
         self.binary_bridge = self._tandem.binary_bridge
         """As at the async class; it blocks there, too."""
         self._thread: LoopThread | None = None
