@@ -1,4 +1,4 @@
-"""``tandem conflicts list|show``: what twins disagreed about, read from the journal."""
+"""``tandem conflicts``: what twins disagreed about, read from the journal or a capsule file."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from tandem_orchestrator import CapsuleError, Settings
+from tandem_orchestrator.cli import capsule_runs
+from tandem_orchestrator.cli.capsule_runs import RerunWish
 from tandem_orchestrator.cli.capsule_view import first_words, print_capsule, when
 from tandem_orchestrator.cli.exits import Exit
 from tandem_orchestrator.cli.loop import run_in_loop
-from tandem_orchestrator.cli.options import Journal, Json, Limit, end
+from tandem_orchestrator.cli.options import Import, Journal, Json, Limit, Set, end
 from tandem_orchestrator.cli.output import print_json, print_table, print_text
 from tandem_orchestrator.cli.target import read_settings
 from tandem_orchestrator.journal import Journal as AnyJournal
@@ -20,6 +22,7 @@ from tandem_orchestrator.observe import CapsuleFilter, list_capsules, read_capsu
 from tandem_orchestrator.orchestrator.composition import make_journal
 from tandem_orchestrator.twins import Capsule
 from tandem_orchestrator.twins.capsule_file import SUFFIX, capsule_from_text
+from tandem_orchestrator.twins.shrink import CALLS_MAX
 
 _T = TypeVar("_T")
 
@@ -37,6 +40,8 @@ CapsuleId = Annotated[
     ),
 ]
 """Which conflict a command is about."""
+_Out = Annotated[str, typer.Option(help="The folder to write to.")]
+_Timeout = Annotated[float, typer.Option(help="Seconds for one side and one input.", min=0.001)]
 
 
 @app.command("list")
@@ -60,6 +65,66 @@ def show(conflict: CapsuleId, journal: Journal = None, json: Json = False) -> No
     """Show one conflict: what went in, what each side gave, where they differ."""
     settings = read_settings([], journal)
     end(lambda: show_conflict(settings, conflict, as_json=json))
+
+
+@app.command()
+def replay(
+    conflict: CapsuleId,
+    import_: Import = None,
+    timeout: _Timeout = 30.0,
+    set: Set = None,
+    journal: Journal = None,
+    json: Json = False,
+) -> None:
+    """Run both sides again on the same input; exit code 1 while they differ."""
+    capsule, wish = _again(conflict, import_, timeout, set, journal, json)
+    end(lambda: capsule_runs.replay(capsule, wish))
+
+
+@app.command()
+def shrink(
+    conflict: CapsuleId,
+    import_: Import = None,
+    out: _Out = capsule_runs.FOLDER,
+    calls: Annotated[int, typer.Option(help="Inputs to try.", min=1, max=1_000_000)] = CALLS_MAX,
+    seconds: Annotated[float, typer.Option(help="Time for all of them.", min=0.1)] = 60.0,
+    timeout: _Timeout = 30.0,
+    set: Set = None,
+    journal: Journal = None,
+    json: Json = False,
+) -> None:
+    """Find the smallest input on which they still differ; a new capsule file."""
+    capsule, wish = _again(conflict, import_, timeout, set, journal, json)
+    end(lambda: capsule_runs.shrink(capsule, wish, out=out, calls_max=calls, seconds_max=seconds))
+
+
+@app.command()
+def export(
+    conflict: CapsuleId,
+    import_: Import = None,
+    out: _Out = capsule_runs.FOLDER,
+    journal: Journal = None,
+    json: Json = False,
+) -> None:
+    """Write a pytest file that fails until the twins agree."""
+    capsule, modules = find_capsule(read_settings([], journal), conflict)
+    names = import_ or list(modules)
+    end(lambda: capsule_runs.export_capsule(capsule, names, out=out, as_json=json))
+
+
+def _again(
+    conflict: str,
+    modules: list[str] | None,
+    timeout_s: float,
+    overrides: list[str] | None,
+    journal: str | None,
+    as_json: bool,
+) -> tuple[Capsule, RerunWish]:
+    """Find the capsule, and make ready to run it with a journal that is gone afterwards."""
+    capsule, named = find_capsule(read_settings(overrides or [], journal), conflict)
+    wanted = ["redundancy.conflict_resolution=python_preferred", *(overrides or [])]
+    settings = read_settings(wanted, ":memory:")
+    return capsule, RerunWish(settings, modules or list(named), timeout_s, as_json)
 
 
 def list_conflicts(settings: Settings, wanted: CapsuleFilter, *, limit: int, as_json: bool) -> Exit:

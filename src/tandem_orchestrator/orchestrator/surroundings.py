@@ -71,7 +71,7 @@ def read_environment(builds: dict[str, Path] | None = None) -> Environment:
         builds={part: build_of(path) for part, path in sorted((builds or {}).items())},
         cpu=name,
         cpu_flags=flags,
-        locale=locale.setlocale(locale.LC_ALL),
+        locale=_locale(locale.setlocale(locale.LC_ALL)),
         timezone="/".join(dict.fromkeys(time.tzname)) + f" {-time.timezone / 3600:+g} h",
         python=f"{platform.python_implementation()} {platform.python_version()}",
         package=str(sys.modules[__package__.partition(".")[0]].__version__),
@@ -94,8 +94,18 @@ def build_of(path: Path) -> str:
         return f"unreadable: {error.strerror}"
 
 
+def _locale(text: str) -> str:
+    """Give one name, with the categories that have another."""
+    parts = [part.partition("=") for part in text.split(";")]
+    if len(parts) == 1:
+        return text
+    names = [name for _, _, name in parts]
+    most = max(names, key=names.count)
+    return ", ".join([most, *(f"{kind}={name}" for kind, _, name in parts if name != most)])
+
+
 @cache
-def _processor() -> tuple[str, tuple[str, ...]]:
+def _processor() -> tuple[str, str]:
     """Read the first processor's name and flags from /proc/cpuinfo; empty off Linux."""
     name, flags = platform.machine(), ""
     try:
@@ -109,5 +119,5 @@ def _processor() -> tuple[str, tuple[str, ...]]:
                 if not line.strip():
                     break
     except OSError:
-        return name, ()  # No such file here; the architecture is all that is known.
-    return name, tuple(sorted(flags.split()))
+        return name, ""  # No such file here; the architecture is all that is known.
+    return name, " ".join(sorted(flags.split()))

@@ -14,8 +14,11 @@ from tandem_orchestrator.twins.capsule import (
 )
 from tandem_orchestrator.twins.cleaning import Cleaned, clean
 from tandem_orchestrator.twins.compare import Difference, differences, differences_of_cleaned
+from tandem_orchestrator.twins.kinds import Kinds, is_same_kind, kinds_of
 from tandem_orchestrator.twins.redaction import DEFAULT_HOOKS, REDACTED, RedactionHook
 from tandem_orchestrator.twins.showing import shown
+from tandem_orchestrator.twins.shrink import Shrinking, Shrunk
+from tandem_orchestrator.twins.story import story
 
 __all__ = [
     "CAPSULE_BYTES_MAX",
@@ -25,10 +28,16 @@ __all__ = [
     "Cleaned",
     "Difference",
     "Environment",
+    "Kinds",
     "RedactionHook",
+    "Shrinking",
+    "Shrunk",
     "clean",
     "differences",
     "differences_of_cleaned",
+    "is_same_kind",
+    "kinds_of",
     "make_capsule",
     "shown",
+    "story",
 ]

@@ -38,10 +38,10 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Part to its build: ``bridge``, plug-ins and libraries by name."""
     cpu: str = ""
     """The processor's own name."""
-    cpu_flags: tuple[str, ...] = ()
-    """What it can do, sorted: where a SIMD path makes the difference, this shows it."""
+    cpu_flags: str = ""
+    """What it can do, sorted, with spaces between: where a SIMD path makes the difference, this shows it."""
     locale: str = ""
-    """As ``de_DE.UTF-8``: category LC_ALL of the process, with the exceptions named."""
+    """As ``de_DE.UTF-8``; where categories have others: ``C, LC_CTYPE=C.UTF-8``."""
     timezone: str = ""
     python: str = ""
     package: str = ""
