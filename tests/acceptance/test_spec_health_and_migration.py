@@ -28,7 +28,7 @@ NATIVE = Path(str(files("tandem_orchestrator._native")))
 SHOW = "ps aux | grep agent_bridge"
 START = """
 cd {path}
-./agent_bridge --socket {socket} &
+./agent_bridge &
 """
 
 CONFLICTS = """
@@ -48,6 +48,9 @@ command_set.hardware_affinity = HardwareAffinity.P_CORE_ULTRA
 """
 
 MEMORY = """
+# Clear cache
+orchestrator.cache.clear()
+
 # Reduce buffer sizes
 orchestrator.config["c_layer"]["buffer_size"] = 8388608  # 8MB
 """
@@ -136,12 +139,16 @@ def shell(text: str) -> str:
 
 
 @pytest.fixture
-def by_hand(own_home: Path) -> Iterator[tuple[str, int]]:
-    """The socket and the pid of a bridge that the document's own lines started."""
+def by_hand(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
+    """The socket and the pid of a bridge that the document's own lines started.
+
+    ``TANDEM_SOCKET`` says where, to the bridge and to orchestrators alike.
+    """
     socket = own_home / "run" / "hand" / "bridge.sock"
+    monkeypatch.setenv("TANDEM_SOCKET", str(socket))
     log = own_home / "log"
-    lines = START.format(path=NATIVE / "bin", socket=f"{socket} 2>{log} >&2")
-    pid = int(shell(lines + "echo $!"))
+    lines = START.format(path=NATIVE / "bin")
+    pid = int(shell(f"exec 3>&1 >{log} 2>&1; {{ {lines} }} 3>&-\necho $! >&3"))
     try:
         give_up_at = time.monotonic() + WAIT_S
         while not socket.exists():  # another process: there is no clock of ours to move
@@ -174,10 +181,9 @@ def test_a_bridge_started_by_hand_is_seen_by_ps(by_hand: tuple[str, int]) -> Non
 
 @pytest.mark.native
 async def test_the_health_check_asks_the_bridge_that_was_started_by_hand(
-    by_hand: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+    by_hand: tuple[str, int],
 ) -> None:
-    socket, pid = by_hand
-    monkeypatch.setenv("TANDEM_C_LAYER__SOCKET", socket)
+    _, pid = by_hand
     names = public_names()
     await follow(HEALTH_CHECK, names)
 
@@ -192,10 +198,9 @@ async def test_the_health_check_asks_the_bridge_that_was_started_by_hand(
 
 @pytest.mark.native
 async def test_a_run_goes_through_the_bridge_that_was_started_by_hand_and_leaves_it_there(
-    by_hand: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+    by_hand: tuple[str, int],
 ) -> None:
-    socket, pid = by_hand
-    monkeypatch.setenv("TANDEM_C_LAYER__SOCKET", socket)
+    _, pid = by_hand
     step = tandem_orchestrator.CommandStep(agent="system", action="echo", payload="over here")
     asked = tandem_orchestrator.CommandSet(mode="speed_critical", steps=[step])
 
@@ -276,7 +281,9 @@ async def test_latencies_and_a_wish_for_cores_as_troubleshooting_says(
 
 
 @pytest.mark.native
-async def test_the_rings_are_reduced_as_troubleshooting_says(own_home: Path) -> None:
+async def test_the_cache_is_cleared_and_the_rings_reduced_as_troubleshooting_says(
+    own_home: Path,
+) -> None:
     orchestrator = TandemOrchestrator({"journal": {"path": ":memory:"}})
     await follow(MEMORY, {"orchestrator": orchestrator})
 

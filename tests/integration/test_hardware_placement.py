@@ -186,6 +186,29 @@ async def test_steps_of_one_program_run_where_their_nested_set_wished(two_kinds:
 
 
 @native
+@pytest.mark.parametrize("aware", [True, False])
+async def test_with_numa_aware_bridge_and_workers_are_on_one_node(
+    two_kinds: Path, aware: bool
+) -> None:
+    for node in (0, 1):  # and no kinds: both CPUs alike
+        folder = two_kinds / "devices" / "system" / "node" / f"node{node}"
+        folder.mkdir(parents=True)
+        (folder / "cpulist").write_text(f"{node}\n")
+        (two_kinds / "devices" / ("cpu_core", "cpu_atom")[node] / "cpus").unlink()
+    tandem = TandemOrchestrator(config(two_kinds, numa_aware=aware))
+    make_agent(tandem)
+    async with tandem:
+        mine = allowed_of_task(os.getpid(), threading.get_native_id())
+        where = "0" if aware else mine
+        result = await tandem.execute_command_set(one_step("auto", "where", "thread"))
+        assert result["results"] == {"s": where}
+        health = tandem.layer_health()
+        assert allowed_of_threads(health["c"].details["pid"])["main"] == where
+        told = "hardware.numa_aware: node 0" in health["python"].details["hardware"]
+        assert told is aware
+
+
+@native
 @pytest.mark.parametrize(("affinity", "where"), [("1", "1"), ("none", None)])
 async def test_the_setting_overrides_every_wish(
     two_kinds: Path, affinity: str, where: str | None

@@ -10,8 +10,7 @@ import typer
 
 from tandem_orchestrator import TandemError, __version__
 from tandem_orchestrator.cli import agent_new as agent_new_command
-from tandem_orchestrator.cli import config_flags as config_flags_command
-from tandem_orchestrator.cli import conflicts, run_commands, runs_commands
+from tandem_orchestrator.cli import config, conflicts, run_commands, runs_commands
 from tandem_orchestrator.cli import doctor as doctor_command
 from tandem_orchestrator.cli import quarantine as quarantine_command
 from tandem_orchestrator.cli import topology as topology_command
@@ -42,6 +41,7 @@ _agent = typer.Typer(
 )
 _app.add_typer(_agent, name="agent")
 
+_app.add_typer(config.app, name="config")
 _app.add_typer(conflicts.app, name="conflicts")
 
 _Mode = Annotated[str | None, typer.Option(help="Execution mode, instead of the set's own.")]
@@ -183,17 +183,6 @@ def agent_release(
     """Let a quarantined input start again."""
     settings = read_settings([], journal)
     end(lambda: quarantine_command.release(settings, digest))
-
-
-@_app.command()
-def config(
-    cflags: Annotated[bool, typer.Option("--cflags", help="Where the C headers are.")] = False,
-    libs: Annotated[bool, typer.Option("--libs", help="What an agent in C links with.")] = False,
-) -> None:
-    """Print what a compiler needs to build an agent in C."""
-    if not (cflags or libs):
-        raise UsageError("config: say --cflags, --libs or both")
-    end(lambda: config_flags_command.config_flags(cflags=cflags, libs=libs))
 
 
 def run_app(arguments: list[str]) -> int:

@@ -11,7 +11,7 @@ from tandem_orchestrator.layers.native.topology import with_sysfs
 from tandem_orchestrator.model.cpu_lists import show_cpu_list
 from tandem_orchestrator.model.levels import HardwareAffinity
 from tandem_orchestrator.model.topology import CoreClass
-from tandem_orchestrator.plan.place import Machine, place
+from tandem_orchestrator.plan.place import Machine, home_node, place
 from tandem_orchestrator.settings import Hardware
 
 
@@ -58,6 +58,10 @@ class SessionMachine:
     def notes(self) -> tuple[str, ...]:
         """Say, a line each, what is odd here, and which wishes mean something else here."""
         told = [f"topology: {note}" for note in self.topology.notes]
+        if self._hardware.numa_aware:
+            home = home_node(self.topology)
+            kept = "one node here, nothing to keep together" if home is None else f"node {home}"
+            told.append(f"hardware.numa_aware: {kept}")
         placements = {wish: place(wish, self.topology, self._hardware) for wish in HardwareAffinity}
         widened = [str(wish) for wish, placement in placements.items() if placement.widened]
         if widened:

@@ -58,13 +58,14 @@ from tandem_orchestrator.orchestrator.plugin_doors import PluginDoors
 from tandem_orchestrator.orchestrator.prepared import PreparedPlan
 from tandem_orchestrator.orchestrator.probes import BinaryBridge, PythonOrchestrator
 from tandem_orchestrator.orchestrator.run import Run
+from tandem_orchestrator.orchestrator.setting_doors import SettingDoors
 from tandem_orchestrator.orchestrator.shown_doors import ShownDoors
 from tandem_orchestrator.orchestrator.watching import Watching
 from tandem_orchestrator.plugins import Plugins
 from tandem_orchestrator.settings import Settings
 
 
-class TandemOrchestrator(MessageDoors, PluginDoors, ShownDoors):
+class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors):
     """Runs command sets in both layers and keeps what happened in a journal.
 
     ``async with TandemOrchestrator() as tandem: …``, or ``await initialize()`` and ``close()``.

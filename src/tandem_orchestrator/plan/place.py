@@ -7,7 +7,7 @@ in ``WIDENING`` is taken, and the reason says so.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tandem_orchestrator.model.cpu_lists import parse_cpu_list, show_cpu_list
 from tandem_orchestrator.model.levels import HardwareAffinity
@@ -95,8 +95,40 @@ def place(
     if settings.cpu_affinity != "auto":
         return _listed(settings.cpu_affinity, topology)
     if wish is HardwareAffinity.AUTO:
-        return _unwished(topology, settings, load)
-    return _wished(wish, topology)
+        placement = _unwished(topology, settings, load)
+    else:
+        placement = _wished(wish, topology)
+    return _on_home_node(placement, topology) if settings.numa_aware else placement
+
+
+def home_node(topology: Topology) -> int | None:
+    """Give the node to stay on: the one with most of the allowed P-cores, then of all allowed CPUs.
+
+    Returns: its number; None where all allowed CPUs are on one node.
+    """
+    allowed = [cpu for cpu in topology.cpus if cpu.number in topology.allowed]
+    nodes = sorted({cpu.node for cpu in allowed})
+    if len(nodes) == 1:
+        return None
+
+    def size(node: int) -> tuple[int, int]:
+        mine = [cpu for cpu in allowed if cpu.node == node]
+        return sum(cpu.kind is CoreClass.P_CORE for cpu in mine), len(mine)
+
+    return max(nodes, key=size)
+
+
+def _on_home_node(placement: Placement, topology: Topology) -> Placement:
+    """Leave out the CPUs of other nodes; where none would be left, their memory is far instead."""
+    home = home_node(topology)
+    if home is None:
+        return placement
+    near = placement.cpus & frozenset(cpu.number for cpu in topology.cpus if cpu.node == home)
+    if not near:
+        reason = f"{placement.reason}; none of them on node {home} (hardware.numa_aware)"
+        return replace(placement, reason=reason)
+    reason = f"{placement.reason}; of these those on node {home} (hardware.numa_aware)"
+    return _placement(topology, near, reason, widened=placement.widened)
 
 
 def _listed(text: str, topology: Topology) -> Placement:

@@ -44,10 +44,13 @@ class Config(MutableMapping[str, MutableMapping[str, Any]]):
         """The settings at this moment, immutable."""
         return self._settings
 
-    def assign(self, values: Mapping[str, Any]) -> None:
-        """Change several keys at once, or none: ``section.key`` to typed value."""
+    def assign(self, values: Mapping[str, Any], origin: str = "assignment") -> None:
+        """Change several keys at once, or none: ``section.key`` to typed value.
+
+        ``origin`` is what ``settings.origin`` says of them from now on.
+        """
         with self._lock:
-            changed = self._settings.changed(values)
+            changed = self._settings.changed(values, origin)
             moved = [path for path in values if changed.get(path) != self._settings.get(path)]
             self._settings = changed
             self.version += bool(moved)

@@ -392,9 +392,8 @@ class Hardware(Section, title="hardware"):
     )
     numa_aware: bool = key(
         False,
-        "Keep a session's memory on its workers' node.",
+        "Keep bridge, rings and workers on one NUMA node; nothing where there is only one.",
         counts="session",
-        pending="memory on a node",
     )
 
 

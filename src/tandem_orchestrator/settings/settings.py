@@ -108,11 +108,12 @@ class Settings:
         settings = settings.changed({"journal.path": place})
         return replace(settings, origins=MappingProxyType(origins))
 
-    def changed(self, values: Mapping[str, Any]) -> Settings:
+    def changed(self, values: Mapping[str, Any], origin: str = "") -> Settings:
         """Give settings in which some keys have other values.
 
         Args:
             values: ``section.key`` to typed value.
+            origin: Where they come from; empty: what is said of them stays.
 
         Raises: ConfigError for an unknown key or a value out of range; nothing is changed then.
         """
@@ -127,6 +128,9 @@ class Settings:
         sections: dict[str, Any] = {
             section: replace(getattr(self, section), **body) for section, body in by_section.items()
         }
+        if origin:
+            moved = {path: origin for path in values if self.get(path) != values[path]}
+            sections["origins"] = MappingProxyType({**self.origins, **moved})
         return replace(self, **sections)
 
     def get(self, path: str) -> Any:

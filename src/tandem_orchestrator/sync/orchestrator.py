@@ -24,7 +24,7 @@ from tandem_orchestrator.model.plans import Plan
 from tandem_orchestrator.model.policies import Policy
 from tandem_orchestrator.observe import RunView
 from tandem_orchestrator.orchestrator import TandemOrchestrator as AsyncTandemOrchestrator
-from tandem_orchestrator.orchestrator import new_event_loop
+from tandem_orchestrator.orchestrator import Tuning, new_event_loop
 from tandem_orchestrator.plugins import PluginHealth
 from tandem_orchestrator.settings import Settings
 from tandem_orchestrator.sync.handles import PreparedPlan, Run, take_in
@@ -127,6 +127,11 @@ class TandemOrchestrator(MessageDoors):
     def register_plugin(self, plugin: Any, *, name: str | None = None) -> None:
         """See the async class; hooks that are coroutines run on the orchestrator's own loop."""
         self._do(lambda: self._tandem.register_plugin(plugin, name=name))
+
+    # Any: wishes are a user's own dict.
+    def tune_for_workload(self, workload: Mapping[str, Any]) -> Tuning:
+        """See the async class."""
+        return self._do(lambda: self._tandem.tune_for_workload(workload))
 
     # Any: what was registered.
     def unregister_plugin(self, plugin: Any) -> None:

@@ -32,10 +32,11 @@ COMMANDS = (
     ["agent", "new"],
     ["agent", "quarantined"],
     ["agent", "release"],
-    ["config"],
+    ["config", "show"],
+    ["config", "check"],
 )
 
-GROUPS = {"runs", "agent", "conflicts"}
+GROUPS = {"runs", "agent", "conflicts", "config"}
 
 
 def first_cells(text: str) -> set[str]:
