@@ -146,7 +146,7 @@ def agent_program() -> str:
     return str(program)
 
 
-AGENT_ACTIONS = ["echo", "receive", "die", "nap", "refuse", "pid"]
+AGENT_ACTIONS = ["echo", "receive", "die", "nap", "refuse", "make", "pid"]
 AGENT_ROWS = b"".join(
     action_row("raw", name, action_id=number + 1) for number, name in enumerate(AGENT_ACTIONS)
 )

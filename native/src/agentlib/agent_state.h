@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "blob/peer.h"
 #include "ring/bell.h"
 #include "ring/ring.h"
 #include "shm/region.h"
@@ -21,6 +22,7 @@ typedef struct agent_parcel agent_parcel;
 struct agent_parcel {
     agent_parcel *next;
     tdi_frame frame;
+    uint64_t blob[2]; /* id and bytes; 0: the body is here */
     uint8_t *body;
     size_t bytes, at;
     uint32_t index;
@@ -39,6 +41,7 @@ typedef struct agent_run {
     td_status status;
     td_view body, payload, inputs, key;
     uint8_t *owned_body;
+    tdi_blob_view blob;                   /* what the body lies in, or none */
     agent_line *lines_first, *lines_last; /* on a pool's thread: for when it has ended */
     uint32_t lines_total, lines_dropped;
     uint8_t key_bytes[TDI_KEY_BYTES_MAX];
@@ -69,6 +72,7 @@ struct td_agent {
     tdi_bell_ticket sleep, space;
     uint32_t ids[TDI_AGENT_ACTIONS_MAX]; /* of options.actions, in this session */
     uint8_t *scratch;
+    tdi_blob_peer blobs;
     agent_inbound inbound;
     agent_parcel *waiting_first, *waiting_last;
     agent_run run; /* the call being run on the serving thread */
@@ -95,6 +99,15 @@ bool agent_bridge_gone(td_agent *agent);
 void agent_run_begin(agent_run *run, td_agent *agent, const td_action *action,
                      const tdi_frame *frame, const tdi_extension *ext);
 void agent_run_perform(agent_run *run); /* any thread */
+
+/* blob.c */
+/* Open the blob that a call names. TD_CORRUPT, TD_ERR_MEMORY: the session ends. *sound: its
+ * checksum is what the caller said. */
+td_status agent_blob_take(td_agent *agent, const tdi_frame *frame, const tdi_extension *ext,
+                          tdi_blob_view *out, bool *sound);
+/* An answer longer than a ring may carry becomes a blob's name; `sum` must outlive the parcel's
+ * push. Without one it becomes TD_TOO_LARGE. */
+td_status agent_blob_give(td_agent *agent, agent_parcel *parcel, uint32_t *sum);
 
 /* log.c */
 void agent_log(agent_run *run, int level, const char *message); /* the run's thread */

@@ -1,7 +1,6 @@
 /* call.c - one call from start to status, in an agent's process. */
-#include <errno.h>
+#include <poll.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "agentlib/agent_state.h"
 #include "agentlib/running.h"
@@ -46,7 +45,8 @@ static td_status op_fail(td_call *call, const char *type, const char *message)
 }
 
 /* A running action keeps the serving thread from hearing of the bridge's end, so it looks itself,
- * now and then. The socket carries nothing else: whatever is readable is a goodbye or the end. */
+ * now and then. Blobs may have been passed since, which only the serving thread reads, so what
+ * counts is that the other end is shut. */
 static bool bridge_gone(td_agent *agent)
 {
     const uint64_t now_ns = tdi_now_ns();
@@ -54,9 +54,8 @@ static bool bridge_gone(td_agent *agent)
     if (now_ns - looked_ns >= LOOK_NS &&
         atomic_compare_exchange_strong_explicit(&agent->looked_ns, &looked_ns, now_ns,
                                                 memory_order_relaxed, memory_order_relaxed)) {
-        char byte;
-        if (recv(agent->socket_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
-            (errno != EAGAIN && errno != EINTR))
+        struct pollfd other_end = {.fd = agent->socket_fd, .events = POLLRDHUP};
+        if (poll(&other_end, 1, 0) > 0)
             atomic_store_explicit(&agent->bridge_gone, true, memory_order_relaxed);
     }
     return atomic_load_explicit(&agent->bridge_gone, memory_order_relaxed);
@@ -150,8 +149,10 @@ void agent_run_begin(agent_run *run, td_agent *agent, const td_action *action,
     run->failure_bytes = 0;
     run->job.lane = frame->lane;
     run->job.next = NULL;
-    run->output.bytes_max =
-        frame->aux != 0 && frame->aux < BODY_BYTES_MAX ? frame->aux : BODY_BYTES_MAX;
+    const uint64_t most = agent->blobs.on && agent->blobs.bytes_max > BODY_BYTES_MAX
+                              ? agent->blobs.bytes_max
+                              : BODY_BYTES_MAX;
+    run->output.bytes_max = frame->aux != 0 && frame->aux < most ? frame->aux : most;
 }
 
 static td_status judge(agent_run *run, td_status returned)

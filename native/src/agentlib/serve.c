@@ -43,6 +43,9 @@ static td_status push_some(td_agent *agent, agent_parcel *parcel)
             const uint64_t total = parcel->bytes;
             tdi_extension_add(ext, &frame.ext_units, TDI_EXT_TOTAL, &total, sizeof total);
             piece_max -= 8u * frame.ext_units;
+        } else if (parcel->blob[0] != 0) {
+            tdi_extension_add(ext, &frame.ext_units, TDI_EXT_BLOB, parcel->blob,
+                              sizeof parcel->blob);
         }
         const size_t piece = left < piece_max ? left : piece_max;
         if (piece < left)
@@ -137,9 +140,13 @@ static td_status answer(td_agent *agent, agent_run *run)
     tdi_progress *progress = &agent->up.progress[tdi_call_slot(run->call_id)];
     atomic_store_explicit(&progress->done, 0, memory_order_relaxed);
     atomic_store_explicit(&progress->total, 0, memory_order_relaxed);
-    const td_status status = send_parcel(agent, &parcel);
+    uint32_t sum;
+    td_status status = agent_blob_give(agent, &parcel, &sum);
+    if (status == TD_OK)
+        status = send_parcel(agent, &parcel);
     free(run->owned_body);
     run->owned_body = NULL;
+    tdi_blob_close(&run->blob);
     return status;
 }
 
@@ -160,6 +167,7 @@ static td_status finish_jobs(td_agent *agent)
         if (status == TD_OK && agent->socket_fd >= 0)
             status = answer(agent, run);
         agent_log_flush(run, false);
+        tdi_blob_close(&run->blob);
         free(run->owned_body);
         td_heap_writer_fini(&run->output);
         free(run);
@@ -177,29 +185,33 @@ static const td_action *action_of(const td_agent *agent, uint32_t id)
     return NULL;
 }
 
-/* A whole call; takes `owned`. */
+/* A whole call; takes `owned`, and the blob that the body lies in. */
 static td_status start(td_agent *agent, const tdi_frame *frame, const tdi_extension *ext,
-                       td_view body, uint8_t *owned)
+                       td_view body, uint8_t *owned, tdi_blob_view blob)
 {
     const td_action *action = action_of(agent, frame->action_id);
     if (action == NULL || tdi_call_slot(frame->call_id) >= agent->slots) {
         free(owned);
+        tdi_blob_close(&blob);
         return tdi_fail(&agent->error, TD_CORRUPT, "the bridge called what was not offered");
     }
     if (agent->pool != NULL && action->runs == TD_RUNS_BLOCKING) {
         agent_run *run = calloc(1, sizeof *run);
-        uint8_t *copy = owned != NULL ? owned : malloc(body.bytes + 1);
-        if (run == NULL || copy == NULL) {
+        const bool in_place = owned != NULL || blob.data != NULL;
+        uint8_t *copy = in_place ? owned : malloc(body.bytes + 1);
+        if (run == NULL || (copy == NULL && !in_place)) {
             free(run);
             free(copy);
+            tdi_blob_close(&blob);
             return tdi_fail(&agent->error, TD_ERR_MEMORY, "no memory for a call");
         }
-        if (owned == NULL && body.bytes > 0)
+        if (!in_place && body.bytes > 0)
             memcpy(copy, body.data, body.bytes);
         td_heap_writer_init(&run->output, 0);
         agent_run_begin(run, agent, action, frame, ext);
-        run->body = (td_view){copy, body.bytes};
+        run->body = in_place ? body : (td_view){copy, body.bytes};
         run->owned_body = copy;
+        run->blob = blob;
         run->job.perform = in_the_pool;
         if (tdi_pool_submit(agent->pool, &run->job) == TD_OK) {
             agent->in_pool++;
@@ -217,6 +229,7 @@ static td_status start(td_agent *agent, const tdi_frame *frame, const tdi_extens
     agent_run_begin(run, agent, action, frame, ext);
     run->body = body;
     run->owned_body = owned;
+    run->blob = blob;
     if (agent->options.host) {
         atomic_store_explicit(&agent->watched_deadline_ns, frame->time_ns, memory_order_relaxed);
         atomic_store_explicit(&agent->watched_id, frame->call_id, memory_order_release);
@@ -277,7 +290,25 @@ static td_status go_on_long(td_agent *agent, const tdi_frame *frame)
         free(whole.body);
         return tdi_fail(&agent->error, TD_CORRUPT, "malformed extension");
     }
-    return start(agent, &whole.first, &ext, (td_view){whole.body, whole.bytes}, whole.body);
+    return start(agent, &whole.first, &ext, (td_view){whole.body, whole.bytes}, whole.body,
+                 (tdi_blob_view){0});
+}
+
+static td_status start_with_blob(td_agent *agent, const tdi_frame *frame, const tdi_extension *ext)
+{
+    tdi_blob_view view = {0};
+    bool sound = false;
+    const td_status status = agent_blob_take(agent, frame, ext, &view, &sound);
+    if (status != TD_OK)
+        return status;
+    if (sound)
+        return start(agent, frame, ext, (td_view){view.data, view.bytes}, NULL, view);
+    tdi_blob_close(&view); /* its caller's doing: this call alone is refused */
+    agent_parcel parcel = {.frame = {.kind = TDI_KIND_COMPLETION,
+                                     .call_id = frame->call_id,
+                                     .attempt = frame->attempt,
+                                     .aux = TD_CORRUPT}};
+    return send_parcel(agent, &parcel);
 }
 
 /* One frame. TD_ERR_AGAIN: none. */
@@ -304,7 +335,10 @@ static td_status take_one(td_agent *agent)
         return tdi_fail(&agent->error, TD_CORRUPT, "a frame of a kind that has no place here");
     if (frame.flags & TDI_FLAG_MORE)
         return begin_long(agent, &frame, &ext, ext_bytes);
-    return start(agent, &frame, &ext, (td_view){agent->scratch, frame.body_bytes}, NULL);
+    if (frame.flags & TDI_FLAG_BLOB)
+        return start_with_blob(agent, &frame, &ext);
+    return start(agent, &frame, &ext, (td_view){agent->scratch, frame.body_bytes}, NULL,
+                 (tdi_blob_view){0});
 }
 
 static void sleep_once(td_agent *agent)

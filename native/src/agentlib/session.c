@@ -11,7 +11,8 @@
 #include "wire/channel.h"
 
 #define CONNECT_NS   (5 * TDI_NS_PER_S)
-#define GOODBYES_MAX 4 /* a bridge that talks without end has gone as well */
+#define MESSAGES_MAX 256 /* about blobs, in one look */
+#define GOODBYES_MAX 4   /* a bridge that talks without end has gone as well */
 
 static td_view view(const char *text)
 {
@@ -57,6 +58,7 @@ static td_status say_hello(td_agent *agent)
         .protocol_min = TDI_PROTOCOL,
         .protocol_max = TDI_PROTOCOL,
         .role = TDI_ROLE_AGENT,
+        .features_offered = TDI_FEATURE_BLOBS,
         .monotonic_ns = tdi_now_ns(),
         .name = view(options->actions[0].agent),
         .build_id = view(tdi_build_id()),
@@ -86,6 +88,7 @@ static td_status map_rings(td_agent *agent, const tdi_welcome *welcome, int *fds
     agent->space = (tdi_bell_ticket){.shared = &ours->space_ticket};
     agent->slots = welcome->slots;
     agent->session = welcome->session;
+    tdi_blob_peer_begin(&agent->blobs, welcome->features, welcome->blob_bytes_max);
     agent->scratch = malloc(tdi_ring_span_max(welcome->ring_bytes));
     if (agent->scratch == NULL)
         return tdi_fail(&agent->error, TD_ERR_MEMORY, "no memory for a frame");
@@ -157,6 +160,7 @@ td_status agent_open(td_agent *agent)
 
 void agent_shut(td_agent *agent)
 {
+    tdi_blob_peer_end(&agent->blobs);
     tdi_close_all(&agent->socket_fd, 1);
     tdi_close_all(&agent->bell_in_fd, 1);
     tdi_close_all(&agent->bell_out_fd, 1);
@@ -177,17 +181,14 @@ void agent_shut(td_agent *agent)
 
 bool agent_bridge_gone(td_agent *agent)
 {
-    uint8_t message[512];
-    size_t bytes;
-    for (int said = 0;; said++) {
-        const td_status status = tdi_channel_receive(agent->socket_fd, message, sizeof message,
-                                                     &bytes, NULL, NULL, NULL);
+    for (int heard = 0, said = 0;; heard++) {
+        const td_status status = tdi_blob_listen(agent->socket_fd, &agent->blobs, &agent->error);
         if (status == TD_ERR_AGAIN)
             return false;
-        if (status == TD_OK && said < GOODBYES_MAX) {
-            tdi_goodbye_decode(message, bytes, &agent->error);
+        if (status == TD_OK && heard < MESSAGES_MAX)
             continue;
-        }
+        if (status == TD_ERR_REFUSED && ++said <= GOODBYES_MAX)
+            continue;
         if (agent->error.text[0] == '\0')
             tdi_fail(&agent->error, TD_ERR_CLOSED, "the bridge (pid %lld) has gone",
                      (long long)agent->bridge_pid);

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "bridge/bridge.h"
+#include "bridge/blob.h"
 #include "wire/channel.h"
 
 #define HELLO_NS_MAX   (5 * TDI_NS_PER_S)
@@ -127,9 +127,12 @@ static td_status judge(tdi_bridge *bridge, const tdi_hello *hello, tdi_error *er
                         "protocol %u to %u is spoken there, %d here: install one version on both "
                         "sides",
                         hello->protocol_min, hello->protocol_max, TDI_PROTOCOL);
-    if (hello->features_required != 0)
-        return tdi_fail(error, TD_ERR_REFUSED, "features 0x%llx are required, none is known",
-                        (unsigned long long)hello->features_required);
+    const uint64_t known = bridge->options.blobs > 0 ? TDI_FEATURE_BLOBS : 0;
+    if ((hello->features_required & ~known) != 0)
+        return tdi_fail(error, TD_ERR_REFUSED,
+                        "features 0x%llx are required, of which 0x%llx are not to be had",
+                        (unsigned long long)hello->features_required,
+                        (unsigned long long)(hello->features_required & ~known));
     if (hello->build_id.bytes != strlen(ours) ||
         memcmp(hello->build_id.data, ours, hello->build_id.bytes) != 0)
         return tdi_fail(error, TD_ERR_REFUSED,
@@ -163,6 +166,8 @@ static td_status welcome(tdi_bridge *bridge, tdi_session *session, const int *fd
         .protocol = TDI_PROTOCOL,
         .status = TD_OK,
         .session = session->id,
+        .features = session->features,
+        .blob_bytes_max = tdi_blobs_offered(session) ? bridge->options.blob_bytes : 0,
         .monotonic_ns = tdi_now_ns(),
         .ring_bytes = session->share.ring_bytes,
         .slots = session->slots,

@@ -4,13 +4,12 @@
  * them it is refused as BUSY, so a full agent never stops the calls for another. What does not
  * fit into the agent's ring waits in its list, which the credits bound.
  */
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "bridge/bridge.h"
+#include "bridge/blob.h"
 
 #define LATE_NS  TDI_NS_PER_S /* past its deadline, and the agent has not answered */
 #define SWEEP_NS (5 * TDI_NS_PER_MS)
@@ -63,7 +62,7 @@ td_status tdi_agent_judge(tdi_bridge *bridge, const tdi_hello *hello, tdi_error 
         rows++;
         if (!is_name(row.name) || !is_name(row.version) || row.effects > TD_EFFECTS_EXTERNAL ||
             row.runs > TD_RUNS_BLOCKING || row.deterministic > 1 || row.id != 0 || row.gone != 0 ||
-            row.in_programs != 0)
+            row.in_programs != 0 || row.takes_blobs != 0)
             return tdi_fail(error, TD_ERR_REFUSED, "agent %.*s: action %u is malformed", shown,
                             hello->name.data, rows);
         if (row.agent.bytes != hello->name.bytes ||
@@ -170,6 +169,11 @@ td_status tdi_agent_send(tdi_agent *agent, const tdi_outgoing *call)
     tdi_session *session = choose(agent, credit);
     if (session == NULL)
         return agent->instances_total == 0 ? TD_NO_AGENT : TD_BUSY;
+    if (call->blob != NULL) { /* before the frame that names it */
+        const td_status status = tdi_blob_pass(call->blob, session);
+        if (status != TD_OK)
+            return status;
+    }
     const uint32_t slot = session->free_relays[--session->free_total];
     tdi_relay *relay = &session->relays[slot];
     const uint32_t generation = relay->generation == UINT32_MAX ? 1 : relay->generation + 1;
@@ -183,6 +187,7 @@ td_status tdi_agent_send(tdi_agent *agent, const tdi_outgoing *call)
         .charged = call->charged,
         .credit = credit,
         .end = UINT64_MAX,
+        .blob = call->blob,
         .generation = generation,
         .action_id = call->frame.action_id,
         .reply_bytes_max = call->frame.aux,
@@ -202,7 +207,7 @@ td_status tdi_agent_send(tdi_agent *agent, const tdi_outgoing *call)
         .bytes = call->body.bytes,
     };
     parcel.frame.kind = TDI_KIND_CALL;
-    parcel.frame.flags = TDI_FLAG_WANT_REPLY;
+    parcel.frame.flags = TDI_FLAG_WANT_REPLY | (call->blob != NULL ? TDI_FLAG_BLOB : 0);
     parcel.frame.call_id = tdi_call_id(slot, generation);
     parcel.frame.source = call->caller->id;
     parcel.frame.destination = session->id;
@@ -212,9 +217,11 @@ td_status tdi_agent_send(tdi_agent *agent, const tdi_outgoing *call)
 }
 
 /* An agent has answered the call of an orchestrator. */
-static void to_the_caller(tdi_relay *relay, tdi_reply *reply)
+void tdi_relay_to_caller(tdi_relay *relay, tdi_reply *reply)
 {
     tdi_session *caller = relay->caller;
+    if (reply->blob != NULL)
+        tdi_blob_answer(caller, relay->reply_bytes_max, reply);
     uint64_t charged = relay->charged;
     const uint64_t reserved =
         relay->reply_bytes_max != 0 ? relay->reply_bytes_max : TDI_REPLY_BYTES_RESERVED;
@@ -248,7 +255,7 @@ void tdi_agent_call(tdi_session *caller, tdi_agent *agent, const tdi_frame *fram
         .caller = caller,
         .call_id = frame->call_id,
         .charged = charged,
-        .reply = to_the_caller,
+        .reply = tdi_relay_to_caller,
     };
     if (owned != NULL) { /* in several frames: record 4 is made again for the agent's ring */
         static uint8_t again[TDI_EXT_BYTES_MAX];
@@ -303,6 +310,14 @@ static void settle(tdi_relay *relay, tdi_reply *reply)
     session->bridge->relays_total--;
     session->counters.completions++;
     tdi_relay told = was;
+    if (was.blob != NULL) {
+        session->blobs_with_calls--;
+        tdi_blob_release(was.blob);
+    }
+    if (reply->blob != NULL && was.reply != tdi_relay_to_caller) { /* nobody can take it */
+        tdi_blob_release(reply->blob);
+        *reply = (tdi_reply){.status = TD_TOO_LARGE, .frame = reply->frame};
+    }
     if (was.reply != NULL)
         was.reply(&told, reply);
     free(reply->owned);
@@ -320,9 +335,7 @@ static td_status completed(tdi_session *session, const tdi_frame *frame, td_view
     tdi_frame words = *frame;
     words.source = session->id;
     if (frame->time_ns != 0)
-        tdi_count_run(session->bridge, frame->flags & TDI_FLAG_ELAPSED_US
-                                           ? frame->aux2 * UINT64_C(1000)
-                                           : frame->aux2);
+        tdi_count_completion(session->bridge, frame);
     tdi_reply reply = {.status = (td_status)frame->aux,
                        .body = body,
                        .owned = owned,
@@ -334,6 +347,28 @@ static td_status completed(tdi_session *session, const tdi_frame *frame, td_view
         reply.body = (td_view){NULL, 0};
         words.body_crc = 0;
     }
+    settle(relay, &reply);
+    return TD_OK;
+}
+
+/* An answer whose body is a blob; its frame has the record that names it, and no other. */
+static td_status completed_by_blob(tdi_session *session, const tdi_frame *frame,
+                                   const tdi_extension *ext, const uint8_t *ext_bytes,
+                                   const uint8_t *body)
+{
+    tdi_relay *relay = relay_of(session, frame->call_id);
+    tdi_frame words = *frame;
+    words.source = session->id;
+    tdi_reply reply = {.status = TD_OK,
+                       .body = {body, frame->body_bytes},
+                       .crc_known = true,
+                       .frame = &words,
+                       .ext = ext_bytes};
+    if (relay == NULL || frame->aux != TD_OK || ext->present != 1u << TDI_EXT_BLOB ||
+        tdi_blob_named(session, frame, ext, &reply.blob) != TD_OK)
+        return TD_CORRUPT;
+    if (frame->time_ns != 0)
+        tdi_count_completion(session->bridge, frame);
     settle(relay, &reply);
     return TD_OK;
 }
@@ -391,6 +426,8 @@ td_status tdi_agent_handle(tdi_session *session, const tdi_frame *frame, const u
             return begin_long(session, frame, &ext, body);
         if (session->inbound.active)
             return TD_CORRUPT;
+        if (frame->flags & TDI_FLAG_BLOB)
+            return completed_by_blob(session, frame, &ext, ext_bytes, body);
         return completed(session, frame, (td_view){body, frame->body_bytes}, NULL);
     default:
         return TD_CORRUPT;
@@ -398,49 +435,6 @@ td_status tdi_agent_handle(tdi_session *session, const tdi_frame *frame, const u
 }
 
 /* ---- ends ---- */
-
-static const char *hint_of(uint32_t signal_number)
-{
-    switch (signal_number) {
-    case SIGSEGV:
-        return "it touched memory that is not its own";
-    case SIGBUS:
-        return "it touched memory beyond a file's or mapping's end";
-    case SIGABRT:
-        return "it gave up by abort(): a failed assertion, a double free, or no memory";
-    case SIGFPE:
-        return "it divided by zero, or an integer overflowed";
-    case SIGILL:
-        return "it met an instruction this CPU does not know, or a trap";
-    case SIGSYS:
-        return "it made a system call that is not allowed";
-    case SIGKILL:
-        return "it did not stop within its grace, so its host ended it";
-    default:
-        return "its process was ended";
-    }
-}
-
-/* {"type", "message"} for calls whose process died while it had them. */
-static void obituary(const tdi_session *session, td_writer *writer, uint8_t *memory, size_t bytes)
-{
-    char text[400];
-    const uint32_t number =
-        atomic_load_explicit(&session->up.control->last_signal, memory_order_relaxed);
-    const char *name = number > 0 && number < 65 ? sigabbrev_np((int)number) : NULL;
-    if (name != NULL)
-        snprintf(text, sizeof text, "agent %s (pid %lld) was killed by SIG%s: %s", session->name,
-                 (long long)session->pid, name, hint_of(number));
-    else
-        snprintf(text, sizeof text, "agent %s (pid %lld) died or left after taking it",
-                 session->name, (long long)session->pid);
-    td_writer_fixed(writer, memory, bytes);
-    td_write_map(writer, 2);
-    td_write_text(writer, "type");
-    td_write_text(writer, name != NULL ? "AgentCrashed" : "AgentDied");
-    td_write_text(writer, "message");
-    td_write_text(writer, text);
-}
 
 static td_status fate(const tdi_session *session, const tdi_relay *relay, bool dead)
 {
@@ -467,7 +461,7 @@ void tdi_agent_leave(tdi_session *session, bool dead)
         forget_agent(session->bridge, agent);
     uint8_t memory[1024];
     td_writer words;
-    obituary(session, &words, memory, sizeof memory);
+    tdi_obituary(session, &words, memory, sizeof memory);
     for (uint32_t slot = 0; slot < session->slots; slot++) {
         tdi_relay *relay = &session->relays[slot];
         if (!relay->in_use)
@@ -550,26 +544,4 @@ void tdi_relays_sweep(tdi_bridge *bridge, uint64_t now_ns)
             if (session->relays[slot].in_use)
                 look_after(&session->relays[slot], now_ns);
     }
-}
-
-void tdi_events_send(tdi_session *session)
-{
-    tdi_registry *registry = &session->bridge->registry;
-    static uint8_t rows[16 * 1024];
-    size_t bytes_max = tdi_ring_span_max(session->tx.capacity) - TDI_FRAME_BYTES;
-    if (bytes_max > sizeof rows)
-        bytes_max = sizeof rows;
-    uint32_t from = 0;
-    while (from < registry->total && !session->ended) {
-        size_t bytes;
-        uint32_t total;
-        tdi_registry_encode_changes(registry, session->registry_seen, &from, rows, bytes_max,
-                                    &bytes, &total);
-        if (total == 0)
-            break;
-        tdi_answer event = {
-            .frame = {.kind = TDI_KIND_EVENT, .aux = total}, .body = rows, .bytes = bytes};
-        tdi_answer_push(session, &event, 0);
-    }
-    session->registry_seen = registry->version;
 }

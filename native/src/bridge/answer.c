@@ -190,6 +190,11 @@ void tdi_answer_reply(tdi_session *session, uint64_t call_id, tdi_reply *reply, 
         answer.frame.source = reply->frame->source;
         answer.frame.body_crc = reply->frame->body_crc;
     }
+    if (reply->ext != NULL) { /* the record that names a blob */
+        answer.frame.flags |= TDI_FLAG_BLOB;
+        answer.frame.ext_units = reply->frame->ext_units;
+        answer.ext = reply->ext;
+    }
     answer.body = reply->owned != NULL ? reply->owned : (uint8_t *)(uintptr_t)reply->body.data;
     answer.bytes = reply->body.bytes;
     if (reply->status == TD_FAILED)

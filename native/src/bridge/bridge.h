@@ -45,6 +45,7 @@ enum {
 
 typedef struct tdi_bridge tdi_bridge;
 typedef struct tdi_session tdi_session;
+typedef struct tdi_blob tdi_blob; /* blob.h */
 
 /* What epoll points at. */
 typedef enum tdi_source_kind {
@@ -103,6 +104,8 @@ typedef struct tdi_reply {
     uint8_t *owned; /* the body's memory, when the receiver may keep it and must free it */
     bool crc_known;
     const tdi_frame *frame; /* the agent's COMPLETION, or NULL */
+    tdi_blob *blob;         /* the body is one; the receiver may take it */
+    const uint8_t *ext;     /* frame->ext_units * 8 bytes that name it, or NULL */
 } tdi_reply;
 /* Called once for each relay that was sent, unless its caller's session ended before. */
 typedef void (*tdi_reply_fn)(tdi_relay *relay, tdi_reply *reply);
@@ -115,6 +118,7 @@ struct tdi_relay {
     uint64_t charged; /* of the caller's quota; handed back by `reply` */
     uint64_t credit;  /* of the agent's bytes */
     uint64_t end;     /* the agent's ring position after its last frame; UINT64_MAX: not all in */
+    tdi_blob *blob;   /* its body, or NULL */
     uint32_t generation, action_id, reply_bytes_max;
     uint32_t part; /* as in tdi_outgoing */
     bool in_use, cancelled, batch;
@@ -126,6 +130,7 @@ typedef struct tdi_outgoing {
     const uint8_t *ext;
     td_view body;
     uint8_t *owned;
+    tdi_blob *blob; /* NULL, or what `ext` names; the relay takes this reference on TD_OK */
     bool crc_known;
     tdi_session *caller;
     uint64_t call_id, charged;
@@ -174,6 +179,10 @@ struct tdi_session {
 
     uint8_t *slot_busy; /* 1: a call with this slot is in here */
     uint32_t slots;
+    uint64_t features;         /* in force, of HELLO's */
+    uint32_t blobs;            /* it is charged for */
+    uint32_t blobs_with_calls; /* an agent's: passed, and their calls not ended */
+    uint64_t blob_bytes;
     _Atomic uint64_t bytes_used; /* any thread: replies grow in the pool */
     tdi_inbound inbound;
     tdi_answer *waiting_first, *waiting_last;
@@ -225,6 +234,8 @@ typedef struct tdi_bridge_options {
     uint64_t linger_ns, spin_ns;
     uint64_t late_ns; /* how long an agent may be silent beyond a deadline; 0: a second */
     const char *cpus; /* a list; NULL: those of whoever started us */
+    uint64_t blobs, blob_bytes, blob_bytes_total; /* blob.h; blobs 0: none at all */
+    uint64_t blob_broadcast_bytes;
     bool huge_pages, realtime, locked;
 } tdi_bridge_options;
 
@@ -250,6 +261,9 @@ struct tdi_bridge {
     uint32_t agents_total;
     tdi_session *dirty[TDI_SESSIONS_MAX];
     uint32_t dirty_total;
+    tdi_blob *blobs;
+    uint32_t blobs_total;
+    uint64_t blob_bytes, blob_id_last;
     uint32_t relays_total; /* in flight */
     uint64_t relays_swept_ns;
     tdi_batch *batches;
@@ -316,6 +330,8 @@ td_status tdi_agent_handle(tdi_session *session, const tdi_frame *frame, const u
 /* logs.c: a line of an agent, of at most TDI_LOG_BYTES_MAX; relay NULL: of no call in flight. */
 void tdi_agent_log(tdi_session *session, const tdi_relay *relay, const tdi_frame *frame,
                    const uint8_t *body);
+/* Its reply_fn for the call of an orchestrator. */
+void tdi_relay_to_caller(tdi_relay *relay, tdi_reply *reply);
 /* Ask an agent to stop one call. */
 void tdi_relay_cancel(tdi_relay *relay);
 /* Nobody waits for this caller's calls any more. */
@@ -323,7 +339,9 @@ void tdi_relays_orphan(tdi_session *caller);
 /* Pass on cancels and progress; give up calls long past their deadline. */
 void tdi_relays_sweep(tdi_bridge *bridge, uint64_t now_ns);
 tdi_agent *tdi_agent_find(const tdi_bridge *bridge, td_view name);
-/* Tell an orchestrator what came and went since its last EVENT. */
+/* obituary.c: {"type", "message"} for calls whose process died while it had them. */
+void tdi_obituary(const tdi_session *session, td_writer *writer, uint8_t *memory, size_t bytes);
+/* events.c: tell an orchestrator what came and went since its last EVENT. */
 void tdi_events_send(tdi_session *session);
 
 /* router.c: router.route_messages. */
@@ -343,6 +361,10 @@ void tdi_shelf_free(tdi_session *session);
 /* dispatch.c: add one CONT frame to a body in pieces. TD_OK: it is whole. TD_ERR_AGAIN: more comes.
  * TD_CORRUPT: a piece out of place. A body that found no memory is counted and not kept. */
 td_status tdi_inbound_add(tdi_inbound *in, const tdi_frame *frame, const uint8_t *piece);
+/* Take the slot, charge the quota. TD_CORRUPT: the peer re-used a slot. TD_BUSY, TD_TOO_LARGE:
+ * this call is refused. */
+td_status tdi_call_enter(tdi_session *session, const tdi_frame *frame, uint64_t body_bytes,
+                         uint64_t *charged);
 /* Handle at most TDI_FRAMES_A_ROUND frames. Returns how many. */
 uint32_t tdi_session_round(tdi_session *session);
 
@@ -378,6 +400,11 @@ void tdi_count_keep(tdi_bridge *bridge, const tdi_session *session);
 static inline void tdi_count_run(tdi_bridge *bridge, uint64_t elapsed_ns)
 {
     bridge->run_time[tdi_statistics_bucket(elapsed_ns)]++;
+}
+static inline void tdi_count_completion(tdi_bridge *bridge, const tdi_frame *frame)
+{
+    const bool in_us = (frame->flags & TDI_FLAG_ELAPSED_US) != 0;
+    tdi_count_run(bridge, in_us ? frame->aux2 * UINT64_C(1000) : frame->aux2);
 }
 
 /* loop.c: serve until told to leave; 0 = clean. */

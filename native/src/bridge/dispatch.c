@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "bridge/bridge.h"
+#include "bridge/blob.h"
 #include "strict/strict.h"
 
 /* Is the body what its frame says: one strict value, or a pair? */
@@ -105,10 +105,8 @@ static void start(tdi_session *session, const tdi_frame *frame, const uint8_t *e
     free(owned);
 }
 
-/* Take the slot, charge the quota. TD_CORRUPT: the peer re-used a slot. TD_BUSY, TD_TOO_LARGE:
- * this call is refused. */
-static td_status enter(tdi_session *session, const tdi_frame *frame, uint64_t body_bytes,
-                       uint64_t *charged)
+td_status tdi_call_enter(tdi_session *session, const tdi_frame *frame, uint64_t body_bytes,
+                         uint64_t *charged)
 {
     const uint32_t slot = tdi_call_slot(frame->call_id);
     *charged = 0;
@@ -136,7 +134,7 @@ static td_status begin_long(tdi_session *session, const tdi_frame *frame, const 
                         .bytes = ext->total_bytes,
                         .at = frame->body_bytes,
                         .index = 1};
-    in->refusal = enter(session, frame, ext->total_bytes, &in->charged);
+    in->refusal = tdi_call_enter(session, frame, ext->total_bytes, &in->charged);
     if (in->refusal == TD_CORRUPT)
         return TD_CORRUPT;
     if (in->refusal != TD_OK)
@@ -201,11 +199,13 @@ static td_status handle(tdi_session *session, const tdi_frame *frame, const uint
     if (!is_call || session->inbound.active)
         return TD_CORRUPT;
     if ((frame->flags & ~(TDI_FLAG_MORE | TDI_FLAG_WANT_REPLY)) != 0)
-        return TD_CORRUPT;
+        return (frame->flags & ~(TDI_FLAG_BLOB | TDI_FLAG_WANT_REPLY)) == 0
+                   ? tdi_blob_call(session, frame, &ext, ext_bytes, body)
+                   : TD_CORRUPT;
     if (frame->flags & TDI_FLAG_MORE)
         return begin_long(session, frame, ext_bytes, &ext, body);
     uint64_t charged;
-    const td_status status = enter(session, frame, frame->body_bytes, &charged);
+    const td_status status = tdi_call_enter(session, frame, frame->body_bytes, &charged);
     if (status == TD_CORRUPT)
         return TD_CORRUPT;
     if (status != TD_OK)

@@ -17,7 +17,7 @@
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "base/crc32c.h"
-#include "bridge/bridge.h"
+#include "bridge/blob.h"
 #include "bridge/confine.h"
 #include "host/host.h"
 #include "supervise/supervise.h"
@@ -43,6 +43,10 @@ static const char usage[] =
     "  --spin-ns NS         look so long for more work before sleeping (2000)\n"
     "  --late-ms MS         answer for an agent that is silent so long after a deadline (1000)\n"
     "  --cpus LIST          run on these CPUs, as 0-3,8, where a call wishes for no others\n"
+    "  --blobs N            sealed blobs that a session may have at a time (8); 0: none at all\n"
+    "  --blob-bytes BYTES   their bytes, and so the longest body (1073741824)\n"
+    "  --blob-bytes-total BYTES  of all sessions together (2147483648)\n"
+    "  --blob-broadcast-bytes BYTES  a message that long goes to many agents as one (262144)\n"
     "  --huge-pages         for rings of 2 MiB and more\n"
     "  --lock-memory        keep rings from being swapped out\n"
     "  --realtime           SCHED_RR for the thread that moves frames\n"
@@ -82,6 +86,10 @@ static int read_options(int argc, char **argv, tdi_bridge_options *options)
         {"late-ms", required_argument, NULL, 't'},
         {"build-id", required_argument, NULL, 'i'},
         {"cpus", required_argument, NULL, 'c'},
+        {"blobs", required_argument, NULL, 'o'},
+        {"blob-bytes", required_argument, NULL, 'O'},
+        {"blob-bytes-total", required_argument, NULL, 'T'},
+        {"blob-broadcast-bytes", required_argument, NULL, 'B'},
         {"huge-pages", no_argument, NULL, 'H'},
         {"lock-memory", no_argument, NULL, 'L'},
         {"realtime", no_argument, NULL, 'R'},
@@ -128,6 +136,20 @@ static int read_options(int argc, char **argv, tdi_bridge_options *options)
             break;
         case 'c':
             options->cpus = optarg;
+            break;
+        case 'o':
+            fine &= number("blobs", optarg, 0, TDI_BLOBS_SESSION_MAX, &options->blobs);
+            break;
+        case 'O':
+            fine &= number("blob-bytes", optarg, 1, UINT32_MAX, &options->blob_bytes);
+            break;
+        case 'T':
+            fine &= number("blob-bytes-total", optarg, 1, UINT64_C(1) << 40,
+                           &options->blob_bytes_total);
+            break;
+        case 'B':
+            fine &= number("blob-broadcast-bytes", optarg, 1, UINT32_MAX,
+                           &options->blob_broadcast_bytes);
             break;
         case 'H':
             options->huge_pages = true;
@@ -284,7 +306,11 @@ static void say_ready(int fd)
 
 int main(int argc, char **argv)
 {
-    static tdi_bridge bridge = {.options = {.buffer_bytes = 16 << 20},
+    static tdi_bridge bridge = {.options = {.buffer_bytes = 16 << 20,
+                                            .blobs = TDI_BLOBS_DEFAULT,
+                                            .blob_bytes = TDI_BLOB_BYTES_DEFAULT,
+                                            .blob_bytes_total = TDI_BLOB_BYTES_TOTAL,
+                                            .blob_broadcast_bytes = TDI_BLOB_BROADCAST_BYTES},
                                 .lock_fd = -1,
                                 .listener_fd = -1,
                                 .epoll_fd = -1,

@@ -224,6 +224,7 @@ static td_status encode(const tdi_registry *registry, uint32_t index, uint8_t *d
         .deterministic = row->about.deterministic,
         .gone = !offered(row),
         .in_programs = row->local == NULL || row->local->run != NULL, /* not the router's */
+        .takes_blobs = row->local == NULL,
         .agent = view(row->about.agent),
         .name = view(row->about.name),
         .version = view(row->about.version),

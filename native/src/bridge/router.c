@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "base/crc32c.h"
-#include "bridge/bridge.h"
+#include "bridge/blob.h"
 #include "strict/strict.h"
 
 #define MESSAGES_MAX     1000000u
@@ -29,6 +29,13 @@ typedef struct destination {
     uint64_t delivered, refused;
 } destination;
 
+/* One long message for every destination. */
+typedef struct shared_body {
+    tdi_blob *blob;
+    uint32_t crc, sent;
+    bool copied; /* no blob was to be had: each gets a copy */
+} shared_body;
+
 struct tdi_batch {
     tdi_batch *next;
     tdi_session *caller; /* NULL: gone */
@@ -38,15 +45,19 @@ struct tdi_batch {
     policy policy;
     uint32_t messages, destinations;
     destination *to;
-    uint16_t *owner;  /* HASH: whose each message is */
-    uint8_t *payload; /* a copy, when it has the messages */
-    td_view *bodies;  /* into it; NULL: {"seq": i} */
+    uint16_t *owner;     /* HASH: whose each message is */
+    uint8_t *payload;    /* a copy, when it has the messages */
+    td_view *bodies;     /* into it; NULL: {"seq": i} */
+    shared_body *shared; /* BROADCAST: one a message, or NULL */
     uint64_t outstanding;
     td_status stop; /* TD_OK, or why nothing more is sent */
 };
 
 static void free_batch(tdi_batch *batch)
 {
+    for (uint32_t i = 0; batch->shared != NULL && i < batch->messages; i++)
+        tdi_blob_release(batch->shared[i].blob);
+    free(batch->shared);
     free(batch->to);
     free(batch->owner);
     free(batch->payload);
@@ -99,6 +110,61 @@ static bool is_for(const tdi_batch *batch, uint32_t index, uint32_t d)
     }
 }
 
+/* May this message be one blob for all its readers? It then becomes the body of `call`. */
+static void share(tdi_batch *batch, uint32_t index, shared_body *shared, tdi_outgoing *call,
+                  uint8_t *ext)
+{
+    const td_view whole = batch->bodies[index];
+    if (shared->blob == NULL && !shared->copied)
+        shared->copied = tdi_blob_of(batch->caller, whole, &shared->crc, &shared->blob) != TD_OK;
+    if (shared->blob == NULL)
+        return;
+    const uint64_t record[2] = {shared->blob->id, shared->blob->bytes};
+    if (tdi_extension_add(ext, &call->frame.ext_units, TDI_EXT_BLOB, record, sizeof record) !=
+        TD_OK)
+        return;
+    call->blob = shared->blob;
+    call->ext = ext;
+    call->body = (td_view){(const uint8_t *)&shared->crc, TDI_BLOB_FRAME_BYTES};
+}
+
+/* One message to one destination. TD_BUSY: not now. */
+static td_status send_one(tdi_bridge *bridge, tdi_batch *batch, uint32_t index,
+                          const tdi_registry_row *row, tdi_outgoing *call)
+{
+    uint8_t ext[TDI_EXT_BYTES_MAX];
+    shared_body *shared = batch->shared != NULL ? &batch->shared[index] : NULL;
+    const td_view whole = call->body;
+    if (row == NULL || row->agent == NULL)
+        return TD_NO_AGENT;
+    if (shared != NULL && whole.bytes >= bridge->options.blob_broadcast_bytes)
+        share(batch, index, shared, call, ext);
+    if (call->blob != NULL)
+        tdi_blob_keep(call->blob); /* the relay's */
+    td_status status = tdi_agent_send(row->agent, call);
+    if (status != TD_OK && call->blob != NULL) {
+        tdi_blob_release(call->blob);
+        if (status == TD_TOO_LARGE) { /* this one takes no blobs */
+            call->blob = NULL;
+            call->frame.ext_units = 0;
+            call->body = whole;
+            status = tdi_agent_send(row->agent, call);
+        }
+    }
+    return status;
+}
+
+/* Every destination has the message, or was refused: the calls alone need its blob. */
+static void has_gone(tdi_batch *batch, uint32_t index)
+{
+    if (batch->shared == NULL || ++batch->shared[index].sent < batch->destinations)
+        return;
+    if (batch->shared[index].blob != NULL)
+        tdi_blob_shut(batch->shared[index].blob);
+    tdi_blob_release(batch->shared[index].blob);
+    batch->shared[index].blob = NULL;
+}
+
 /* Send what the credits allow; returns whether everything has been sent or refused. */
 static bool send_some(tdi_bridge *bridge, tdi_batch *batch)
 {
@@ -125,8 +191,7 @@ static bool send_some(tdi_bridge *bridge, tdi_batch *batch)
             };
             body_of(batch, to->at, memory, &call.body);
             batch->outstanding++; /* before: it may be answered at once */
-            const td_status status =
-                row == NULL || row->agent == NULL ? TD_NO_AGENT : tdi_agent_send(row->agent, &call);
+            const td_status status = send_one(bridge, batch, to->at, row, &call);
             if (status == TD_BUSY) {
                 batch->outstanding--;
                 all = false;
@@ -136,6 +201,7 @@ static bool send_some(tdi_bridge *bridge, tdi_batch *batch)
                 batch->outstanding--;
                 to->refused++;
             }
+            has_gone(batch, to->at);
             to->at++;
         }
     }
@@ -410,6 +476,8 @@ static bool read_payload(const tdi_bridge *bridge, tdi_batch *batch, td_view bod
             return fail(why, "ValueError", "batch_size is missing, and so are messages");
         batch->messages = (uint32_t)size;
     }
+    if (batch->policy == BROADCAST && batch->bodies != NULL && batch->destinations > 1)
+        batch->shared = calloc(batch->messages + 1u, sizeof *batch->shared); /* NULL: copies */
     return read_key(batch, payload, why);
 }
 

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "bridge/bridge.h"
+#include "bridge/blob.h"
 #include "wire/channel.h"
 
 /* In huge pages where they were asked for and are to be had. */
@@ -109,6 +109,7 @@ td_status tdi_session_create(tdi_bridge *bridge, int socket_fd, int64_t pid, con
     memcpy(session->name, hello->name.data, hello->name.bytes);
     session->slots = hello->role == TDI_ROLE_AGENT ? TDI_SLOTS_AGENT : TDI_SLOTS_ORCHESTRATOR;
     session->registry_seen = bridge->registry.version;
+    session->features = bridge->options.blobs > 0 ? hello->features_offered & TDI_FEATURE_BLOBS : 0;
     for (int i = 0; i < TDI_CHANNEL_FDS; i++)
         fds[i] = -1;
     td_status status =
@@ -177,6 +178,7 @@ static void end(tdi_session *session, const char *why, bool dead)
         tdi_batches_orphan(session);
         tdi_relays_orphan(session);
     }
+    tdi_blobs_orphan(session);
 }
 
 void tdi_session_end(tdi_session *session, const char *why)
@@ -208,12 +210,21 @@ void tdi_session_hears(tdi_session *session)
 {
     uint8_t message[64];
     size_t bytes;
-    const td_status status =
-        tdi_channel_receive(session->socket_fd, message, sizeof message, &bytes, NULL, NULL, NULL);
+    td_status status = TD_OK;
+    for (int taken = 0; status == TD_OK; taken++) {
+        if (taken == TDI_BLOB_MESSAGES_A_LOOK || session->ended)
+            return;
+        status = tdi_channel_receive(session->socket_fd, message, sizeof message, &bytes, NULL,
+                                     NULL, NULL);
+        if (status == TD_OK)
+            status = tdi_blob_hear(session, message, bytes);
+    }
     if (status == TD_ERR_AGAIN)
         return;
-    if (status == TD_OK || status == TD_TOO_LARGE)
-        tdi_session_end(session, "a message after HELLO: nothing more was expected");
+    if (status == TD_CORRUPT || status == TD_TOO_LARGE)
+        tdi_session_end(session, tdi_blobs_offered(session)
+                                     ? "a message about blobs broke the rules"
+                                     : "a message after HELLO: nothing more was expected");
     else {
         /* What it published before its end counts; one that only shut its socket may go on
          * writing, so no more than a ring can hold. */

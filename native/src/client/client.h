@@ -36,6 +36,7 @@ typedef struct tdi_client_action {
     uint32_t id;
     uint8_t effects, runs, deterministic;
     uint8_t in_programs; /* 1: a program may hold it */
+    uint8_t takes_blobs; /* 1: payload and inputs may exceed 64 MiB, as one blob */
 } tdi_client_action;
 
 typedef struct tdi_call_request {
@@ -44,8 +45,9 @@ typedef struct tdi_call_request {
     uint8_t kind;             /* TDI_KIND_CALL (0 is the same), _LOAD or _RUN */
     uint8_t lane;             /* 0 = most urgent .. 3 */
     uint64_t deadline_ns;     /* CLOCK_MONOTONIC, 0 = none */
-    uint32_t reply_bytes_max; /* charged in advance; 0: up to 64 MiB, charged as it grows */
-    td_view body;             /* strict MessagePack; with inputs at most 64 MiB; borrowed */
+    uint32_t reply_bytes_max; /* charged in advance; 0: as long as it may be, charged as it grows */
+    td_view body;             /* strict MessagePack; with inputs at most 64 MiB, or, where the
+                                 action takes blobs, at most the session's blob; borrowed */
     td_view inputs;           /* strict MessagePack map or empty; borrowed */
     td_view idempotency_key;  /* <= 64 bytes or empty; borrowed */
     td_view cpus;             /* where to run it, as in worker/cpus.h, or empty; borrowed */
@@ -87,7 +89,8 @@ const char *tdi_client_notes(const tdi_client *client);
 int tdi_client_fd(const tdi_client *client);        /* doorbell pipe */
 int tdi_client_socket_fd(const tdi_client *client); /* EOF = the bridge died */
 
-/* Push one call. TD_BUSY: no slot, quota or ring room now, or a long body is still on its way
+/* Push one call; a body that takes a blob waits for the bridge's two answers, two seconds each at
+ * most. TD_BUSY: no slot, quota, blob or ring room now, or a long body is still on its way
  * out: drain, then try again. TD_TOO_LARGE. TD_ERR_ARGUMENT: lane or key. TD_ERR_CLOSED,
  * TD_CORRUPT: the session is over. */
 td_status tdi_client_call(tdi_client *client, const tdi_call_request *request, uint64_t *call_id);

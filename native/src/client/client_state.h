@@ -3,6 +3,7 @@
 #define TDI_CLIENT_STATE_H
 
 #include "base/error.h"
+#include "blob/peer.h"
 #include "client/client.h"
 #include "ring/bell.h"
 #include "ring/ring.h"
@@ -52,6 +53,7 @@ struct tdi_client {
     uint64_t bytes_used, bytes_quota, body_bytes_max;
     uint32_t reply_bytes_reserved;
 
+    tdi_blob_peer blobs;
     client_outbound outbound;
     client_inbound inbound;
     uint8_t *scratch; /* body of the frame being handed out */

@@ -24,6 +24,7 @@ static td_status say_hello(tdi_client *client, const tdi_client_options *options
         .protocol_min = TDI_PROTOCOL,
         .protocol_max = TDI_PROTOCOL,
         .role = TDI_ROLE_ORCHESTRATOR,
+        .features_offered = TDI_FEATURE_BLOBS,
         .monotonic_ns = tdi_now_ns(),
         .name = text_view(options->name),
         .build_id = text_view(options->build_id != NULL ? options->build_id : tdi_build_id()),
@@ -74,6 +75,7 @@ static td_status keep_actions(tdi_client *client, const tdi_welcome *welcome)
         action->runs = row.runs;
         action->deterministic = row.deterministic;
         action->in_programs = row.in_programs;
+        action->takes_blobs = row.takes_blobs;
     }
     if (at != welcome->actions.bytes)
         return tdi_fail(&client->error, TD_CORRUPT, "malformed WELCOME: bytes after the actions");
@@ -118,6 +120,7 @@ static td_status take_memory(tdi_client *client, const tdi_welcome *welcome)
     client->body_bytes_max = welcome->body_bytes_max;
     client->reply_bytes_reserved = welcome->reply_bytes_reserved;
     client->session = welcome->session;
+    tdi_blob_peer_begin(&client->blobs, welcome->features, welcome->blob_bytes_max);
     return TD_OK;
 }
 
@@ -202,6 +205,7 @@ void tdi_client_close(tdi_client *client)
 {
     if (client == NULL)
         return;
+    tdi_blob_peer_end(&client->blobs);
     tdi_close_all(&client->socket_fd, 1);
     tdi_close_all(&client->bell_in_fd, 1);
     tdi_close_all(&client->bell_out_fd, 1);
@@ -290,7 +294,8 @@ static td_status learn_one(tdi_client *client, const tdi_action_row *row)
                                   .effects = row->effects,
                                   .runs = row->runs,
                                   .deterministic = row->deterministic,
-                                  .in_programs = row->in_programs};
+                                  .in_programs = row->in_programs,
+                                  .takes_blobs = row->takes_blobs};
     const td_view from[3] = {row->agent, row->name, row->version};
     const char **into[3] = {&action->agent, &action->name, &action->version};
     char *to = text->text;

@@ -5,16 +5,16 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/crc32c.h"
 #include "client/client_state.h"
 #include "strict/strict.h"
-#include "wire/channel.h"
-#include "wire/handshake.h"
 
 /* A wait looks again after this long, even if nobody rang. It must never find anything. */
 #define RESCUE_NS    (TDI_NS_PER_S / 2)
 #define RINGING_MS   50
 #define POLLS_A_LOOK 64
 #define GOODBYES_MAX 4
+#define MESSAGES_MAX 256 /* about blobs, in one look */
 /* Beside completions, in one drain: a bridge that logs without end must not keep us here. */
 #define OTHER_FRAMES_MAX 1024u
 
@@ -26,17 +26,14 @@ static td_status broke(tdi_client *client, const char *what)
 
 int tdi_client_ended(tdi_client *client)
 {
-    uint8_t message[512];
-    size_t bytes;
-    for (int said = 0; !client->socket_ended; said++) {
-        const td_status status = tdi_channel_receive(client->socket_fd, message, sizeof message,
-                                                     &bytes, NULL, NULL, NULL);
+    for (int heard = 0, said = 0; !client->socket_ended; heard++) {
+        const td_status status = tdi_blob_listen(client->socket_fd, &client->blobs, &client->error);
         if (status == TD_ERR_AGAIN)
             return 0;
-        if (status == TD_OK && said < GOODBYES_MAX) {
-            tdi_goodbye_decode(message, bytes, &client->error);
-            continue; /* its end follows */
-        }
+        if (status == TD_OK && heard < MESSAGES_MAX)
+            continue;
+        if (status == TD_ERR_REFUSED && ++said <= GOODBYES_MAX)
+            continue;             /* its end follows */
         client->socket_ended = 1; /* or it talks without end */
         if (client->error.text[0] == '\0')
             tdi_fail(&client->error, TD_ERR_CLOSED, "the bridge (pid %lld) has died",
@@ -87,6 +84,34 @@ static td_status check_completion(tdi_client *client, const tdi_frame *frame)
     if (frame->aux > TD_CORRUPT)
         return broke(client, "it sent a status that does not exist");
     return TD_OK;
+}
+
+/* The body is a blob: looked at where it lies, for it cannot change any more. */
+static td_status deliver_blob(tdi_client *client, const tdi_frame *frame, const tdi_extension *ext,
+                              tdi_completion_fn fn, void *context)
+{
+    tdi_blob_view view = {0};
+    uint32_t crc;
+    if (!(ext->present & 1u << TDI_EXT_BLOB) || frame->aux != TD_OK ||
+        frame->body_bytes != TDI_BLOB_FRAME_BYTES)
+        return broke(client, "a blob that is none");
+    td_status status = tdi_blob_receive(client->socket_fd, &client->blobs, ext->blob_id,
+                                        ext->blob_bytes, &view, &client->error);
+    if (status != TD_OK) {
+        client->broken = status;
+        return status;
+    }
+    memcpy(&crc, client->scratch, sizeof crc);
+    tdi_frame words = *frame;
+    td_view body = {view.data, view.bytes};
+    if (tdi_crc32c(0, view.data, view.bytes) != crc) {
+        words.aux = TD_CORRUPT; /* its agent's doing; the session is sound */
+        body = (td_view){NULL, 0};
+    }
+    status = deliver(client, &words, body, fn, context);
+    tdi_blob_close(&view);
+    tdi_blob_drop(client->socket_fd, ext->blob_id);
+    return status;
 }
 
 static td_status begin_long(tdi_client *client, const tdi_frame *frame, const tdi_extension *ext,
@@ -159,6 +184,8 @@ static td_status take_one(tdi_client *client, const tdi_frame *frame, tdi_comple
         return status;
     if (frame->flags & TDI_FLAG_MORE)
         return begin_long(client, frame, &ext, client->scratch);
+    if (frame->flags & TDI_FLAG_BLOB)
+        return deliver_blob(client, frame, &ext, fn, context);
     return deliver(client, frame, (td_view){client->scratch, frame->body_bytes}, fn, context);
 }
 

@@ -96,7 +96,32 @@ static td_status push_first(tdi_client *client, tdi_frame *frame, const uint8_t 
     return TD_OK;
 }
 
-static td_status push_call(tdi_client *client, const tdi_call_request *request, uint64_t call_id)
+/* A body longer than a frame may carry, in a blob. */
+static td_status push_blob(tdi_client *client, tdi_frame *frame, uint8_t *ext, const td_view *parts,
+                           size_t parts_total)
+{
+    tdi_blob_name name;
+    td_status status =
+        tdi_blob_send(client->socket_fd, &client->blobs, parts, parts_total, &name, &client->error);
+    if (status != TD_OK)
+        return status;
+    const uint64_t record[2] = {name.id, name.bytes};
+    status = tdi_extension_add(ext, &frame->ext_units, TDI_EXT_BLOB, record, sizeof record);
+    frame->flags |= TDI_FLAG_BLOB;
+    frame->body_bytes = TDI_BLOB_FRAME_BYTES;
+    const td_view sum = {(const uint8_t *)&name.crc, TDI_BLOB_FRAME_BYTES};
+    if (status == TD_OK)
+        status = tdi_ring_push(&client->tx, frame, ext, &sum, 1);
+    if (status != TD_OK) {
+        tdi_blob_drop(client->socket_fd, name.id);
+        return status;
+    }
+    client->stats.bytes_out += name.bytes - TDI_BLOB_FRAME_BYTES;
+    return TD_OK;
+}
+
+static td_status push_call(tdi_client *client, const tdi_call_request *request, uint64_t call_id,
+                           bool by_blob)
 {
     static const uint8_t pair = 0x92;
     const td_view both[] = {{&pair, 1}, request->body, request->inputs};
@@ -131,7 +156,10 @@ static td_status push_call(tdi_client *client, const tdi_call_request *request, 
     if (status != TD_OK)
         return status;
     client->slots[tdi_call_slot(call_id)].end = UINT64_MAX;
-    if (tdi_frame_span(&frame) <= tdi_ring_span_max(client->tx.capacity)) {
+    if (by_blob) {
+        status = push_blob(client, &frame, ext, parts, parts_total);
+        client->slots[tdi_call_slot(call_id)].end = client->tx.at;
+    } else if (tdi_frame_span(&frame) <= tdi_ring_span_max(client->tx.capacity)) {
         status = tdi_ring_push(&client->tx, &frame, ext, parts, parts_total);
         client->slots[tdi_call_slot(call_id)].end = client->tx.at;
     } else {
@@ -145,6 +173,19 @@ static td_status push_call(tdi_client *client, const tdi_call_request *request, 
     return status;
 }
 
+/* May a body of this length be a blob? */
+static bool may_be_blob(const tdi_client *client, const tdi_call_request *request)
+{
+    if (!client->blobs.on || (request->kind != 0 && request->kind != TDI_KIND_CALL) ||
+        request->body.bytes >= client->blobs.bytes_max ||
+        request->inputs.bytes >= client->blobs.bytes_max - request->body.bytes)
+        return false;
+    for (size_t i = 0; i < client->actions_total; i++)
+        if (client->actions[i].id == request->action_id)
+            return client->actions[i].takes_blobs != 0;
+    return false;
+}
+
 td_status tdi_client_call(tdi_client *client, const tdi_call_request *request, uint64_t *call_id)
 {
     if (client->broken != TD_OK)
@@ -153,8 +194,10 @@ td_status tdi_client_call(tdi_client *client, const tdi_call_request *request, u
         return tdi_fail(&client->error, TD_ERR_ARGUMENT, "lane=%u, idempotency key of %zu bytes",
                         request->lane, request->idempotency_key.bytes);
     /* Each by subtraction: sums of lengths overflow. */
-    if (request->body.bytes > client->body_bytes_max ||
-        request->inputs.bytes > client->body_bytes_max - request->body.bytes)
+    const bool long_body = request->body.bytes > client->body_bytes_max ||
+                           request->inputs.bytes > client->body_bytes_max - request->body.bytes;
+    const bool by_blob = long_body && may_be_blob(client, request);
+    if (long_body && !by_blob)
         return tdi_fail(&client->error, TD_TOO_LARGE,
                         "payload of %zu + inputs of %zu bytes, at most %llu", request->body.bytes,
                         request->inputs.bytes, (unsigned long long)client->body_bytes_max);
@@ -164,7 +207,8 @@ td_status tdi_client_call(tdi_client *client, const tdi_call_request *request, u
                    : tdi_fail(&client->error, TD_BUSY, "a long body is still on its way out");
     const uint64_t reply =
         request->reply_bytes_max != 0 ? request->reply_bytes_max : client->reply_bytes_reserved;
-    const uint64_t charge = request->body.bytes + request->inputs.bytes + reply;
+    const uint64_t charge =
+        reply + (by_blob ? TDI_BLOB_FRAME_BYTES : request->body.bytes + request->inputs.bytes);
     if (client->free_total == 0 || charge > client->bytes_quota - client->bytes_used)
         return tdi_fail(&client->error, TD_BUSY, "%u calls and %llu bytes in flight",
                         client->stats.in_flight, (unsigned long long)client->bytes_used);
@@ -173,7 +217,7 @@ td_status tdi_client_call(tdi_client *client, const tdi_call_request *request, u
     client_slot *slot = &client->slots[index];
     const uint32_t generation = slot->generation == UINT32_MAX ? 1 : slot->generation + 1;
     const uint64_t id = tdi_call_id(index, generation);
-    const td_status status = push_call(client, request, id);
+    const td_status status = push_call(client, request, id, by_blob);
     if (status == TD_ERR_FULL) {
         show(client); /* what is held back must not wait for room that only it can make */
         return tdi_fail(&client->error, TD_BUSY, "the ring is full");

@@ -53,6 +53,10 @@ static td_status take_record(tdi_extension *out, uint16_t type, const uint8_t *d
         out->total_bytes = load64(data);
     else if (plain == TDI_EXT_FENCE)
         out->fence = load64(data);
+    else if (plain == TDI_EXT_BLOB) {
+        out->blob_id = load64(data);
+        out->blob_bytes = load64(data + 8);
+    }
     return TD_OK;
 }
 

@@ -30,6 +30,7 @@ typedef struct tdi_extension {
     td_view key;      /* 1 to 64 bytes */
     uint64_t total_bytes;
     uint64_t fence;
+    uint64_t blob_id, blob_bytes;
     td_view trace; /* 25 bytes */
     td_view cpus;  /* 8 to 128 bytes, a multiple of 8: worker/cpus.h */
 } tdi_extension;

@@ -38,7 +38,7 @@ typedef struct welcome_head {
     uint16_t version_bytes, build_id_bytes;
     uint16_t text_bytes, reserved;
     uint32_t actions_total;
-    uint64_t reserved_end;
+    uint64_t blob_bytes_max;
 } welcome_head;
 _Static_assert(sizeof(welcome_head) == 96, "described in protocol/handshake.md");
 
@@ -46,7 +46,7 @@ typedef struct action_head {
     uint32_t id;
     uint8_t effects, runs, deterministic, gone;
     uint16_t agent_bytes, name_bytes, version_bytes;
-    uint8_t in_programs, reserved_end;
+    uint8_t in_programs, takes_blobs;
 } action_head;
 _Static_assert(sizeof(action_head) == 16, "described in protocol/handshake.md");
 
@@ -176,6 +176,7 @@ td_status tdi_welcome_encode(const tdi_welcome *welcome, uint8_t *data, size_t b
         .ring_bytes = welcome->ring_bytes,
         .bytes_quota = welcome->bytes_quota,
         .body_bytes_max = welcome->body_bytes_max,
+        .blob_bytes_max = welcome->blob_bytes_max,
         .reply_bytes_reserved = welcome->reply_bytes_reserved,
         .version_bytes = (uint16_t)welcome->version.bytes,
         .build_id_bytes = (uint16_t)welcome->build_id.bytes,
@@ -215,6 +216,7 @@ td_status tdi_welcome_decode(const uint8_t *data, size_t bytes, tdi_welcome *out
         .reply_bytes_reserved = head.reply_bytes_reserved,
         .bytes_quota = head.bytes_quota,
         .body_bytes_max = head.body_bytes_max,
+        .blob_bytes_max = head.blob_bytes_max,
         .actions_total = head.actions_total,
     };
     if (take(&left, head.version_bytes, &welcome.version) != TD_OK ||
@@ -236,6 +238,7 @@ td_status tdi_action_encode(const tdi_action_row *row, uint8_t *data, size_t byt
         .deterministic = row->deterministic,
         .gone = row->gone,
         .in_programs = row->in_programs,
+        .takes_blobs = row->takes_blobs,
         .agent_bytes = (uint16_t)row->agent.bytes,
         .name_bytes = (uint16_t)row->name.bytes,
         .version_bytes = (uint16_t)row->version.bytes,
@@ -263,7 +266,8 @@ td_status tdi_action_next(td_view actions, size_t *at, tdi_action_row *out)
                           .runs = head.runs,
                           .deterministic = head.deterministic,
                           .gone = head.gone,
-                          .in_programs = head.in_programs};
+                          .in_programs = head.in_programs,
+                          .takes_blobs = head.takes_blobs};
     if (take(&left, head.agent_bytes, &row.agent) != TD_OK ||
         take(&left, head.name_bytes, &row.name) != TD_OK ||
         take(&left, head.version_bytes, &row.version) != TD_OK)

@@ -30,7 +30,7 @@ enum {
 typedef struct tdi_hello {
     uint16_t protocol_min, protocol_max;
     uint32_t role;
-    uint64_t features_required, features_offered; /* no bit has a meaning yet */
+    uint64_t features_required, features_offered; /* TDI_FEATURE_BLOBS */
     uint64_t monotonic_ns;
     td_view name, build_id, token;
     uint32_t actions_total; /* that an agent brings; their ids are 0 */
@@ -48,6 +48,7 @@ typedef struct tdi_welcome {
     uint32_t reply_bytes_reserved; /* charged to the quota when a call names no maximum */
     uint64_t bytes_quota;          /* inputs and reserved replies of all calls in flight */
     uint64_t body_bytes_max;
+    uint64_t blob_bytes_max; /* 0: no blobs */
     td_view version, build_id, text; /* text: the refusal's sentence */
     uint32_t actions_total;
     td_view actions; /* encoded; see tdi_action_next */
@@ -59,6 +60,7 @@ typedef struct tdi_action_row {
     uint8_t effects, runs, deterministic;
     uint8_t gone;        /* in an EVENT: 1 = no longer offered */
     uint8_t in_programs; /* from the bridge: 1 = a program may hold it */
+    uint8_t takes_blobs; /* from the bridge: 1 = a payload may be one */
     td_view agent, name, version;
 } tdi_action_row;
 
