@@ -48,7 +48,7 @@ typedef struct tdi_welcome {
     uint32_t reply_bytes_reserved; /* charged to the quota when a call names no maximum */
     uint64_t bytes_quota;          /* inputs and reserved replies of all calls in flight */
     uint64_t body_bytes_max;
-    uint64_t blob_bytes_max; /* 0: no blobs */
+    uint64_t blob_bytes_max;         /* 0: no blobs */
     td_view version, build_id, text; /* text: the refusal's sentence */
     uint32_t actions_total;
     td_view actions; /* encoded; see tdi_action_next */
