@@ -15,6 +15,7 @@ from tandem_orchestrator.cli.output import (
     show_seconds,
     visible,
 )
+from tandem_orchestrator.cli.route_text import route_lines, route_value
 from tandem_orchestrator.cli.run_table import last_steps, print_result
 from tandem_orchestrator.journal import Journal, RunRow
 from tandem_orchestrator.observe import RunView
@@ -99,6 +100,8 @@ def explain(settings: Settings, run_id: str, step_id: str | None, *, as_json: bo
         ):
             if entry[key] not in (None, "", []):
                 print_text(visible(f"  {key.replace('_', ' ')}: {_words(entry[key])}"))
+        for line in route_lines(entry["route"]):
+            print_text(visible(f"  {line}"))
     return Exit.DONE
 
 
@@ -119,6 +122,8 @@ def _explanation(view: RunView, step_id: str) -> dict[str, Any]:
         "planned": list(assignment.implementations) if assignment else [],
         "planned_reason": assignment.reason if assignment else "",
         "not_compared": assignment.not_compared if assignment else None,
+        "forced": assignment.forced if assignment else False,
+        "route": route_value(assignment),
         "segment": step.segment,
         "affinity": step.affinity,
         "cpus": step.cpus,

@@ -17,6 +17,7 @@ from tandem_orchestrator.engine.request import (
     ProgressObserver,
     RunRequest,
     RunTicket,
+    Witness,
 )
 from tandem_orchestrator.engine.run import ActiveRun, Surroundings
 from tandem_orchestrator.errors import Closed, InternalError, TandemError
@@ -38,6 +39,7 @@ class Engine:
         output_bytes_max: Size of one output.
         close_grace_s: Runs get this long to end after ``close`` cancelled them.
         observe, on_progress: Told everything, on the loop.
+        witness: Sees what attempts took.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Engine:
         close_grace_s: float,
         observe: Observer,
         on_progress: ProgressObserver,
+        witness: Witness | None = None,
     ) -> None:
         self._admission = Admission(places, waiting_max)
         self._close_grace_s = close_grace_s
@@ -69,6 +72,7 @@ class Engine:
             self._spawn,
             observe,
             on_progress,
+            witness,
         )
         self._runs: dict[str, ActiveRun] = {}
         self._tickets: dict[str, RunTicket] = {}

@@ -6,11 +6,12 @@ import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
+from tandem_orchestrator.layers.layer import Report, SegmentReport, SegmentWork, Work
 from tandem_orchestrator.model.commands import CommandSet
 from tandem_orchestrator.model.events import RunAccepted, SegmentEnded
-from tandem_orchestrator.model.plans import Plan
+from tandem_orchestrator.model.plans import Plan, PlannedStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,16 @@ Observer = Callable[[str, Any], None]
 
 ProgressObserver = Callable[[str, str, int | None, int, int], None]
 """Called on the loop with (run id, step id, item, done, total); not journaled."""
+
+
+class Witness(Protocol):
+    """Sees what attempts took, for whoever learns from it. Called on the loop; must be quick."""
+
+    def attempted(self, step: PlannedStep, work: Work, report: Report, waited_s: float) -> None:
+        """An attempt came back; ``waited_s`` seconds passed from its dispatch to its output."""
+
+    def segment_returned(self, work: SegmentWork, report: SegmentReport, waited_s: float) -> None:
+        """A segment did."""
 
 
 @dataclass(slots=True, eq=False)

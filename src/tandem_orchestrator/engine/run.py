@@ -32,7 +32,7 @@ from tandem_orchestrator.engine.instructions import (
     Wait,
 )
 from tandem_orchestrator.engine.places import Places
-from tandem_orchestrator.engine.request import Observer, ProgressObserver, RunRequest
+from tandem_orchestrator.engine.request import Observer, ProgressObserver, RunRequest, Witness
 from tandem_orchestrator.engine.state import RunState
 from tandem_orchestrator.engine.turn import resolve_payload
 from tandem_orchestrator.errors import (
@@ -81,6 +81,7 @@ class Surroundings:
     spawn: Spawner
     observe: Observer
     on_progress: ProgressObserver
+    witness: Witness | None = None
 
 
 class ActiveRun:
@@ -341,6 +342,7 @@ class ActiveRun:
         if self._barrier and any(step.effects == "external" for step in work.steps):
             await ticket.durable()
         if await around.attempts.enter(request.priority, token):
+            began_ns = around.clock.monotonic_ns()
             try:
                 report = await segment_attempt.perform_segment(
                     around.layers.get("c"),
@@ -350,6 +352,9 @@ class ActiveRun:
                     around.output_bytes_max,
                     token,
                 )
+                if around.witness is not None:
+                    waited_s = (around.clock.monotonic_ns() - began_ns) / 1e9
+                    around.witness.segment_returned(work, report, waited_s)
             finally:
                 around.attempts.leave()
         else:
@@ -392,7 +397,11 @@ class ActiveRun:
         )
         name = step.plan.validation
         validation = request.callables[name] if name is not None else None
+        began_ns = around.clock.monotonic_ns()
         report = await perform(layer, work, step, around.caller, validation, token)
+        if around.witness is not None:
+            waited_s = (around.clock.monotonic_ns() - began_ns) / 1e9
+            around.witness.attempted(step.plan, work, report, waited_s)
         return bounded(report, around.output_bytes_max)
 
     def _progress_of(self, unit: UnitKey) -> Callable[[int, int], None]:

@@ -6,7 +6,8 @@ tickets that say when a write is durable, records as they were written, and one 
 
 Others may use: ``Journal`` and what it speaks of (``Ticket``, ``Record``, ``RunRow``, ``Control``,
 ``Owner``, ``KeyUse``, ``JournalHealth``), the refusals ``KeyTaken``, ``OwnerChanged``,
-``CompletionTaken``, ``request_digest``, ``MemoryJournal`` and ``sqlite_journal``.
+``CompletionTaken``, ``request_digest``, ``MemoryJournal``, ``sqlite_journal``, and ``SideFile`` for
+what is kept beside a journal.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from tandem_orchestrator.journal.journal import (
 )
 from tandem_orchestrator.journal.memory import MemoryJournal
 from tandem_orchestrator.journal.memory_store import MemoryStore
+from tandem_orchestrator.journal.side_file import SideFile
 
 if TYPE_CHECKING:
     from tandem_orchestrator.journal.sqlite import SqliteJournal
@@ -51,6 +53,7 @@ __all__ = [
     "OwnerChanged",
     "Record",
     "RunRow",
+    "SideFile",
     "Ticket",
     "request_digest",
     "sqlite_journal",

@@ -13,6 +13,7 @@ import msgspec
 
 from tandem_orchestrator.model.comparing import CompareRules
 from tandem_orchestrator.model.retry import RetryPolicy
+from tandem_orchestrator.model.routing import RouteRecord
 
 
 class Assignment(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -31,6 +32,8 @@ class Assignment(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Why a comparing mode runs this step only once, as ``external``."""
     forced: bool = False
     """Whether the step or the mode named the implementation, overriding the ladder."""
+    route: RouteRecord | None = None
+    """What the choice went by; None where there was nothing to choose."""
 
 
 class PlannedStep(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -23,6 +23,8 @@ class RouteQuestion:
     """Implementation name to expected seconds, where something was measured."""
     allowed: tuple[str, ...]
     """Names that the promotion ladder allows, best rung first."""
+    layers: Mapping[str, str] = field(default_factory=dict)
+    """Implementation name to layer name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,12 @@ class Policy:
     if_away: Literal["python", "refuse"] = "python"
     """When the C layer is needed and away: plan a fallback to Python, or refuse."""
     route: Callable[[RouteQuestion], str] | None = field(default=None, compare=False)
-    """A router of one's own: gives one of ``question.allowed``."""
+    """A router of one's own: gives one of ``question.allowed``. It is asked for every run."""
+    learn: Callable[[RouteQuestion, str, float | None], None] | None = field(
+        default=None, compare=False
+    )
+    """Told, when such a step has ended, what was asked, what was chosen, and the seconds that its
+    caller waited; None in place of them where it did not succeed."""
     durability: Literal["sync", "group", "async", "none"] = "group"
     """The default for runs in this mode."""
 

@@ -23,6 +23,7 @@ from tandem_orchestrator.layers.native import (
 from tandem_orchestrator.layers.python import PythonLayer, PythonLimits, Registry
 from tandem_orchestrator.orchestrator import cache
 from tandem_orchestrator.orchestrator.machine import SessionMachine
+from tandem_orchestrator.orchestrator.routing import Routing
 from tandem_orchestrator.plan import PlanOptions
 from tandem_orchestrator.settings import KEYS, Settings
 
@@ -76,6 +77,12 @@ def make_python_layer(
         cpus=machine.base_cpus,
     )
     return PythonLayer(registry, clock, limits, machine.notes())
+
+
+def beside_journal(settings: Settings, suffix: str) -> Path | None:
+    """Name a file beside the journal; None for a journal in memory."""
+    path = settings.journal.path
+    return None if path is None or path == MEMORY else Path(f"{path}.{suffix}")
 
 
 def make_native_layer(
@@ -133,8 +140,7 @@ def cache_bounds(settings: Settings) -> cache.Bounds:
 
 def make_quarantine(settings: Settings, clock: Clock) -> Quarantine:
     """Make what counts crashes by input, in a file beside the journal if that has one."""
-    path = settings.journal.path
-    file = None if path is None or path == MEMORY else Path(f"{path}.quarantine")
+    file = beside_journal(settings, "quarantine")
     return Quarantine(settings.c_layer.quarantine_crashes, file, lambda: clock.wall_ns() / 1e9)
 
 
@@ -164,14 +170,22 @@ def installed_names() -> set[str]:
     return {module.name for module in pkgutil.iter_modules()} | set(sys.stdlib_module_names)
 
 
-class HasMachine(Protocol):
-    """Whoever knows the session's machine; its parts do."""
+class HasReadings(Protocol):
+    """Whoever knows the session's machine, and what was measured in it; its parts do."""
 
     machine: SessionMachine
+    routing: Routing
 
 
-def plan_options(settings: Settings, known: HasMachine | None) -> PlanOptions:
-    """Give the planner's part of the settings, and of the machine, as they are at this moment."""
+def plan_options(
+    settings: Settings, known: HasReadings | None, *, runs: bool = False, roll: float | None = None
+) -> PlanOptions:
+    """Give the planner's part of the settings, of the machine and of routing, as they are now.
+
+    Args:
+        runs: Whether the plan will run at once, so that it may try something.
+        roll: See ``Routing.readings``.
+    """
     return PlanOptions(
         default_mode=settings.orchestrator.default_mode,
         default_priority=settings.orchestrator.default_priority,
@@ -181,4 +195,5 @@ def plan_options(settings: Settings, known: HasMachine | None) -> PlanOptions:
         is_installed=is_installed,
         installed=installed_names,
         machine=None if known is None else known.machine.for_planner(),
+        **({} if known is None else known.routing.readings(explore=runs, roll=roll)),
     )

@@ -43,6 +43,7 @@ from tandem_orchestrator.model.plans import Plan, plan_to_value
 from tandem_orchestrator.model.values import from_value
 from tandem_orchestrator.observe import Metrics, RunView
 from tandem_orchestrator.orchestrator.intake import Intake
+from tandem_orchestrator.orchestrator.routing import Routing
 
 KEPT_BYTES = 1024
 """What an ended run that nobody has asked for is taken to cost beside its bodies."""
@@ -79,6 +80,10 @@ class ExpressPlan:
         self.plan = plan
         self.lane = Priority.parse(plan.priority).lane
         self.cpus = cpu_mask(plan.steps[0].cpus)  # one segment, hence one set and one wish
+        self.is_routed = any(
+            step.assignment is not None and step.assignment.route is not None for step in plan.steps
+        )
+        """Whether what it takes is to be learned from."""
         self._segments: Segments | None = None
         self._actions: object = None
         self._program: Program | None = None
@@ -227,7 +232,9 @@ class Express:
         anybody_listens: Callable[[], bool],
         ids: Ids,
         clock: Clock,
+        routing: Routing,
     ) -> None:
+        self._routing = routing
         self._engine, self._journal, self._native = engine, journal, native
         self._metrics, self._anybody_listens = metrics, anybody_listens
         self._ids, self._clock = ids, clock
@@ -290,6 +297,10 @@ class Express:
         except (Busy, CommandError, LayerUnavailable, ProgramRefused):
             way.forget_number()
             return None
+        if way.is_routed:
+            seconds = [row.elapsed_ns / 1e9 for row in rows if row.code == SUCCEEDED]
+            if len(seconds) == len(rows):
+                self._routing.express_returned(way.plan.steps, seconds, kept.duration_s)
         elapsed_ns = 0
         for row in rows:
             if row.code != SUCCEEDED:

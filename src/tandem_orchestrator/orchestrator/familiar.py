@@ -8,7 +8,7 @@ is for sets that go the express way: any other run costs so much more that a pla
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,9 +17,12 @@ from tandem_orchestrator.layers.native import plain_encoder
 from tandem_orchestrator.layers.native.program import ProgramRefused, filled_payloads, structure_of
 from tandem_orchestrator.model.commands import CommandSet, CommandStep
 from tandem_orchestrator.model.documents import to_document
+from tandem_orchestrator.model.plans import PlannedStep
 from tandem_orchestrator.model.refs import NO_DEFAULT, Ref
+from tandem_orchestrator.model.routing import UNSIZED, bucket_of
 from tandem_orchestrator.orchestrator.express import ExpressPlan
 from tandem_orchestrator.orchestrator.intake import Intake
+from tandem_orchestrator.orchestrator.routing import Watch
 
 FAMILIAR_MAX = 256
 """Structures that are kept; the one that was met longest ago goes first."""
@@ -54,6 +57,21 @@ class _Known(NamedTuple):
     order: tuple[int, ...] | None
     """Where each literal of the plan stands in the look; None: where it stands in the plan."""
     stamp: object
+    watch: Watch | None = None
+    """Says when its routes are stale; None where there was nothing to choose."""
+
+
+class _BySize(NamedTuple):
+    """Stands for a structure whose routes go by the size of its payloads."""
+
+    sized: tuple[tuple[int, int, int], ...]
+    """(first literal, end of them, bytes of the payload beside them) of each such step."""
+
+    def key(self, look: Look) -> Hashable:
+        """Give the key of those sets of the structure that are routed alike."""
+        return look.key, tuple(
+            [bucket_of(beside + sum(map(len, look.literals[a:b]))) for a, b, beside in self.sized]
+        )
 
 
 class FamiliarRun(NamedTuple):
@@ -88,7 +106,7 @@ class Familiar:
 
     def __init__(self) -> None:
         self._encode: Encode | None = None
-        self._known: OrderedDict[Hashable, _Known] = OrderedDict()
+        self._known: OrderedDict[Hashable, _Known | _BySize] = OrderedDict()
 
     def look(self, command_set: CommandSet) -> Look | None:
         """Take a set apart; see ``look_at``."""
@@ -100,24 +118,39 @@ class Familiar:
         self, look: Look, command_set: CommandSet, stamp: object
     ) -> tuple[ExpressPlan, FamiliarRun] | None:
         """Find the plan of a set that looks like this; ``stamp`` says what plans depend on."""
+        key = look.key
         try:
-            known = self._known.get(look.key)
+            known = self._known.get(key)
         except TypeError:
             return None  # A field of it cannot be a key: the ordinary way says which.
+        if type(known) is _BySize:
+            self._known.move_to_end(key)
+            key = known.key(look)
+            known = self._known.get(key)
         if known is None:
             return None
-        if known.stamp != stamp:
-            del self._known[look.key]
+        assert type(known) is _Known
+        if known.stamp != stamp or (known.watch is not None and known.watch.has_changed()):
+            del self._known[key]
             return None
-        self._known.move_to_end(look.key)
+        self._known.move_to_end(key)
         literals = look.literals
         if known.order is not None:
             literals = [literals[position] for position in known.order]
         names = (command_set.id, command_set.name)
         return known.way, FamiliarRun(names, literals, known.intake, {})
 
-    def keep(self, look: Look, way: ExpressPlan, intake: Intake, stamp: object) -> None:
+    def keep(
+        self,
+        look: Look,
+        way: ExpressPlan,
+        intake: Intake,
+        stamp: object,
+        watch: Watch | None = None,
+    ) -> None:
         """Remember a plan, if the look sees of it just what its program does."""
+        if watch is not None and watch.is_for_one_run:
+            return
         steps = intake.command_set.steps
         starts = [0, *look.ends]
         spans = {
@@ -131,9 +164,26 @@ class Familiar:
         if literals != [look.literals[position] for position in order]:
             return
         as_it_is = order == tuple(range(len(order)))
-        self._known[look.key] = _Known(way, intake, None if as_it_is else order, stamp)
-        if len(self._known) > FAMILIAR_MAX:
+        key = look.key
+        by_size = _sizes(way.plan.steps, spans, look)
+        if by_size.sized:
+            self._known[key] = by_size
+            key = by_size.key(look)
+        self._known[key] = _Known(way, intake, None if as_it_is else order, stamp, watch)
+        while len(self._known) > FAMILIAR_MAX:
             self._known.popitem(last=False)
+
+
+def _sizes(steps: Sequence[PlannedStep], spans: Mapping[str, range], look: Look) -> _BySize:
+    """Say which steps of a plan were routed by the size of their payload."""
+    sized = []
+    for step in steps:
+        route = None if step.assignment is None else step.assignment.route
+        if route is not None and route.bucket != UNSIZED:
+            span = spans[step.id]
+            literals = look.literals[span.start : span.stop]
+            sized.append((span.start, span.stop, route.bytes - sum(map(len, literals))))
+    return _BySize(tuple(sized))
 
 
 def look_at(command_set: CommandSet, encode: Encode) -> Look | None:

@@ -44,6 +44,10 @@ class Inventory:
         self._policies[key.value] = policy
         return key
 
+    def policies(self) -> Mapping[str, Policy]:
+        """Give the policy of each mode, by its value."""
+        return self._policies
+
     def stamp(self) -> object:
         """Give a value that changes with whatever the catalogue depends on."""
         away = self._away()

@@ -38,22 +38,16 @@ from tandem_orchestrator.orchestrator.cache import OutputCache
 from tandem_orchestrator.orchestrator.composition import (
     announce,
     cache_bounds,
-    plan_options,
     quarantine_of,
 )
 from tandem_orchestrator.orchestrator.express import Asked, Express, ExpressPlan, way_of
 from tandem_orchestrator.orchestrator.familiar import Familiar
-from tandem_orchestrator.orchestrator.intake import (
-    Intake,
-    plan_again,
-    request_of,
-    take_in,
-    take_in_without_inputs,
-)
+from tandem_orchestrator.orchestrator.intake import Intake, request_of
 from tandem_orchestrator.orchestrator.inventory import Inventory
 from tandem_orchestrator.orchestrator.message_doors import MessageDoors
 from tandem_orchestrator.orchestrator.messages import Messages
 from tandem_orchestrator.orchestrator.parts import Parts
+from tandem_orchestrator.orchestrator.planning import Planning
 from tandem_orchestrator.orchestrator.plugin_doors import PluginDoors
 from tandem_orchestrator.orchestrator.prepared import PreparedPlan
 from tandem_orchestrator.orchestrator.probes import BinaryBridge, PythonOrchestrator
@@ -95,6 +89,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors):
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
         self._registry = Registry()
         self._inventory = Inventory(self._registry, self._native_actions, self._away)
+        self._planning = Planning(self.catalogue, lambda: self.settings, lambda: self._parts)
         self._watching = Watching()
         self._plugins = Plugins(self._clock, lambda: self.settings.orchestrator.plugin_timeout_s)
         self.cache = OutputCache(lambda: cache_bounds(self.settings))
@@ -164,6 +159,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors):
             owner,
             self._native_changed,
             self.cache,
+            self._inventory.policies,
         )
         await self._parts.start()
         self._express = Express(
@@ -174,6 +170,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors):
             lambda: self._watching.anybody_listens or bool(self._plugins),
             self._ids,
             self._clock,
+            self._parts.routing,
         )
         self._messages.start()
         self._state = "open"
@@ -278,7 +275,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors):
         Raises: InvalidCommandSet with every fault at once. LayerUnavailable.
         """
         self._usable()
-        return self._take_in(command_set, inputs, faults).plan
+        return self._planning.take_in(command_set, inputs, faults, runs=False).plan
 
     async def submit(
         self, command_set: CommandSet, *, inputs: Mapping[str, Any] | None = None
@@ -289,7 +286,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors):
             bound; JournalError; IdempotencyMismatch if the key came with another body before.
         """
         self._usable()
-        return await self._submit(self._take_in(command_set, inputs))
+        return await self._submit(self._planning.take_in(command_set, inputs))
 
     def _express_now(self) -> Express:
         self._usable()
@@ -341,10 +338,10 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors):
         if found is not None:
             way, asked = found
         else:
-            asked = self._take_in(command_set, inputs)
+            asked = self._planning.take_in(command_set, inputs)
             way = None if look is None else way_of(asked)
             if look is not None and way is not None:
-                self._familiar.keep(look, way, asked, stamp)
+                self._familiar.keep(look, way, asked, stamp, self._planning.watch(way.plan))
         ended = None if way is None else await express.run(way, asked)
         if isinstance(ended, dict):
             return ended
@@ -363,20 +360,12 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors):
         Raises: InvalidCommandSet with every fault at once. LayerUnavailable.
         """
         self._usable()
-        settings = self.settings
-        intake = take_in_without_inputs(
-            command_set,
-            self.catalogue(),
-            plan_options(settings, self._parts),
-            steps_max=settings.limits.steps_max,
-        )
         return PreparedPlan(
-            intake,
+            self._planning.prepare(command_set),
             self._inventory.stamp(),
             stamp_of_now=self._inventory.stamp,
-            plan_again=lambda old: plan_again(
-                old, self.catalogue(), plan_options(self.settings, self._parts)
-            ),
+            plan_again=self._planning.again,
+            watch=self._planning.watch,
             submit=self._submit,
             express=self._express_now,
         )
@@ -453,22 +442,6 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors):
         if native is not None and not native.away:
             return native.socket_path
         return self.settings.c_layer.socket or ""
-
-    def _take_in(
-        self,
-        command_set: CommandSet,
-        inputs: Mapping[str, Any] | None,
-        faults: Iterable[Fault] = (),
-    ) -> Intake:
-        settings = self.settings
-        return take_in(
-            command_set,
-            self.catalogue(),
-            plan_options(settings, self._parts),
-            inputs=inputs,
-            steps_max=settings.limits.steps_max,
-            faults=faults,
-        )
 
     def _native_changed(self, kind: str, detail: str) -> None:
         """The supervisor's word; on the loop."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.engine import Engine
@@ -12,6 +12,7 @@ from tandem_orchestrator.layers import Layer
 from tandem_orchestrator.layers.native import NativeLayer
 from tandem_orchestrator.layers.native.segments import Segments
 from tandem_orchestrator.layers.python import PythonLayer, Registry
+from tandem_orchestrator.model.policies import Policy
 from tandem_orchestrator.orchestrator.cache import OutputCache
 from tandem_orchestrator.orchestrator.cached_layer import (
     CachedLayer,
@@ -20,11 +21,13 @@ from tandem_orchestrator.orchestrator.cached_layer import (
     python_builds,
 )
 from tandem_orchestrator.orchestrator.composition import (
+    beside_journal,
     make_journal,
     make_native_layer,
     make_python_layer,
 )
 from tandem_orchestrator.orchestrator.machine import SessionMachine
+from tandem_orchestrator.orchestrator.routing import Routing
 from tandem_orchestrator.orchestrator.watching import Watching
 from tandem_orchestrator.orchestrator.wishes import Wishes
 from tandem_orchestrator.settings import Settings
@@ -37,6 +40,7 @@ class Parts:
         owner: Id of this session, as the journal's lease and the bridge's socket carry it.
         on_native_change: Told (kind, detail) when the bridge starts, dies or is restarted.
         cache: Outputs of attempts before, also of an earlier session.
+        policies: Gives the policy of each mode.
     """
 
     def __init__(
@@ -49,8 +53,9 @@ class Parts:
         owner: str,
         on_native_change: Callable[[str, str], None],
         cache: OutputCache,
+        policies: Callable[[], Mapping[str, Policy]],
     ) -> None:
-        self._owner = owner
+        self._owner, self._settings = owner, settings
         self.journal = make_journal(settings)
         self.machine = SessionMachine(settings.hardware, clock)
         self.python = make_python_layer(settings, registry, clock, self.machine)
@@ -63,6 +68,9 @@ class Parts:
         if self.native is not None:
             builds = NativeBuilds(self.native)
             layers[self.native.name] = CachedSegmentLayer(self.native, cache, builds)
+        self.routing = Routing(
+            settings.router, clock, rng, beside_journal(settings, "costs"), policies, self.load
+        )
         self.engine = Engine(
             layers,
             self.python,
@@ -76,6 +84,7 @@ class Parts:
             close_grace_s=settings.orchestrator.close_timeout_s,
             observe=watching.event,
             on_progress=watching.progress,
+            witness=self.routing,
         )
         self._wishes = Wishes(self.journal, self.engine.tickets)
 
@@ -83,6 +92,15 @@ class Parts:
     def layers(self) -> list[PythonLayer | NativeLayer]:
         """The layers that are not switched off."""
         return [self.python] if self.native is None else [self.python, self.native]
+
+    def load(self) -> dict[str, float]:
+        """Give each layer's attempts in progress as a share of its workers."""
+        settings = self._settings
+        load = {"python": self.python.running / settings.python_layer.async_workers}
+        session = None if self.native is None else self.native.session
+        if session is not None:
+            load["c"] = session.in_flight / settings.c_layer.blocking_workers
+        return load
 
     @property
     def segments(self) -> Segments | None:
@@ -99,6 +117,7 @@ class Parts:
                 starting.create_task(self.journal.open(self._owner))
                 for layer in self.layers:
                     starting.create_task(layer.start())
+            self.routing.start()
             await self.engine.start()
             self._wishes.start()
         except BaseExceptionGroup as group:
@@ -111,7 +130,7 @@ class Parts:
     async def close(self) -> None:
         """End everything in the order in which parts use each other, whatever one of them says."""
         errors: list[Exception] = []
-        for part in (self._wishes, self.engine, *self.layers, self.journal):
+        for part in (self._wishes, self.engine, self.routing, *self.layers, self.journal):
             try:
                 await part.close()
             except Exception as error:  # noqa: BLE001 - the others are closed first, then it is raised

@@ -10,14 +10,15 @@ from tandem_orchestrator.model.events import SegmentEnded
 from tandem_orchestrator.model.plans import Plan
 from tandem_orchestrator.orchestrator.express import Express, way_of
 from tandem_orchestrator.orchestrator.intake import Intake, with_inputs
+from tandem_orchestrator.orchestrator.routing import Watch
 from tandem_orchestrator.orchestrator.run import Run
 
 
 class PreparedPlan:
     """A command set that was checked and planned; immutable for whoever holds it.
 
-    Made by ``TandemOrchestrator.prepare``. Its runs are normal runs. When implementations change
-    it is routed anew before the next run; it is not checked again, since what was asked for is a
+    Made by ``TandemOrchestrator.prepare``. Its runs are normal runs. When implementations change,
+    or the router would choose otherwise by now, it is routed anew before the next run; it is not checked again, since what was asked for is a
     snapshot that has not changed.
     """
 
@@ -27,13 +28,15 @@ class PreparedPlan:
         stamp: object,
         *,
         stamp_of_now: Callable[[], object],
-        plan_again: Callable[[Intake], Intake],
+        plan_again: Callable[[Intake, float], Intake],
+        watch: Callable[[Plan], Watch | None],
         submit: Callable[[Intake, SegmentEnded | None], Awaitable[Run]],
         express: Callable[[], Express],
     ) -> None:
         self._intake, self._stamp = intake, stamp
         self._express, self._way = express, way_of(intake)
         self._stamp_of_now, self._plan_again, self._submit = stamp_of_now, plan_again, submit
+        self._watch_of, self._watch = watch, watch(intake.plan)
 
     def __repr__(self) -> str:
         return f"<PreparedPlan {self._intake.plan.name!r}, {len(self._intake.plan.steps)} steps>"
@@ -69,10 +72,12 @@ class PreparedPlan:
 
     def _with(self, inputs: Mapping[str, Any] | None) -> Intake:
         """Give the intake of one run, routed anew if what there is has changed."""
-        stamp = self._stamp_of_now()
-        if stamp != self._stamp:
-            self._intake, self._stamp = self._plan_again(self._intake), stamp
+        stamp, watch = self._stamp_of_now(), self._watch
+        if stamp != self._stamp or (watch is not None and watch.has_changed()):
+            roll = 1.0 if watch is None else watch.roll
+            self._intake, self._stamp = self._plan_again(self._intake, roll), stamp
             self._way = way_of(self._intake)
+            self._watch = self._watch_of(self._intake.plan)
         if not inputs and not self._intake.needs_inputs:
             return self._intake
         intake, faults = with_inputs(self._intake, inputs)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tandem_orchestrator.model.modes import ExecutionMode
+from tandem_orchestrator.model.routing import Standing
 from tandem_orchestrator.plan.place import Machine
 
 
@@ -27,9 +28,13 @@ class PlanOptions:
     """Says whether a library can be imported, by its import name."""
     installed: Callable[[], Iterable[str]] = field(default=tuple, compare=False)
     """Gives import names that are there; asked only when one is missing."""
-    costs: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
-    """(agent, action, implementation) to measured seconds, where there are any."""
+    costs: Mapping[tuple[str, str, int], Standing] = field(default_factory=dict, compare=False)
+    """(agent, action, bucket of the payload's size) to what was measured, where anything was."""
+    resting: frozenset[tuple[str, str, str]] = frozenset()
+    """(agent, action, implementation) whose breaker is open at this moment."""
+    explore_share: float = 0.0
+    """Bound of calls, and of their time, for trying what is not the fastest; 0.0: never."""
     load: Mapping[str, float] = field(default_factory=dict)
-    """Layer to the share of its workers in use."""
+    """Layer to the share of its workers in use; above 1.0 where work waits."""
     machine: Machine | None = None
     """Where steps can be placed; None: they are not."""

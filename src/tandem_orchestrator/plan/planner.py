@@ -147,7 +147,7 @@ def _assign(draft: _Draft) -> None:
             continue  # Said once for its set, by _check.
         result = assign(
             action, policy, mode.value, flat.step.implementations,
-            draft.catalogue, draft.options, flat.path,
+            draft.catalogue, draft.options, flat.path, flat.step.payload,
         )  # fmt: skip
         if isinstance(result, Fault):
             draft.faults.append(result)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tandem_orchestrator.errors import Fault
 from tandem_orchestrator.model.catalogue import Action, Catalogue, Implementation, nearest
 from tandem_orchestrator.model.effects import may_repeat
 from tandem_orchestrator.model.plans import Assignment
 from tandem_orchestrator.model.policies import Policy, RouteQuestion
+from tandem_orchestrator.model.routing import Estimate, RouteOption, RouteRecord
 from tandem_orchestrator.plan.options import PlanOptions
+from tandem_orchestrator.plan.router import choose
+from tandem_orchestrator.plan.sizing import size_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ def assign(
     catalogue: Catalogue,
     options: PlanOptions,
     path: str,
+    payload: Any = None,
 ) -> Assignment | Fault | Away:
     """Choose implementations for one step.
 
@@ -38,11 +43,12 @@ def assign(
         mode: Its name, for the reason.
         wanted: Implementations the step names itself, or None.
         path: Where the step stands, for faults.
+        payload: The step's own, references in it not yet resolved.
     """
     if wanted:
         return _forced(action, policy, mode, wanted, catalogue, path)
     if policy.implementations == "router":
-        return _route(action, policy, mode, catalogue, options, path)
+        return _route(action, policy, mode, catalogue, options, path, payload)
     if policy.implementations == "pair":
         return _pair(action, policy, mode, catalogue, options, path)
     return _named(action, policy, mode, policy.implementations, catalogue, path)
@@ -120,6 +126,7 @@ def _route(
     catalogue: Catalogue,
     options: PlanOptions,
     path: str,
+    payload: Any = None,
 ) -> Assignment | Fault | Away:
     present = [i for i in action.implementations if not catalogue.away.get(i.layer)]
     allowed = [i for i in present if i.rung == "native"]
@@ -133,37 +140,101 @@ def _route(
         )
         return Fault("unknown_action", path, text, None)
     away = catalogue.away.get("c", "")
-    costs = {
-        i.name: seconds
-        for i in allowed
-        if (seconds := options.costs.get((action.agent, action.name, i.name))) is not None
-    }
-    names = tuple(i.name for i in allowed)
-    if policy.route is not None:
-        question = RouteQuestion(action.agent, action.name, 0, options.load, costs, names)
-        choice = policy.route(question)
-        if choice not in names:
-            text = f"the route of mode {mode!r} gave {choice!r}, expected one of {', '.join(names)}"
-            return Fault("no_policy", path, text, choice)
-        reason = f"the route of mode {mode!r} chose {choice}"
-    elif len(names) == 1:
-        choice = names[0]
+    record: RouteRecord | None = None
+    if len(allowed) == 1:
+        choice = allowed[0].name
         reason = f"{choice} is the only implementation" + (
             f" here; the C layer is away: {away}" if away and choice != "c" else ""
         )
-    elif len(costs) == len(names):
-        choice = min(names, key=lambda name: (costs[name], name != "c"))
-        figures = ", ".join(f"{name} {costs[name] * 1e6:.0f} µs" for name in names)
-        reason = f"{choice} is the fastest by measurement ({figures})"
-    elif "c" in names:
-        choice, reason = "c", "a native implementation is trusted and its layer is there"
     else:
-        choice, reason = names[0], f"{names[0]} comes first of {', '.join(names)}"
+        chosen_by = _chosen(action, policy, mode, catalogue, options, allowed, path, payload)
+        if isinstance(chosen_by, Fault):
+            return chosen_by
+        choice, reason, record = chosen_by
     chosen = next(i for i in allowed if i.name == choice)
     spare = next((i.name for i in allowed if i.layer == "python"), None)
     fallback = spare if chosen.layer == "c" and policy.if_away == "python" else None
     return Assignment(
-        implementations=(chosen.name,), layers=(chosen.layer,), reason=reason, fallback=fallback
+        implementations=(chosen.name,),
+        layers=(chosen.layer,),
+        reason=reason,
+        fallback=fallback,
+        route=record,
+    )
+
+
+def _chosen(
+    action: Action,
+    policy: Policy,
+    mode: str,
+    catalogue: Catalogue,
+    options: PlanOptions,
+    allowed: Sequence[Implementation],
+    path: str,
+    payload: Any,
+) -> tuple[str, str, RouteRecord] | Fault:
+    """Choose among several: (name, reason, record), or what is wrong with the mode's own route."""
+    size, bucket = size_of(payload)
+    standing = options.costs.get((action.agent, action.name, bucket))
+    known = {} if standing is None else standing.estimates
+    resting = {i.name for i in allowed if (action.agent, action.name, i.name) in options.resting}
+    if len(resting) == len(allowed):
+        resting.clear()  # All of them were lost lately: none is a better choice than another.
+    open_names = tuple(i.name for i in allowed if i.name not in resting)
+    layers = {i.name: i.layer for i in allowed}
+    explored = False
+    if policy.route is not None:
+        costs = {name: known[name].seconds for name in open_names if name in known}
+        costs = {name: seconds for name, seconds in costs.items() if seconds > 0.0}
+        question = RouteQuestion(
+            action.agent, action.name, size, options.load, costs, open_names, layers
+        )
+        name = policy.route(question)
+        if name not in open_names:
+            names = ", ".join(open_names)
+            text = f"the route of mode {mode!r} gave {name!r}, expected one of {names}"
+            return Fault("no_policy", path, text, name)
+        reason = f"the route of mode {mode!r} chose {name}"
+    else:
+        # What happens once only is no place for trying out.
+        share = options.explore_share if may_repeat(action.effects) else 0.0
+        choice = choose(open_names, standing, explore_share=share, layers=layers, load=options.load)
+        name, reason, explored = choice.name, choice.reason, choice.explored
+    if resting:
+        reason += f"; resting after lost attempts: {', '.join(sorted(resting))}"
+    record = RouteRecord(
+        bytes=size,
+        bucket=bucket,
+        options=tuple(_option(i, known, resting, catalogue) for i in action.implementations),
+        explored=explored,
+        asked=mode if policy.route is not None else "",
+        load=dict(options.load),
+    )
+    return name, reason, record
+
+
+def _option(
+    implementation: Implementation,
+    known: Mapping[str, Estimate],
+    resting: Collection[str],
+    catalogue: Catalogue,
+) -> RouteOption:
+    """Describe one alternative as it stood."""
+    one = known.get(implementation.name)
+    excluded = ""
+    if away := catalogue.away.get(implementation.layer):
+        excluded = f"its layer is away: {away}"
+    elif implementation.rung != "native":
+        excluded = f"its rung is {implementation.rung}"
+    elif implementation.name in resting:
+        excluded = "it rests after lost attempts"
+    return RouteOption(
+        implementation=implementation.name,
+        layer=implementation.layer,
+        rung=implementation.rung,
+        seconds=one.seconds if one is not None and one.samples else None,
+        samples=one.samples if one is not None else 0,
+        excluded=excluded,
     )
 
 

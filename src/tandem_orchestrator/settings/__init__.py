@@ -22,6 +22,7 @@ from tandem_orchestrator.settings.sections import (
     Redundancy,
 )
 from tandem_orchestrator.settings.settings import KEYS, Settings
+from tandem_orchestrator.settings.trust import Router
 
 __all__ = [
     "KEYS",
@@ -36,6 +37,7 @@ __all__ = [
     "Orchestrator",
     "PythonLayer",
     "Redundancy",
+    "Router",
     "Settings",
     "settings_table",
 ]

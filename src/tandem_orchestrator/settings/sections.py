@@ -7,11 +7,11 @@ what the code checks. A section that exists is valid: building one checks every 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
-from typing import ClassVar
+from dataclasses import dataclass
 
-from tandem_orchestrator.errors import ConfigError, Fault
-from tandem_orchestrator.settings.keys import Key, key, keys_of, shown
+from tandem_orchestrator.settings.keys import key, keys_of
+from tandem_orchestrator.settings.section import Section
+from tandem_orchestrator.settings.trust import Router
 
 _MODE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
 _CPUS = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?){0,255}\Z")
@@ -34,38 +34,6 @@ def _check_host(text: str) -> str | None:
 
 def _check_path(text: str) -> str | None:
     return "a path without a zero character" if "\0" in text else None
-
-
-class Section:
-    """What all sections share: they check themselves when made."""
-
-    title: ClassVar[str]
-    keys: ClassVar[dict[str, Key]]
-
-    def __init_subclass__(cls, title: str) -> None:
-        cls.title = title
-
-    def __post_init__(self) -> None:
-        faults = []
-        for name, spec in self.keys.items():
-            value = getattr(self, name)
-            try:
-                object.__setattr__(self, name, spec.accept(value))
-            except ValueError as error:
-                faults.append(Fault("bad_type", spec.path, f"{shown(value)}, {error}", value))
-        if not faults:
-            faults = [Fault("bad_type", self.title, text) for text in self._disagreements()]
-        if faults:
-            raise ConfigError("; ".join(map(str, faults)), faults=tuple(faults))
-
-    def _disagreements(self) -> list[str]:
-        """Say which values do not go together."""
-        return []
-
-    @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """List the section's keys in the order of the table."""
-        return tuple(each.name for each in fields(cls))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -477,7 +445,17 @@ class Limits(Section, title="limits"):
 
 SECTIONS: dict[str, type[Section]] = {
     owner.title: owner
-    for owner in (Orchestrator, PythonLayer, CLayer, Redundancy, Metrics, Hardware, Journal, Limits)
+    for owner in (
+        Orchestrator,
+        PythonLayer,
+        CLayer,
+        Router,
+        Redundancy,
+        Metrics,
+        Hardware,
+        Journal,
+        Limits,
+    )
 }
 """Every section by name, in the order of the table."""
 

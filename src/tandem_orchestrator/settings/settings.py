@@ -34,6 +34,7 @@ from tandem_orchestrator.settings.sources import (
     from_mapping,
     from_texts,
 )
+from tandem_orchestrator.settings.trust import Router
 
 __all__ = ["KEYS", "Settings"]
 
@@ -51,6 +52,7 @@ class Settings:
     orchestrator: Orchestrator = field(default_factory=Orchestrator)
     python_layer: PythonLayer = field(default_factory=PythonLayer)
     c_layer: CLayer = field(default_factory=CLayer)
+    router: Router = field(default_factory=Router)
     redundancy: Redundancy = field(default_factory=Redundancy)
     metrics: Metrics = field(default_factory=Metrics)
     hardware: Hardware = field(default_factory=Hardware)

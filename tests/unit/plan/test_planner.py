@@ -11,6 +11,7 @@ from tandem_orchestrator.model.commands import CommandSet, CommandStep
 from tandem_orchestrator.model.plans import Plan
 from tandem_orchestrator.model.policies import Policy, built_in_policies
 from tandem_orchestrator.model.refs import Ref
+from tandem_orchestrator.model.routing import Estimate, Standing
 from tandem_orchestrator.model.snapshot import snapshot
 from tandem_orchestrator.plan import PlanOptions, make_plan
 
@@ -237,7 +238,9 @@ def test_twelve_thousand_steps_in_a_chain_are_planned() -> None:
 
 # --- routes --------------------------------------------------------------------------------------
 
-COSTS = {("t", "both", "python"): 1e-6, ("t", "both", "c"): 5e-6}
+COSTS = {
+    ("t", "both", 0): Standing({"python": Estimate(1e-6, 9), "c": Estimate(5e-6, 9)}, "python")
+}
 
 
 @pytest.mark.parametrize(
