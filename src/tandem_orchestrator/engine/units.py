@@ -20,6 +20,10 @@ from tandem_orchestrator.model.outcomes import Failure, Outcome
 LOSSES_MAX = 5
 """Times a unit is given out again after its process died under it: beyond that its input is
 taken to be what kills (a poison pill), and the step fails."""
+OWNER_DIED = "OrchestratorDied"
+"""Type of the failure of an attempt whose orchestrator ended before it did."""
+OWNER_LOSSES_MAX = 20
+"""The same limit where the orchestrator died: programs are ended for many reasons."""
 
 
 def key_of(step: StepState, unit: UnitState) -> UnitKey:
@@ -147,7 +151,8 @@ def _lost(turn: Turn, step: StepState, unit: UnitState) -> bool:
         unit.failure = Failure(kind, "its process died after it was asked to stop")
         return False
     unit.losses += 1
-    if unit.losses > LOSSES_MAX:
+    owner_died = unit.failure is not None and unit.failure.type == OWNER_DIED
+    if unit.losses > (OWNER_LOSSES_MAX if owner_died else LOSSES_MAX):
         unit.outcome, unit.failure = Outcome.FAILED, _given_up(unit, never_ran=never_ran)
         return False
     away = unit.failure is not None and unit.failure.type == "LayerUnavailable"
