@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
+from weakref import WeakValueDictionary
 
 from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.errors import CommandError, ConfigError
@@ -32,6 +33,8 @@ class Plugins:
         self._clock, self._limit_s = clock, limit_s
         self._seats: tuple[Seat, ...] = ()
         self._threads: ThreadRunner | None = None
+        # Weak: an engine that drops a run drops its hooks, whatever became of it.
+        self._runs: WeakValueDictionary[str, RunHooks] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         self.broken: dict[str, str] = {}
         """Entry points that could not be loaded, with the reason."""
@@ -96,7 +99,16 @@ class Plugins:
 
     def of_run(self, run_id: str, command_set: CommandSet) -> RunHooks:
         """Give the hooks of one run, of the plugins that are registered now."""
-        return RunHooks(self._seats, run_id, command_set, self._call, self._spawn)
+        hooks = RunHooks(self._seats, run_id, command_set, self._call, self._spawn)
+        self._runs[run_id] = hooks
+        return hooks
+
+    # Any: plain values.
+    def conflict(self, conflict: dict[str, Any], outcomes: list[dict[str, Any]]) -> None:
+        """Have ``on_conflict`` of a run's plugins called soon; ``conflict`` names its ``run_id``."""
+        hooks = self._runs.get(conflict["run_id"])
+        if hooks is not None:
+            hooks.conflict(conflict, outcomes)
 
     def health(self) -> dict[str, PluginHealth]:
         """Describe each plugin by name, those that could not be loaded as well."""
