@@ -73,12 +73,12 @@ def replay_capsule(
     return asyncio.run(work())
 
 
-def replay_settings() -> Settings:
-    """Give the usual settings, but with a journal in memory and no conflict that waits."""
+def replay_settings(settings: Settings | None = None) -> Settings:
+    """Give settings, else the usual ones, with a journal in memory and no conflict that waits."""
     import os
 
     return Settings.load(
-        None,
+        settings,
         environ=os.environ,
         cwd=Path.cwd(),
         overrides={
