@@ -324,6 +324,9 @@ class Journal(Protocol):
     async def adopt(self, run_id: str) -> bool:
         """Take over a run that has not ended and whose owner is dead; False if it was not so."""
 
+    async def wait_for(self, run_id: str, waiting_for: Sequence[str]) -> bool:
+        """Note what an interrupted run waits for, for ``runs list``; False if it is not so any more."""
+
     async def request(self, control: Control) -> None:
         """Ask something of a run's owner; durable on return.
 

@@ -159,6 +159,11 @@ class MemoryJournal:
         store, owner = self._owned()
         return store.adopt(owner, run_id)
 
+    async def wait_for(self, run_id: str, waiting_for: Sequence[str]) -> bool:
+        """Note what an interrupted run waits for."""
+        store, _ = self._owned()
+        return store.wait_for(run_id, waiting_for)
+
     async def request(self, control: Control) -> None:
         """Ask something of a run's owner."""
         self._opened().request(control)

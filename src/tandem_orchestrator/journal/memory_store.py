@@ -255,8 +255,16 @@ class MemoryStore:
         run = self._runs.get(run_id)
         if run is None or run.row.finished_at_ns is not None or self.is_alive(run.row.owner):
             return False
-        run.row = replace(run.row, owner=owner)
+        run.row = replace(run.row, owner=owner, waiting_for=())
         self.changes.tell()
+        return True
+
+    def wait_for(self, run_id: str, waiting_for: Sequence[str]) -> bool:
+        """Note what a run whose owner is dead waits for."""
+        run = self._runs.get(run_id)
+        if run is None or run.row.finished_at_ns is not None or self.is_alive(run.row.owner):
+            return False
+        run.row = replace(run.row, waiting_for=tuple(waiting_for))
         return True
 
     def request(self, control: Control) -> None:

@@ -234,6 +234,21 @@ async def test_only_the_owner_may_append_and_a_living_owner_keeps_its_runs(make:
     await b.close()
 
 
+async def test_what_an_interrupted_run_waits_for_is_noted_until_it_is_adopted(make: Make) -> None:
+    a, b = make(), make()
+    await a.open("owner-a")
+    await write(a, "r1", accepted("r1"), RunStarted())
+    await b.open("owner-b")
+    assert not await b.wait_for("r1", ["mail.send"]), "its owner lives"
+    await a.close()
+    assert await b.wait_for("r1", ["mail.send", "quotes.rate"])
+    assert (await b.run("r1")).waiting_for == ("mail.send", "quotes.rate")
+    assert not await b.wait_for("unknown", ["mail.send"])
+    assert await b.adopt("r1")
+    assert (await b.run("r1")).waiting_for == ()
+    await b.close()
+
+
 async def test_a_dead_owners_run_shows_interrupted_and_is_adopted_once(make: Make) -> None:
     a, b, c = make(), make(), make()
     await a.open("owner-a")

@@ -40,7 +40,7 @@ from tandem_orchestrator.journal.journal import (
 from tandem_orchestrator.journal.lease import Lease, is_held, lease_folder
 from tandem_orchestrator.journal.memory import MemoryTicket
 from tandem_orchestrator.journal.memory_store import MemoryStore
-from tandem_orchestrator.journal.sqlite import controls, reading
+from tandem_orchestrator.journal.sqlite import controls, handover, reading
 from tandem_orchestrator.journal.sqlite.backlog import Backlog
 from tandem_orchestrator.journal.sqlite.connection import journal_error, prepare, select
 from tandem_orchestrator.journal.sqlite.forked import leave_alone_in_children
@@ -311,27 +311,23 @@ class SqliteJournal:
             await self._write(None)
 
     async def adopt(self, run_id: str) -> bool:
-        """Take over a dead owner's run: one statement, fenced by the token that was seen."""
+        """Take over a dead owner's run."""
         writer, *_ = self._owned()
         token = self._token
 
         def take(connection: apsw.Connection) -> bool:
-            rows = select(
-                connection,
-                "SELECT owner, token FROM runs JOIN leases USING (token)"
-                " WHERE run_id = ? AND finished_at_ns IS NULL",
-                (run_id,),
-            )
-            if not rows or is_held(self._folder, rows[0][0]):
-                return False
-            connection.execute(
-                "UPDATE runs SET token = ? WHERE run_id = ? AND token = ?",
-                (token, run_id, rows[0][1]),
-            )
+            taken = handover.take_over(connection, run_id, token, self.is_alive)
             writer.forget(run_id)
-            return connection.changes() == 1
+            return taken
 
         return await self._write(take)
+
+    async def wait_for(self, run_id: str, waiting_for: Sequence[str]) -> bool:
+        """Note what an interrupted run waits for."""
+        self._owned()
+        return await self._write(
+            lambda at: handover.note_waiting(at, run_id, waiting_for, self.is_alive)
+        )
 
     async def request(self, control: Control) -> None:
         """Ask something of a run's owner; committed on return."""
