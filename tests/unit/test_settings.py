@@ -334,6 +334,8 @@ def test_the_view_behaves_as_a_dict_of_dicts():
     config["redundancy"] = {"consensus_retries": 5}
     assert dict(config["redundancy"]) == {
         "conflict_resolution": "python_preferred",
+        "vote": "majority",
+        "vote_weights": (),
         "consensus_retries": 5,
         "agreement_threshold": 0.95,
     }
@@ -475,6 +477,7 @@ COUNT_FROM_THE_NEXT_RUN = {
     "redundancy.conflict_resolution", "redundancy.consensus_retries",
     "redundancy.agreement_threshold", "orchestrator.plugin_timeout_s",
     "python_layer.cache_size", "python_layer.cache_bytes",
+    "redundancy.vote", "redundancy.vote_weights",
 }  # fmt: skip
 """Those that a run reads for itself; all others go into parts that ``initialize`` makes."""
 

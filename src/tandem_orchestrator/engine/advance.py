@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tandem_orchestrator.engine import groups, segments, steps, units
+from tandem_orchestrator.engine import groups, holding, segments, steps, units
 from tandem_orchestrator.engine.instructions import Instruction
 from tandem_orchestrator.engine.state import ROOT, RunState
 from tandem_orchestrator.engine.turn import Turn
@@ -17,6 +17,7 @@ from tandem_orchestrator.model.events import (
     AnyEvent,
     AttemptEnded,
     CancelRequested,
+    ConflictSettled,
     GroupTimedOut,
     RetryDue,
     RunStarted,
@@ -38,11 +39,12 @@ def advance(state: RunState, event: AnyEvent) -> list[Instruction]:
         case RunStarted():
             if not state.groups[ROOT].started:
                 state.status = RunStatus.RUNNING
+                state.roll = event.roll
                 groups.start(turn, state.groups[ROOT])
         case AttemptEnded():
             step = units.attempt_ended(turn, event)
             if step is not None:
-                steps.unit_ended(turn, step, event.item)
+                steps.unit_ended(turn, step, event.item, event.part)
         case SegmentEnded():
             segments.ended(turn, event)
         case RetryDue():
@@ -51,6 +53,8 @@ def advance(state: RunState, event: AnyEvent) -> list[Instruction]:
             units.time_limit_passed(turn, event)
         case GroupTimedOut():
             groups.time_limit_passed(turn, event)
+        case ConflictSettled():
+            steps.settled(turn, event)
         case CancelRequested(step=None):
             groups.cancel_run(turn, event.by)
         case CancelRequested():
@@ -59,6 +63,7 @@ def advance(state: RunState, event: AnyEvent) -> list[Instruction]:
             # What is only told to readers (accepted, started, derived) changes nothing here.
             pass
     _settle(turn)
+    holding.see(turn)
     return turn.out
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.engine.admit import Admission
 from tandem_orchestrator.engine.attempt import Caller
+from tandem_orchestrator.engine.desk import Desk, MakeCapsule, OnConflict
 from tandem_orchestrator.engine.places import Places
 from tandem_orchestrator.engine.request import (
     Observer,
@@ -19,7 +20,8 @@ from tandem_orchestrator.engine.request import (
     RunTicket,
     Witness,
 )
-from tandem_orchestrator.engine.run import ActiveRun, Surroundings
+from tandem_orchestrator.engine.run import ActiveRun
+from tandem_orchestrator.engine.surroundings import Surroundings
 from tandem_orchestrator.errors import Closed, InternalError, TandemError
 from tandem_orchestrator.journal.journal import Journal, Ticket
 from tandem_orchestrator.layers.layer import Layer
@@ -40,6 +42,7 @@ class Engine:
         close_grace_s: Runs get this long to end after ``close`` cancelled them.
         observe, on_progress: Told everything, on the loop.
         witness: Sees what attempts took.
+        make_capsule, on_conflict: See ``Desk``.
     """
 
     def __init__(
@@ -57,6 +60,8 @@ class Engine:
         close_grace_s: float,
         observe: Observer,
         on_progress: ProgressObserver,
+        make_capsule: MakeCapsule | None = None,
+        on_conflict: OnConflict | None = None,
         witness: Witness | None = None,
     ) -> None:
         self._admission = Admission(places, waiting_max)
@@ -72,6 +77,7 @@ class Engine:
             self._spawn,
             observe,
             on_progress,
+            Desk(make_capsule, on_conflict),
             witness,
         )
         self._runs: dict[str, ActiveRun] = {}
@@ -110,7 +116,10 @@ class Engine:
         """Cancel every run, wait for their ends within a grace, and end every task."""
         self._closing.set()
         for run in list(self._runs.values()):
-            run.cancel(None, "close")
+            if run.is_held:
+                run.let_go()
+            else:
+                run.cancel(None, "close")
         try:
             await asyncio.wait_for(self._idle.wait(), self._close_grace_s)
         except TimeoutError:
@@ -134,10 +143,14 @@ class Engine:
         self._admission.check(len(self._runs))
         if self._tasks is None or self._parent is None or self._parent.done():
             raise InternalError("the engine has stopped; close the orchestrator and make a new one")
-        run = ActiveRun(request, self._around, self._ended)
+        run = ActiveRun(request, self._around, self._ended, self._held)
         durable = run.accept()
         loop = asyncio.get_running_loop()
-        ticket = RunTicket(request.run_id, loop.create_future(), loop.create_future(), run.cancel)
+        ticket = RunTicket(
+            request.run_id, loop.create_future(), loop.create_future(), run.cancel, run.settle
+        )
+        if request.plan.conflict_resolution == "hold":
+            ticket.held = asyncio.Event()
         self._runs[run.run_id], self._tickets[run.run_id] = run, ticket
         self._idle.clear()
         self._spawn(self._accept(run, ticket, durable), None)
@@ -179,6 +192,20 @@ class Engine:
     def _begin(self, run: ActiveRun) -> None:
         self._placed.add(run.run_id)
         run.begin()
+
+    def _held(self, run: ActiveRun, held: bool) -> None:
+        """Let a run that waits for a person give its place to another one, and come back."""
+        ticket = self._tickets[run.run_id]
+        if ticket.held is None:
+            return
+        if held and not ticket.held.is_set():
+            ticket.held.set()
+            self._placed.discard(run.run_id)
+            self._admission.leave()
+        elif not held and ticket.held.is_set():
+            ticket.held.clear()
+            self._placed.add(run.run_id)
+            self._admission.come_back()
 
     def _ended(self, run: ActiveRun, error: TandemError | None) -> None:
         if error is None and run.request.after_end is not None:

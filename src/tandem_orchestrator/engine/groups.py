@@ -11,6 +11,9 @@ from tandem_orchestrator.engine.turn import Turn
 from tandem_orchestrator.model.events import GroupTimedOut, RunEnded
 from tandem_orchestrator.model.outcomes import Failure, Outcome, RunStatus
 
+HUNG_NAMED_MAX = 5
+"""Sides that hang and that the error of a run names."""
+
 
 def start(turn: Turn, group: GroupState) -> None:
     """Open a group: its time limit begins, and its first steps may start."""
@@ -121,8 +124,26 @@ def time_limit_passed(turn: Turn, event: GroupTimedOut) -> None:
     group = turn.state.groups[event.group]
     if group.open and group.started:
         group.timed_out = True
+        group.hung = _hung_sides(turn.state)
         text = f"{_whose(turn.state, group)} time limit passed"
         halt(turn, group, f"not started: {text}", stop_running="timed_out", stop_text=text)
+
+
+def _hung_sides(state: RunState) -> str:
+    """Name the sides that still run while their twins have ended; empty if there are none."""
+    found = []
+    for step in state.steps.values():
+        if step.is_moving and len(step.units) > 1:
+            ended = {unit.item: unit for unit in step.units.values() if unit.phase is Phase.ENDED}
+            for unit in step.units.values():
+                if unit.item in ended and unit.phase is not Phase.ENDED:
+                    where = "" if unit.item is None else f" item {unit.item}"
+                    other = ended[unit.item].implementation
+                    text = f"step {step.plan.id!r}{where}: {unit.implementation} had not ended"
+                    found.append(f"{text}, {other} had")
+        if len(found) >= HUNG_NAMED_MAX:
+            break
+    return "; ".join(found[:HUNG_NAMED_MAX])
 
 
 def _whose(state: RunState, group: GroupState) -> str:
@@ -201,6 +222,7 @@ def _end_run(turn: Turn) -> None:
     if root.timed_out:
         state.status = RunStatus.TIMED_OUT
         error = f"the run's time limit of {state.plan.timeout_s:g} s passed"
+        error += f"; {root.hung}" if root.hung else ""
         detail = {"type": "TimeoutError", "step": None, "message": error, "traceback": None}
     elif state.cancelled and unfinished:
         state.status = RunStatus.CANCELLED

@@ -39,6 +39,21 @@ class RunRequest:
     """Awaited once its end is durable and its place free, before ``ended`` is; must not raise."""
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person decided about a conflict that is held."""
+
+    conflict: str | None = None
+    """Its id, as ``c1``; None: the one conflict of ``step`` that waits."""
+    step: str | None = None
+    pick: str | None = None
+    """``left``, ``right`` or an implementation; None: ``output`` counts."""
+    # Any: an output is any value.
+    output: Any = None
+    by: str = ""
+    note: str = ""
+
+
 Observer = Callable[[str, Any], None]
 """Called on the loop with (run id, event), in order, before the event is durable."""
 
@@ -67,3 +82,7 @@ class RunTicket:
     """Done when its end is; JournalError if it cannot be."""
     cancel: Callable[[str | None, str], None]
     """Cancel the run, or one step: (step id or None, who asks)."""
+    settle: Callable[[Decision], None]
+    """Settle a conflict that is held; CommandError if it cannot be."""
+    held: asyncio.Event | None = None
+    """Set while only a person can move the run, and the journal has it; None: it never will be."""

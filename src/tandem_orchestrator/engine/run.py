@@ -9,79 +9,63 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
 
-from tandem_orchestrator.clock import Clock, Timer
+from tandem_orchestrator.clock import Timer
 from tandem_orchestrator.engine import segment_attempt
 from tandem_orchestrator.engine.advance import advance
-from tandem_orchestrator.engine.attempt import Caller, bounded, make_work, perform, perform_handler
+from tandem_orchestrator.engine.attempt import bounded, make_work, perform, perform_handler
+from tandem_orchestrator.engine.holding import decide
 from tandem_orchestrator.engine.instructions import (
     Dispatch,
     DispatchSegment,
     Drop,
     Record,
+    RecordConflict,
     Stop,
     StopSegment,
     UnitKey,
     Wait,
 )
-from tandem_orchestrator.engine.places import Places
-from tandem_orchestrator.engine.request import Observer, ProgressObserver, RunRequest, Witness
+from tandem_orchestrator.engine.request import (
+    Decision,
+    RunRequest,
+)
 from tandem_orchestrator.engine.state import RunState
-from tandem_orchestrator.engine.turn import resolve_payload
+from tandem_orchestrator.engine.surroundings import Surroundings
+from tandem_orchestrator.engine.turn import inputs_of, part_of, resolve_payload
 from tandem_orchestrator.errors import (
     Busy,
+    Closed,
     InternalError,
     JournalError,
     NotAValue,
     TandemError,
 )
-from tandem_orchestrator.journal.journal import Journal, Ticket
-from tandem_orchestrator.layers.layer import CancelToken, Layer, Report, SegmentReport
+from tandem_orchestrator.journal.journal import Ticket
+from tandem_orchestrator.layers.layer import CancelToken, Report, SegmentReport
 from tandem_orchestrator.model.events import (
     AnyEvent,
     AttemptEnded,
     AttemptStarted,
     CancelRequested,
+    ConflictSettled,
     RunEnded,
+    RunHeld,
     RunStarted,
 )
 from tandem_orchestrator.model.levels import Priority
-from tandem_orchestrator.model.outcomes import Failure, Outcome
+from tandem_orchestrator.model.outcomes import Failure, Outcome, RunStatus
 from tandem_orchestrator.model.refs import Missing
 
 _log = logging.getLogger(__name__)
 
 ROOM_TRIES, ROOM_PAUSE_S = 50, 0.1
 """How often, and with what pause in seconds, a run waits for room in the journal."""
-
-Spawner = Callable[[Coroutine[Any, Any, None], Any], object]
-"""Starts a task that has a parent: (coroutine, context)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What every run of one engine shares."""
-
-    layers: Mapping[str, Layer]
-    caller: Caller
-    journal: Journal
-    clock: Clock
-    rng: random.Random
-    attempts: Places
-    """Bounds the attempts in progress, over all runs."""
-    output_bytes_max: int
-    """Size of one output as the journal keeps it."""
-    spawn: Spawner
-    observe: Observer
-    on_progress: ProgressObserver
-    witness: Witness | None = None
 
 
 class ActiveRun:
@@ -92,11 +76,12 @@ class ActiveRun:
         request: RunRequest,
         around: Surroundings,
         on_end: Callable[[ActiveRun, TandemError | None], None],
+        on_hold: Callable[[ActiveRun, bool], None],
     ) -> None:
         self.request = request
         self.run_id = request.run_id
         self._around = around
-        self._on_end = on_end
+        self._on_end, self._on_hold = on_end, on_hold
         self._head = request.head
         self._state = RunState.of(
             request.plan, request.inputs, segment_steps_min=2 if request.head is None else 1
@@ -106,6 +91,8 @@ class ActiveRun:
         self._unwritten: list[AnyEvent] = []
         self._dispatches: list[Dispatch] = []
         self._segments: list[DispatchSegment] = []
+        self._told: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
+        """Conflicts of which nobody has been told yet."""
         self._stalled = False
         self._timers: dict[str, Timer] = {}
         self._tokens: dict[UnitKey | int, CancelToken] = {}
@@ -131,11 +118,18 @@ class ActiveRun:
 
     def begin(self) -> None:
         """Start: the run has its place."""
-        self.post(RunStarted())
+        self.post(RunStarted(roll=self._around.rng.random()))
 
     def cancel(self, step: str | None, by: str) -> None:
         """Ask the run, or one step of it, to stop."""
         self.post(CancelRequested(step=step, by=by))
+
+    def settle(self, decision: Decision) -> None:
+        """Take in what a person decided about a conflict that is held.
+
+        Raises: CommandError naming what waits, or what can be picked.
+        """
+        self.post(decide(self._state, decision, self._around.output_bytes_max))
 
     def post(self, event: AnyEvent) -> None:
         """Take in an event; may be called from within what an event leads to."""
@@ -155,10 +149,16 @@ class ActiveRun:
 
     def _fold(self, event: AnyEvent) -> None:
         self._note(event)
+        if isinstance(event, ConflictSettled):
+            self._on_hold(self, False)
         for instruction in advance(self._state, event):
             match instruction:
                 case Record(event=concluded):
                     self._note(concluded)
+                case RecordConflict(event=judged, evidence=evidence):
+                    desk = self._around.desk
+                    self._note(desk.with_capsule(self.run_id, self._state, judged, evidence))
+                    self._told.append((judged.conflict or {}, evidence.outcomes))
                 case Dispatch():
                     self._dispatches.append(instruction)
                     self._note(self._started(instruction))
@@ -185,6 +185,7 @@ class ActiveRun:
         return AttemptStarted(
             step=unit.step,
             item=unit.item,
+            part=unit.part,
             implementation=unit.implementation,
             layer=dispatch.layer,
             attempt=dispatch.attempt,
@@ -227,6 +228,9 @@ class ActiveRun:
         segments, self._segments = self._segments, []
         for event in events:
             self._around.observe(self.run_id, event)
+        told, self._told = self._told, []
+        for conflict, outcomes in told:
+            self._around.desk.tell(self.run_id, conflict, outcomes)
         for dispatch in dispatches:
             attempt = self._attempt(dispatch, ticket, self._tokens[dispatch.unit])
             self._spawn(attempt, self.request.context.copy())
@@ -240,6 +244,8 @@ class ActiveRun:
         if isinstance(events[-1], RunEnded):
             self._over = True
             self._spawn(self._end(ticket))
+        elif isinstance(events[-1], RunHeld):
+            self._spawn(self._hold(ticket))
 
     async def _write_when_there_is_room(self) -> None:
         """Wait for the journal's backlog; a bound that stays full fails the run."""
@@ -322,6 +328,7 @@ class ActiveRun:
             AttemptEnded(
                 step=dispatch.unit.step,
                 item=dispatch.unit.item,
+                part=dispatch.unit.part,
                 implementation=dispatch.unit.implementation,
                 layer=dispatch.layer,
                 attempt=dispatch.attempt,
@@ -375,7 +382,10 @@ class ActiveRun:
             return bounded(report, around.output_bytes_max)
         step = self._state.steps[unit.step]
         try:
-            payload = resolve_payload(self._state, step, unit.item)
+            if unit.part is None:
+                payload = resolve_payload(self._state, step, unit.item)
+            else:
+                payload = part_of(step, unit)
         except Missing as missing:
             text = f"the payload refers to {missing.args[0]}, which is not there"
             return Report(Outcome.FAILED, failure=Failure("BadReference", text))
@@ -383,7 +393,7 @@ class ActiveRun:
         if layer is None:
             text = f"there is no {dispatch.layer} layer"
             return Report(Outcome.NOT_STARTED, failure=Failure("LayerUnavailable", text))
-        inputs = {name: self._state.steps[i].output for name, i in step.plan.inputs_from}
+        inputs = inputs_of(self._state, step)
         work = make_work(
             self.run_id,
             step,
@@ -412,6 +422,21 @@ class ActiveRun:
             loop.call_soon_threadsafe(tell, self.run_id, unit.step, unit.item, done, total)
 
         return progress
+
+    async def _hold(self, ticket: Ticket) -> None:
+        await ticket.durable()
+        if self.is_held:
+            self._on_hold(self, True)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether only a person can move it."""
+        return self._state.status is RunStatus.HELD
+
+    def let_go(self) -> None:
+        """Leave a held run as it is: it stays held in the journal."""
+        self._over = True
+        self._finish(Closed(f"run {self.run_id}: closed while it waited for a decision"))
 
     async def _end(self, ticket: Ticket) -> None:
         error: TandemError | None = None

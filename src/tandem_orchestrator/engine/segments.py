@@ -40,7 +40,7 @@ def start(turn: Turn, id: int) -> None:
         segment.attempts += 1
         segment.stopping = segment.stop_text = ""
         for step_id in segment.steps:
-            turn.state.steps[step_id].move(Phase.RUNNING)
+            turn.state.move(turn.state.steps[step_id], Phase.RUNNING)
         turn.out.append(DispatchSegment(id, segment.attempts, tuple(segment.steps)))
 
 
@@ -68,12 +68,12 @@ def ended(turn: Turn, event: SegmentEnded) -> None:
             steps.end(turn, step, Outcome(row.outcome), row.output, recorded=True)
         elif _goes_on(turn, segment, step, row):
             waiting.append(step)
-            step.move(Phase.WAITING)
+            turn.state.move(step, Phase.WAITING)
         elif _is_done_over(segment, step, row):
             # By itself, so that what kills is found; its turn comes when those before it are back.
             _leave(turn, segment, row.step)
             step.attempts += row.attempts
-            step.move(Phase.WAITING)
+            turn.state.move(step, Phase.WAITING)
             again.append(step)
         else:
             _leave(turn, segment, row.step)

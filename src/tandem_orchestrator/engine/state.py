@@ -55,6 +55,8 @@ class UnitState:
     item: int | None = None
     reason: str = ""
     phase: Phase = Phase.WAITING
+    part: tuple[int, int] | None = None
+    """Of a batch that was split: from which of its items to which, exclusive."""
     attempts: int = 0
     """Attempts given out, lost ones included."""
     retries: int = 0
@@ -79,6 +81,40 @@ class UnitState:
 
 
 @dataclass(slots=True)
+class SplitState:
+    """A batch whose twins differed, on its way to the items on which they do."""
+
+    # Any: a payload is any value.
+    payload: dict[str, Any]
+    """As it was resolved, ``items`` whole."""
+    outputs: list[Any]
+    """One for each item; what is not known yet is None."""
+    waiting: list[tuple[int, int]] = field(default_factory=list)
+    """Parts that have not been given out; the last is next."""
+    open: int = 0
+    """Parts at work."""
+    held: int = 0
+    """Parts that wait for a person."""
+    done: int = 0
+    """Items that are settled, in whatever way."""
+    differing: list[int] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
+    failure: Failure | None = None
+    outcome: Outcome | None = None
+    """Of the first part that failed."""
+
+
+@dataclass(slots=True)
+class HeldState:
+    """A conflict that waits for a person, and the twins' ends to choose from."""
+
+    conflict: str
+    item: int | None
+    part: tuple[int, int] | None
+    units: list[UnitState]
+
+
+@dataclass(slots=True)
 class StepState:
     """One step of the plan."""
 
@@ -94,6 +130,12 @@ class StepState:
     cancel_asked: bool = False
     units: dict[str, UnitState] = field(default_factory=dict)
     """Units at work, by ``UnitKey.label``; those of an item go when the item has ended."""
+    splits: dict[str, SplitState] = field(default_factory=dict)
+    """Batches on their way to single items, by ``UnitKey.place``."""
+    held: dict[str, HeldState] = field(default_factory=dict)
+    """Conflicts that wait for a person, by id."""
+    paused: bool = False
+    """Whether nothing of it moves before one of those is settled."""
     blocked_by: str = ""
     """The failed step because of which those that depend on this one cannot start."""
     items: list[Any] | None = None
@@ -101,7 +143,11 @@ class StepState:
     next_item: int = 0
     item_outputs: list[Any] = field(default_factory=list)
     failed_items: list[int] = field(default_factory=list)
+    differing: list[int] = field(default_factory=list)
+    """Items that failed because their twins differ."""
     items_left: int = 0
+    sides: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Where twins ran: each one's attempts and seconds."""
     attempts: int = 0
     seconds: float = 0.0
     layer: str = ""
@@ -114,6 +160,11 @@ class StepState:
         """Change the phase; a change that is not in the table is our bug."""
         assert phase in TRANSITIONS[self.phase], f"step {self.plan.id!r}: {self.phase} -> {phase}"
         self.phase = phase
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether something of it runs, or will without anybody's doing."""
+        return self.phase is Phase.RUNNING and not self.paused and not self.plan.is_group
 
     @property
     def gave_nothing(self) -> bool:
@@ -156,6 +207,8 @@ class GroupState:
     """Whether what ran in it was asked to stop, too."""
     failed_step: str = ""
     timed_out: bool = False
+    hung: str = ""
+    """Which side was waited for when it timed out, where its twin had ended."""
 
 
 @dataclass(slots=True)
@@ -173,6 +226,12 @@ class RunState:
     """Ids below this one are taken."""
     status: RunStatus = RunStatus.QUEUED
     cancelled: bool = False
+    roll: float = 0.0
+    """Draws the order in which twins start; 0: the plan's order."""
+    moving: int = 0
+    """Steps of which something moves (``StepState.is_moving``)."""
+    held: dict[str, str] = field(default_factory=dict)
+    """Conflicts that wait for a person, to their steps."""
     compared: int = 0
     agreed: int = 0
     critical_conflict: bool = False
@@ -208,6 +267,24 @@ class RunState:
         state.segments_made = len(plan.segments)
         return state
 
+    def move(self, step: StepState, phase: Phase) -> None:
+        """Change a step's phase, and count what moves."""
+        before = step.is_moving
+        step.move(phase)
+        self.moving += step.is_moving - before
+
+    def pause(self, step: StepState, *, paused: bool) -> None:
+        """Note that nothing of a step moves before a person has decided, or that it does again."""
+        before = step.is_moving
+        step.paused = paused
+        self.moving += step.is_moving - before
+
+    def is_halted(self, step: StepState) -> bool:
+        """Whether nothing of a step may start any more."""
+        if step.cancel_asked or self.cancelled:
+            return True
+        return any(group.halted for group in self.around(step.plan.parent))
+
     def add_segment(self, id: int, members: Iterable[str]) -> SegmentState:
         """Make a segment of steps that have not started, each after those it depends on."""
         segment = self.segments[id] = SegmentState(id, dict.fromkeys(members))
@@ -237,7 +314,7 @@ class RunState:
             (
                 self.plan, self.inputs, self.steps, self.groups,
                 list(self.segments.values()), self.segments_made, self.status,
-                self.cancelled,
+                self.cancelled, self.roll, self.moving, self.held,
                 self.compared, self.agreed, self.conflicts, self.conflict_rounds,
             ),
             order="deterministic",

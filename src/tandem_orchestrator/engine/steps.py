@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tandem_orchestrator.engine import units, verdict
+from tandem_orchestrator.engine import comparing, holding, splits, units, verdict
+from tandem_orchestrator.engine.ending import Ending
+from tandem_orchestrator.engine.instructions import UnitKey
 from tandem_orchestrator.engine.state import Phase, StepState, UnitState
 from tandem_orchestrator.engine.turn import Turn, empty_producer, look_up
 from tandem_orchestrator.model.conditions import holds
-from tandem_orchestrator.model.events import Judged, StepEnded
+from tandem_orchestrator.model.events import ConflictSettled, StepEnded
 from tandem_orchestrator.model.outcomes import Failure, Outcome
 from tandem_orchestrator.model.refs import Missing, as_ref, substitute
 
@@ -37,9 +39,9 @@ def start(turn: Turn, step: StepState) -> bool:
         skip(turn, step, f"it refers to step {producer!r}, which gave no output")
         return False
     if step.plan.is_group:
-        step.move(Phase.RUNNING)
+        turn.state.move(step, Phase.RUNNING)
         return True
-    step.move(Phase.RUNNING)
+    turn.state.move(step, Phase.RUNNING)
     if step.plan.for_each is None:
         _start_units(turn, step, None)
     else:
@@ -63,12 +65,13 @@ def end(
     recorded: bool = False,
 ) -> None:
     """Bring a step to its end and have that recorded, unless its segment's end stands for it."""
-    step.move(Phase.ENDED)
+    turn.state.move(step, Phase.ENDED)
     step.outcome, step.output, step.failure = outcome, output, failure
     failed = outcome not in (Outcome.SUCCEEDED, Outcome.SKIPPED)
     if failed and not step.plan.can_fail:
         step.blocked_by = step.plan.id
     step.units.clear()
+    step.splits.clear()
     step.items = None
     step.item_outputs = []
     turn.ended.append(step.plan.id)
@@ -88,39 +91,80 @@ def end(
             cached=step.cached,
             stopped=step.stopped,
             failed_items=tuple(step.failed_items) or None,
+            implementations=step.sides or None,
         )
     )
 
 
-def unit_ended(turn: Turn, step: StepState, item: int | None) -> None:
-    """See whether all twins of a step, or of one item, have ended, and judge them."""
-    mine = [unit for unit in step.units.values() if unit.item == item]
+def unit_ended(
+    turn: Turn, step: StepState, item: int | None, part: tuple[int, int] | None = None
+) -> None:
+    """See whether all twins of a step, an item or a part have ended, and go on from there."""
+    mine = _together(step, item, part)
     if step.phase is not Phase.RUNNING or any(unit.phase is not Phase.ENDED for unit in mine):
         return
-    winner, failure = _verdict(turn, step, item, mine)
-    if winner is None and failure is None:
-        return  # They run again.
-    _take_figures(step, mine, winner)
-    for unit in mine:
-        del step.units[units.key_of(step, unit).label]
-    if winner is not None:
-        outcome = winner.outcome or Outcome.FAILED
-        output, failure = winner.output, winner.failure
-    else:
-        outcome, output = Outcome.FAILED, None
+    assert mine, step.plan.id
+    ending = comparing.settle(turn, step, mine)
+    if ending is not None:
+        _go_on(turn, step, item, part, ending)
+    elif step.held and part is None and item is not None and not _is_at_work(step, item):
+        _start_next_item(turn, step)  # Others need not wait for the person.
+    _pause_if_still(turn, step)
+
+
+def settled(turn: Turn, event: ConflictSettled) -> None:
+    """Take in what a person decided about a conflict that was held; a stale one changes nothing."""
+    found = holding.release(turn, event)
+    if found is None:
+        return
+    step, held, ending = found
+    _go_on(turn, step, held.item, held.part, ending)
+    _pause_if_still(turn, step)
+
+
+def _together(step: StepState, item: int | None, part: tuple[int, int] | None) -> list[UnitState]:
+    assignment = step.plan.assignment
+    if assignment is None or assignment.verdict == "none":
+        return [unit for unit in step.units.values() if unit.item == item]
+    labels = (UnitKey("", item, name, part).label for name in assignment.implementations)
+    return [step.units[label] for label in labels if label in step.units]
+
+
+def _is_at_work(step: StepState, item: int) -> bool:
+    return bool(_together(step, item, None)) or UnitKey("", item, "").place in step.splits
+
+
+def _go_on(
+    turn: Turn, step: StepState, item: int | None, part: tuple[int, int] | None, ending: Ending
+) -> None:
+    """Let an ending count: for the batch it is a part of, for the item, for the step."""
+    if part is not None:
+        whole = splits.part_ended(turn, step, item, part, ending)
+        if whole is None:
+            return
+        ending = whole
     if item is None:
-        end(turn, step, outcome, output, failure)
+        end(turn, step, ending.outcome, ending.output, ending.failure)
     else:
-        _item_ended(turn, step, item, outcome, output, failure)
+        _item_ended(turn, step, item, ending)
+
+
+def _pause_if_still(turn: Turn, step: StepState) -> None:
+    if step.held and step.phase is Phase.RUNNING and not step.units:
+        turn.state.pause(step, paused=True)
 
 
 def stop(turn: Turn, step: StepState, reason: str, text: str) -> None:
-    """Ask everything of a running step to stop; see ``units.stop``."""
+    """Ask everything of a running step to stop; see ``units.stop``. What waits for a person ends."""
     for unit in list(step.units.values()):
         was_retrying = unit.phase is Phase.RETRYING
         units.stop(turn, step, unit, reason, text)
         if was_retrying:
-            unit_ended(turn, step, unit.item)
+            unit_ended(turn, step, unit.item, unit.part)
+    for held in list(step.held.values()):
+        holding.forget(turn, step, held)
+        where = f"conflict {held.conflict} waited for a decision: {text}"
+        _go_on(turn, step, held.item, held.part, Ending.stopped(reason, where))
 
 
 def stop_retrying(turn: Turn, step: StepState) -> None:
@@ -128,16 +172,15 @@ def stop_retrying(turn: Turn, step: StepState) -> None:
     for unit in list(step.units.values()):
         if unit.phase is Phase.RETRYING:
             units.give_up_retrying(turn, step, unit)
-            unit_ended(turn, step, unit.item)
+            unit_ended(turn, step, unit.item, unit.part)
 
 
 def _start_units(turn: Turn, step: StepState, item: int | None) -> None:
     assignment = step.plan.assignment
     assert assignment is not None, step.plan.id
-    for name, layer in zip(assignment.implementations, assignment.layers, strict=True):
-        unit = UnitState(name, layer, item, assignment.reason)
-        step.units[units.key_of(step, unit).label] = unit
-        units.start(turn, step, unit)
+    pairs = zip(assignment.implementations, assignment.layers, strict=True)
+    made = [UnitState(name, layer, item, assignment.reason) for name, layer in pairs]
+    units.start_all(turn, step, made)
 
 
 def _start_items(turn: Turn, step: StepState) -> None:
@@ -176,18 +219,21 @@ def _start_next_item(turn: Turn, step: StepState) -> None:
         _start_units(turn, step, item)
 
 
-def _item_ended(
-    turn: Turn, step: StepState, item: int, outcome: Outcome, output: Any, failure: Failure | None
-) -> None:
+def _item_ended(turn: Turn, step: StepState, item: int, ending: Ending) -> None:
     step.items_left -= 1
-    step.item_outputs[item] = output
-    if outcome is not Outcome.SUCCEEDED:
+    step.item_outputs[item] = ending.output
+    if ending.disagrees:
+        step.differing.append(item)
+        step.failed_items.append(item)
+    elif ending.outcome is not Outcome.SUCCEEDED:
         step.failed_items.append(item)
         if step.failure is None:
-            text = f"item {item}: {failure.message if failure else outcome.value}"
-            step.failure = Failure(failure.type if failure else outcome.value, text)
-            step.outcome = outcome
-    gives_up = bool(step.failed_items) and step.plan.on_item_failure == "fail"
+            failure = ending.failure
+            text = f"item {item}: {failure.message if failure else ending.outcome.value}"
+            step.failure = Failure(failure.type if failure else ending.outcome.value, text)
+            step.outcome = ending.outcome
+    # Where the twins differ all items are compared: the failure names each that does.
+    gives_up = step.failure is not None and step.plan.on_item_failure == "fail"
     halted = step.cancel_asked or any(g.stopped for g in turn.state.around(step.plan.parent))
     if (gives_up or halted) and step.items is not None:
         # Items that never started do not start any more.
@@ -198,66 +244,10 @@ def _item_ended(
     if step.items_left:
         return
     step.failed_items.sort()
-    if gives_up or halted:
+    if step.differing and not halted:
+        failure = verdict.items_disagreement(f"step {step.plan.id!r}", sorted(step.differing))
+        end(turn, step, Outcome.FAILED, failure=failure)
+    elif gives_up or halted:
         end(turn, step, step.outcome or Outcome.CANCELLED, failure=step.failure)
     else:
         end(turn, step, Outcome.SUCCEEDED, step.item_outputs)
-
-
-def _verdict(
-    turn: Turn, step: StepState, item: int | None, mine: list[UnitState]
-) -> tuple[UnitState | None, Failure | None]:
-    """Judge twins: (winner, None), (None, failure), or (None, None) when they run again."""
-    assignment, state = step.plan.assignment, turn.state
-    assert assignment is not None
-    if assignment.verdict == "none" or len(mine) < 2:
-        return mine[0], None
-    label = step.plan.id if item is None else f"{step.plan.id}[{item}]"
-    rounds = state.conflict_rounds.get(label, 0)
-    stopped = any(unit.stopping for unit in mine) or state.cancelled
-    result = verdict.judge(
-        mine,
-        must_agree=assignment.verdict == "must_agree",
-        resolution=state.plan.conflict_resolution,
-        critical=state.plan.priority == "critical",
-        repeats_left=0 if stopped else state.plan.consensus_retries - rounds,
-        rules=step.plan.compare,
-    )
-    if result.decision == "repeat":
-        state.conflict_rounds[label] = rounds + 1
-        for unit in mine:
-            again = UnitState(unit.implementation, unit.layer, item, unit.reason)
-            again.attempts = unit.attempts
-            step.units[units.key_of(step, again).label] = again
-            units.start(turn, step, again)
-        return None, None
-    state.compared += 1
-    if result.agreed:
-        state.agreed += 1
-        turn.record(Judged(step=step.plan.id, item=item, verdict="agreed"))
-        return result.winner, None
-    conflict = {
-        "id": f"c{len(state.conflicts) + 1}",
-        "step": step.plan.id,
-        "item": item,
-        "implementations": [unit.implementation for unit in mine],
-        "fields": list(result.fields),
-        "resolution": result.resolution,
-        "winner": result.declared_winner,
-    }
-    state.conflicts.append(conflict)
-    state.critical_conflict |= state.plan.priority == "critical"
-    turn.record(Judged(step=step.plan.id, item=item, verdict="conflict", conflict=conflict))
-    if result.decision == "fail":
-        return None, verdict.disagreement(step.plan.id, result.fields)
-    return result.winner, None
-
-
-def _take_figures(step: StepState, mine: list[UnitState], winner: UnitState | None) -> None:
-    shown = winner or mine[0]
-    step.layer, step.implementation, step.reason = shown.layer, shown.implementation, shown.reason
-    # Of items: all of them were.
-    step.cached = shown.cached and (step.cached or not step.attempts)
-    step.attempts += max(unit.attempts for unit in mine)
-    step.seconds += max(unit.seconds for unit in mine)
-    step.stopped = step.stopped and all(unit.stopped for unit in mine)

@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from tandem_orchestrator.engine.instructions import Instruction, Record
+from tandem_orchestrator.engine.instructions import Instruction, Record, UnitKey
 from tandem_orchestrator.engine.state import RunState, StepState
 from tandem_orchestrator.model.events import AnyEvent
 from tandem_orchestrator.model.refs import NO_DEFAULT, Missing, Ref, find_refs, substitute
@@ -62,6 +62,19 @@ def resolve_payload(state: RunState, step: StepState, item: int | None) -> Any:
     """
     value = None if item is None or step.items is None else step.items[item]
     return substitute(step.plan.payload, lambda ref: look_up(state, step, value, ref))
+
+
+def inputs_of(state: RunState, step: StepState) -> dict[str, Any]:
+    """Give the outputs of the steps before, by the names that ``ctx.inputs`` has them under."""
+    return {name: state.steps[other].output for name, other in step.plan.inputs_from}
+
+
+def part_of(step: StepState, key: UnitKey) -> dict[str, Any]:
+    """Give the payload of one part of a batch that was split."""
+    assert key.part is not None
+    whole = UnitKey(key.step, key.item, key.implementation).place
+    payload = step.splits[whole].payload
+    return {**payload, "items": payload["items"][key.part[0] : key.part[1]]}
 
 
 def empty_producer(state: RunState, step: StepState) -> str | None:

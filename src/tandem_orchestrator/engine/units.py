@@ -5,6 +5,9 @@ Pure: everything happens to the ``RunState`` of the turn and nowhere else.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+
 from tandem_orchestrator.engine.instructions import Dispatch, Drop, Stop, UnitKey, Wait
 from tandem_orchestrator.engine.state import Phase, RunState, StepState, UnitState
 from tandem_orchestrator.engine.turn import Turn
@@ -28,7 +31,27 @@ OWNER_LOSSES_MAX = 20
 
 def key_of(step: StepState, unit: UnitState) -> UnitKey:
     """Give the unit's name."""
-    return UnitKey(step.plan.id, unit.item, unit.implementation)
+    return UnitKey(step.plan.id, unit.item, unit.implementation, unit.part)
+
+
+def start_all(turn: Turn, step: StepState, made: Sequence[UnitState], rounds: int = 0) -> None:
+    """Give out the first attempt of units that belong together, twins in an order that is drawn.
+
+    Args:
+        made: The implementations at work on one step, one item or one part of it.
+        rounds: How often they were run again; each time the order is drawn anew.
+    """
+    for unit in made:
+        step.units[key_of(step, unit).label] = unit
+    roll = turn.state.roll
+    if len(made) > 1 and roll:
+        made = sorted(made, key=lambda unit: _lot(f"{roll!r}/{rounds}/{key_of(step, unit)}"))
+    for unit in made:
+        start(turn, step, unit)
+
+
+def _lot(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=8).digest()
 
 
 def start(turn: Turn, step: StepState, unit: UnitState) -> None:
@@ -41,6 +64,7 @@ def start(turn: Turn, step: StepState, unit: UnitState) -> None:
         event = StepTimedOut(
             step=key.step,
             item=key.item,
+            part=key.part,
             implementation=key.implementation,
             attempt=unit.attempts,
         )
@@ -75,7 +99,7 @@ def give_up_retrying(turn: Turn, step: StepState, unit: UnitState) -> None:
 
 def time_limit_passed(turn: Turn, event: StepTimedOut) -> None:
     """Ask the attempt that outlived its limit to stop."""
-    step, unit = _find(turn.state, event.step, event.item, event.implementation)
+    step, unit = _find(turn.state, event)
     if unit is not None and unit.phase is Phase.RUNNING and unit.attempts == event.attempt:
         limit_s = step.plan.timeout_s or 0.0
         stop(turn, step, unit, "timed_out", f"the step's time limit of {limit_s:g} s passed")
@@ -83,7 +107,7 @@ def time_limit_passed(turn: Turn, event: StepTimedOut) -> None:
 
 def retry_due(turn: Turn, event: RetryDue) -> None:
     """Give out the next attempt after the wait."""
-    step, unit = _find(turn.state, event.step, event.item, event.implementation)
+    step, unit = _find(turn.state, event)
     if unit is not None and unit.phase is Phase.RETRYING:
         start(turn, step, unit)
 
@@ -93,7 +117,7 @@ def attempt_ended(turn: Turn, event: AttemptEnded) -> StepState | None:
 
     Returns: the step, if the unit has ended with it; None if it goes on or the event is stale.
     """
-    step, unit = _find(turn.state, event.step, event.item, event.implementation)
+    step, unit = _find(turn.state, event)
     if unit is None or unit.phase not in (Phase.RUNNING, Phase.STOPPING):
         return None
     if unit.attempts != event.attempt:
@@ -115,7 +139,9 @@ def attempt_ended(turn: Turn, event: AttemptEnded) -> StepState | None:
         unit.move(Phase.RETRYING)
         key = key_of(step, unit)
         delay_s = step.plan.retry.delay_s(unit.retries, event.roll)
-        due = RetryDue(step=key.step, item=key.item, implementation=key.implementation)
+        due = RetryDue(
+            step=key.step, item=key.item, part=key.part, implementation=key.implementation
+        )
         turn.out.append(Wait(f"retry:{key}", delay_s, due))
         return None
     unit.move(Phase.ENDED)
@@ -206,7 +232,8 @@ def _may_retry(state: RunState, step: StepState, unit: UnitState) -> bool:
 
 
 def _find(
-    state: RunState, step_id: str, item: int | None, implementation: str
+    state: RunState, event: AttemptEnded | RetryDue | StepTimedOut
 ) -> tuple[StepState, UnitState | None]:
-    step = state.steps[step_id]
-    return step, step.units.get(UnitKey(step_id, item, implementation).label)
+    step = state.steps[event.step]
+    key = UnitKey(event.step, event.item, event.implementation, event.part)
+    return step, step.units.get(key.label)

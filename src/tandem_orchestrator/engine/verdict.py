@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tandem_orchestrator.engine.state import UnitState
+from tandem_orchestrator.engine.voting import elect
 from tandem_orchestrator.model.comparing import CompareRules
 from tandem_orchestrator.model.outcomes import Failure, Outcome
 from tandem_orchestrator.twins import differences, shown
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What comparing gave, and what is to be done about it."""
+class Terms:
+    """What a conflict leads to, as the plan has it."""
 
-    agreed: bool
-    decision: Literal["take", "repeat", "fail"]
-    winner: UnitState | None
+    resolution: str
+    """``python_preferred | c_preferred | retry_both | vote | hold | fail``."""
+    must_agree: bool
+    """CONSENSUS: a conflict that stays is a failure, whatever ``resolution`` says."""
+    critical: bool
+    """CRITICAL priority: no side is picked but by a vote or a person."""
+    vote: str = "majority"
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to be done about a conflict."""
+
+    decision: Literal["take", "repeat", "hold", "fail"]
+    resolution: str
+    winner: UnitState | None = None
     """Whose outcome the step gets when the decision is ``take``."""
-    declared_winner: str | None
+    declared_winner: str | None = None
     """The name shown in the conflict: None where no side was picked."""
-    fields: tuple[dict[str, Any], ...] = ()
-    resolution: str = ""
 
 
 def compare(
@@ -44,56 +57,87 @@ def compare(
 def _end_of(unit: UnitState, rules: CompareRules | None) -> Any:
     if unit.outcome is Outcome.SUCCEEDED:
         return {"outcome": "succeeded", "output": shown(unit.output)}
+    if unit.stopping == "timed_out":
+        return {"outcome": "timed_out", "type": None}  # also where it did not stop when asked
     kind = unit.failure.type if unit.failure and unit.outcome is Outcome.FAILED else None
     return {"outcome": str(unit.outcome), "type": rules.failure_kind(kind) if rules else kind}
 
 
+def differing(
+    units: Sequence[UnitState], rules: CompareRules | None = None
+) -> list[dict[str, Any]]:
+    """List where ended twins differ from the first of them; empty when all agree.
+
+    With three and more, ``of`` names whose value ``right`` is.
+    """
+    first, *others = units
+    if len(others) == 1:
+        return compare(first, others[0], rules)
+    return [
+        {**found, "of": other.implementation}
+        for other in others
+        for found in compare(first, other, rules)
+    ]
+
+
 def judge(
     units: Sequence[UnitState],
+    terms: Terms,
     *,
-    must_agree: bool,
-    resolution: str,
-    critical: bool,
     repeats_left: int,
+    may_hold: bool,
     rules: CompareRules | None = None,
 ) -> Verdict:
-    """Compare twins pairwise with the first and decide what follows.
+    """Decide what follows from a conflict.
 
     Args:
         units: At least two ended units; the first is the preferred one where nothing else says.
-        must_agree: CONSENSUS: a conflict that stays is a failure.
-        resolution: ``python_preferred | c_preferred | retry_both | fail``.
-        critical: CRITICAL priority: two voters never pick a side.
         repeats_left: How often both may still be run again.
         rules: What counts as equal; None: equal canonical bytes.
+        may_hold: Whether waiting for a person makes sense; False where the run is stopping.
     """
-    first = units[0]
-    fields: list[dict[str, Any]] = []
-    for other in units[1:]:
-        fields.extend(compare(first, other, rules))
-    if not fields:
-        return Verdict(True, "take", first, first.implementation)
-    conflict = tuple(fields)
-    if must_agree:
-        repeat = repeats_left > 0
-        return Verdict(False, "repeat" if repeat else "fail", None, None, conflict, "must_agree")
-    if resolution == "retry_both" and repeats_left > 0:
-        return Verdict(False, "repeat", None, None, conflict, resolution)
-    if resolution == "fail":
-        return Verdict(False, "fail", None, None, conflict, resolution)
-    if resolution not in ("python_preferred", "c_preferred", "retry_both"):
-        raise ValueError(f"conflict_resolution={resolution!r}: the planner should have refused it")
-    preferred = "c" if resolution == "c_preferred" else "python"
-    winner = next((unit for unit in units if unit.implementation == preferred), first)
+    if terms.must_agree:
+        return Verdict("repeat" if repeats_left > 0 else "fail", "must_agree")
+    resolution = terms.resolution
+    match resolution:
+        case "retry_both" if repeats_left > 0:
+            return Verdict("repeat", resolution)
+        case "fail":
+            return Verdict("fail", resolution)
+        case "hold" if may_hold:
+            return Verdict("hold", resolution)
+        case "vote" if len(units) > 2:
+            chosen = elect(units, terms.vote, terms.weights, lambda a, b: not compare(a, b, rules))
+            if chosen is not None:
+                return Verdict("take", resolution, chosen, chosen.implementation)
+            return Verdict("take", resolution, _preferred(units, "python", terms.critical))
+    preferred = "c" if resolution == "c_preferred" and not terms.critical else "python"
+    winner = _preferred(units, preferred, terms.critical)
+    picks = not terms.critical and resolution in ("python_preferred", "c_preferred", "retry_both")
+    return Verdict("take", resolution, winner, winner.implementation if picks else None)
+
+
+def _preferred(units: Sequence[UnitState], name: str, critical: bool) -> UnitState:
+    winner = next((unit for unit in units if unit.implementation == name), units[0])
     if winner.outcome is not Outcome.SUCCEEDED and not critical:
         # The preferred side failed and another did not: a result beats none, and is shown.
         winner = next((unit for unit in units if unit.outcome is Outcome.SUCCEEDED), winner)
-    if critical and len(units) == 2:
-        return Verdict(False, "take", winner, None, conflict, resolution)
-    return Verdict(False, "take", winner, winner.implementation, conflict, resolution)
+    return winner
 
 
-def disagreement(step_id: str, fields: Sequence[dict[str, Any]]) -> Failure:
+def disagreement(where: str, fields: Sequence[dict[str, Any]]) -> Failure:
     """Describe a conflict that stays, naming every part that differs."""
-    places = ", ".join(field["path"] or "the whole value" for field in fields)
-    return Failure("TwinsDisagree", f"step {step_id!r}: the twins differ at {places}")
+    places = ", ".join(dict.fromkeys(field["path"] or "the whole value" for field in fields))
+    return Failure("TwinsDisagree", f"{where}: the twins differ at {places}")
+
+
+ITEMS_NAMED_MAX = 100
+"""Differing items that a failure names one by one; the conflicts name all."""
+
+
+def items_disagreement(where: str, items: Sequence[int]) -> Failure:
+    """Describe the items of one step on which the twins differ, naming each."""
+    named = ", ".join(map(str, items[:ITEMS_NAMED_MAX]))
+    more = f" and {len(items) - ITEMS_NAMED_MAX} more" if len(items) > ITEMS_NAMED_MAX else ""
+    are = "item" if len(items) == 1 else f"{len(items)} items:"
+    return Failure("TwinsDisagree", f"{where}: the twins differ at {are} {named}{more}")

@@ -10,9 +10,11 @@ from typing import Any
 
 from tandem_orchestrator.journal.journal import RunRow
 from tandem_orchestrator.model.events import (
+    ConflictSettled,
     Event,
     RunAccepted,
     RunEnded,
+    RunHeld,
     RunStarted,
     SegmentEnded,
     StepEnded,
@@ -61,6 +63,10 @@ def changed_columns(event: Event, *, steps_done: int) -> dict[str, Any]:
                 "finished_at_ns": event.at_ns if ended else None,
                 "duration": event.duration if ended else None,
             }
+        case RunHeld():
+            return {"status": RunStatus.HELD.value}
+        case ConflictSettled():
+            return {"status": RunStatus.RUNNING.value}
         case StepEnded() | SegmentEnded():
             return {"steps_done": steps_done + sum(1 for _ in steps_ended(event))}
     return {}

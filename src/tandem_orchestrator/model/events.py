@@ -47,12 +47,17 @@ class RunAccepted(Event, tag="run_accepted", frozen=True, omit_defaults=True, kw
 class RunStarted(Event, tag="run_started", frozen=True, omit_defaults=True, kw_only=True):
     """It got its slot and its first steps were given out."""
 
+    roll: float = 0.0
+    """A random number in [0, 1) that draws the order in which twins start; 0: the plan's order."""
+
 
 class AttemptStarted(Event, tag="attempt_started", frozen=True, omit_defaults=True, kw_only=True):
     """A unit is about to start; for external effects this is durable before it may."""
 
     step: str
     item: int | None = None
+    part: tuple[int, int] | None = None
+    """Of a batch that was split: from which of its items to which (exclusive)."""
     implementation: str = ""
     layer: str = ""
     attempt: int = 1
@@ -66,6 +71,7 @@ class AttemptEnded(Event, tag="attempt_ended", frozen=True, omit_defaults=True, 
 
     step: str
     item: int | None = None
+    part: tuple[int, int] | None = None
     implementation: str = ""
     layer: str = ""
     attempt: int = 1
@@ -138,6 +144,7 @@ class RetryDue(Event, tag="retry_due", frozen=True, omit_defaults=True, kw_only=
 
     step: str
     item: int | None = None
+    part: tuple[int, int] | None = None
     implementation: str = ""
 
 
@@ -146,6 +153,7 @@ class StepTimedOut(Event, tag="step_timed_out", frozen=True, omit_defaults=True,
 
     step: str
     item: int | None = None
+    part: tuple[int, int] | None = None
     implementation: str = ""
     attempt: int = 1
 
@@ -189,9 +197,36 @@ class Judged(Event, tag="judged", frozen=True, omit_defaults=True, kw_only=True)
     item: int | None = None
     verdict: str
     """``agreed | conflict | not_compared``."""
+    count: int = 1
+    """Compared steps that it stands for: the items of a batch that agreed as a whole."""
     conflict: dict[str, Any] | None = None
     capsule: dict[str, Any] | None = None
     """Of a conflict: it kept whole (``twins.Capsule`` as a value)."""
+
+
+class RunHeld(Event, tag="run_held", frozen=True, omit_defaults=True, kw_only=True):
+    """Nothing of the run can move until a person has settled these conflicts."""
+
+    derived: ClassVar[bool] = True
+    conflicts: tuple[str, ...]
+
+
+class ConflictSettled(Event, tag="conflict_settled", frozen=True, omit_defaults=True, kw_only=True):
+    """A person settled a conflict that was held."""
+
+    conflict: str
+    pick: str | None = None
+    """The implementation whose end counts; None: ``output`` does."""
+    # Any: an output is any value.
+    output: Any = None
+    by: str = ""
+    note: str = ""
+
+    def applied_to(self, conflict: dict[str, Any]) -> dict[str, Any]:
+        """Give a conflict with what was decided, where this is about it."""
+        if conflict["id"] != self.conflict:
+            return conflict
+        return {**conflict, "winner": self.pick, "by": self.by, "note": self.note}
 
 
 class StepEnded(Event, tag="step_ended", frozen=True, omit_defaults=True, kw_only=True):
@@ -210,6 +245,8 @@ class StepEnded(Event, tag="step_ended", frozen=True, omit_defaults=True, kw_onl
     cached: bool = False
     stopped: bool = True
     failed_items: tuple[int, ...] | None = None
+    implementations: dict[str, dict[str, Any]] | None = None
+    """Where twins ran: each one's ``attempts`` and ``seconds``, over all items."""
 
 
 class RunEnded(Event, tag="run_ended", frozen=True, omit_defaults=True, kw_only=True):
@@ -238,6 +275,8 @@ AnyEvent = (
     | LayerChanged
     | FallbackPlanned
     | Judged
+    | RunHeld
+    | ConflictSettled
     | StepEnded
     | RunEnded
 )
@@ -275,7 +314,8 @@ def unit_of(event: Event) -> str | None:
     if not isinstance(event, AttemptStarted | AttemptEnded):
         return None
     item = "" if event.item is None else f"[{event.item}]"
-    return f"{event.step}{item}/{event.implementation}"
+    part = "" if event.part is None else f"[{event.part[0]}:{event.part[1]}]"
+    return f"{event.step}{item}{part}/{event.implementation}"
 
 
 def steps_ended(event: Event) -> Iterator[StepEnded]:

@@ -29,7 +29,8 @@ class Assignment(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     fallback: str | None = None
     """Implementation to use when the layer of the first goes away; None: fail instead."""
     not_compared: str | None = None
-    """Why a comparing mode runs this step only once, as ``external``."""
+    """Why a comparing mode runs this step only once: ``external``, ``single`` (it has no twin) or
+    ``named`` (the step names one implementation)."""
     forced: bool = False
     """Whether the step or the mode named the implementation, overriding the ladder."""
     route: RouteRecord | None = None
@@ -56,6 +57,9 @@ class PlannedStep(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     assignment: Assignment | None = None
     effects: str = "external"
     deterministic: bool = False
+    batch: Literal["items"] | None = None
+    """``items``: where twins differ on ``payload["items"]``, it is split until each differing item
+    stands alone."""
     transient: bool = False
     version: str = "1"
     can_fail: bool = False
@@ -104,6 +108,10 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     handler: str | None = None
     """Name of the ``python_handler`` in the run's table; its steps are then only its data."""
     conflict_resolution: str = "python_preferred"
+    vote: Literal["majority", "median", "weighted"] = "majority"
+    """What ``conflict_resolution="vote"`` counts."""
+    vote_weights: dict[str, float] = {}
+    """Implementation to its weight; 1.0 where it is not named."""
     agreement_threshold: float = 0.95
     consensus_retries: int = 3
     notes: tuple[str, ...] = ()

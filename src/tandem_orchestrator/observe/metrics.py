@@ -68,9 +68,10 @@ class Metrics:
                 mode_count.completed += status == "completed"
                 mode_count.failed += status != "completed"
                 mode_count.seconds += duration
-            case Judged(verdict=verdict):
-                self._agreements += verdict == "agreed"
-                self._conflicts += verdict == "conflict"
+            case Judged(verdict="agreed", count=items):
+                self._agreements += items
+            case Judged(verdict="conflict"):
+                self._conflicts += 1
 
     def count_run(
         self, mode: str, layer: str, attempts: int, seconds: float, duration: float

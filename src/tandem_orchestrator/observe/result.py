@@ -7,11 +7,13 @@ from typing import Any
 from tandem_orchestrator.model.events import (
     AnyEvent,
     AttemptStarted,
+    ConflictSettled,
     FallbackPlanned,
     Judged,
     LayerChanged,
     RunAccepted,
     RunEnded,
+    RunHeld,
     RunStarted,
     SegmentEnded,
     SegmentStarted,
@@ -21,6 +23,9 @@ from tandem_orchestrator.model.events import (
 from tandem_orchestrator.model.outcomes import RunStatus
 from tandem_orchestrator.model.plans import Plan, PlannedStep, plan_from_value
 from tandem_orchestrator.model.values import from_value
+
+HELD_NAMED_MAX = 20
+"""Conflicts that the notes of a held run name one by one; its ``conflicts`` name all."""
 
 
 class RunView:
@@ -34,6 +39,8 @@ class RunView:
         self.running: dict[str, AttemptStarted] = {}
         """Steps at work, with the newest attempt of each."""
         self.conflicts: list[dict[str, Any]] = []
+        self.held: tuple[str, ...] = ()
+        """Conflicts that wait for a person."""
         self.fallbacks: list[FallbackPlanned] = []
         self.layer_changes: list[LayerChanged] = []
         self._plan: Plan | None = None
@@ -66,6 +73,13 @@ class RunView:
                     self.running.pop(ended.step, None)
             case Judged(conflict=dict() as conflict):
                 self.conflicts.append(conflict)
+            case RunHeld():
+                self.status = RunStatus.HELD
+                self.held = event.conflicts
+            case ConflictSettled():
+                self.status = RunStatus.RUNNING
+                self.held = tuple(name for name in self.held if name != event.conflict)
+                self.conflicts = [event.applied_to(each) for each in self.conflicts]
             case FallbackPlanned():
                 self.fallbacks.append(event)
             case LayerChanged():
@@ -97,6 +111,9 @@ class RunView:
         if ended is not None and ended.consensus_achieved is not None:
             result["consensus_achieved"] = ended.consensus_achieved
             result["conflicts"] = ended.conflicts or []
+        elif self.conflicts:
+            result["consensus_achieved"] = False
+            result["conflicts"] = self.conflicts
         return result
 
     def _results(self, shown: list[PlannedStep]) -> Any:
@@ -113,7 +130,7 @@ class RunView:
         reason = step.reason
         if not reason and planned.assignment is not None:
             reason = planned.assignment.reason  # that of a segment's step is in the plan alone
-        return {
+        shown = {
             "outcome": step.outcome,
             "layer": step.layer or None,
             "implementation": step.implementation or None,
@@ -126,6 +143,11 @@ class RunView:
             "error": None if step.failure is None else step.failure["message"],
             "error_type": None if step.failure is None else step.failure["type"],
         }
+        if step.implementations is not None:
+            shown["implementations"] = step.implementations
+        if planned.assignment is not None and planned.assignment.not_compared is not None:
+            shown["not_compared"] = planned.assignment.not_compared
+        return shown
 
     def _notes(self) -> list[str]:
         notes = list(self.plan.notes)
@@ -137,4 +159,10 @@ class RunView:
             f"{fallback.reason}"
             for fallback in self.fallbacks
         )
+        if self.status is RunStatus.HELD and self.accepted is not None:
+            notes.extend(
+                f"conflict {name} waits for a decision: tandem conflicts resolve "
+                f"{self.accepted.run_id} {name} --pick left|right"
+                for name in self.held[:HELD_NAMED_MAX]
+            )
         return notes

@@ -25,7 +25,7 @@ from tandem_orchestrator.orchestrator import cache
 from tandem_orchestrator.orchestrator.machine import SessionMachine
 from tandem_orchestrator.orchestrator.routing import Routing
 from tandem_orchestrator.plan import PlanOptions
-from tandem_orchestrator.settings import KEYS, Settings
+from tandem_orchestrator.settings import KEYS, Settings, weights_of
 
 _log = logging.getLogger("tandem_orchestrator.settings")
 
@@ -190,6 +190,8 @@ def plan_options(
         default_mode=settings.orchestrator.default_mode,
         default_priority=settings.orchestrator.default_priority,
         conflict_resolution=settings.redundancy.conflict_resolution,
+        vote=settings.redundancy.vote,
+        vote_weights=weights_of(settings.redundancy.vote_weights),
         agreement_threshold=settings.redundancy.agreement_threshold,
         consensus_retries=settings.redundancy.consensus_retries,
         is_installed=is_installed,

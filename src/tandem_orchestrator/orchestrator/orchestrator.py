@@ -346,7 +346,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors):
         if isinstance(ended, dict):
             return ended
         run = await self._submit(asked.own_intake(), ended)
-        return await run.result_or_cancel()
+        return await run.result_or_cancel(held=True)
 
     def _plans_depend_on(self, segments: Segments) -> object:
         """Give a value that changes with whatever a native plan has from beside its command set."""

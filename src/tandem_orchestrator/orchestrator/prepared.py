@@ -68,7 +68,7 @@ class PreparedPlan:
                 return ended
             head = ended
         run = await self._submit(intake, head)
-        return await run.result_or_cancel()
+        return await run.result_or_cancel(held=True)
 
     def _with(self, inputs: Mapping[str, Any] | None) -> Intake:
         """Give the intake of one run, routed anew if what there is has changed."""

@@ -8,14 +8,20 @@ from typing import Any
 
 import msgspec
 
-from tandem_orchestrator.engine import RunTicket
+from tandem_orchestrator.engine import Decision, RunTicket
 from tandem_orchestrator.errors import CommandError, OutcomeUnknown
 from tandem_orchestrator.journal import Control, Journal
 from tandem_orchestrator.model.catalogue import nearest
 from tandem_orchestrator.model.events import AnyEvent, RunEnded
 from tandem_orchestrator.model.outcomes import RunStatus
+from tandem_orchestrator.model.values import to_value
 from tandem_orchestrator.observe import RunView
+from tandem_orchestrator.orchestrator.wishes import SETTLED, wish_of
 
+NOT_GIVEN: Any = object()
+"""Stands for an output that was not given, since None is one."""
+ANSWER_TRIES, ANSWER_PAUSE_S = 100, 0.1
+"""How often, and with what pause in seconds, the answer of a run's owner is looked for."""
 FOLLOW_S = 30.0
 """Longest single wait for the next records of a run that another process owns."""
 
@@ -62,10 +68,26 @@ class Run:
             view.apply(event)
         return view.result()
 
-    async def result_or_cancel(self) -> dict[str, Any]:
-        """As ``result``; if the caller is cancelled meanwhile, so is the run."""
-        try:
+    async def result_or_held(self) -> dict[str, Any]:
+        """As ``result``; a run that only a person can move is given as it is, ``held``."""
+        ticket = self._ticket
+        if ticket is None or ticket.held is None or self._view is None:
             return await self.result()
+        held = asyncio.ensure_future(ticket.held.wait())
+        try:
+            await asyncio.wait((ticket.ended, held), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            held.cancel()
+        return await self.result() if ticket.ended.done() else self._view.result()
+
+    async def result_or_cancel(self, *, held: bool = False) -> dict[str, Any]:
+        """As ``result``; if the caller is cancelled meanwhile, so is the run.
+
+        Args:
+            held: Give a run that only a person can move as it is.
+        """
+        try:
+            return await (self.result_or_held() if held else self.result())
         except asyncio.CancelledError:
             if self._ticket is not None and not self._ticket.ended.done():
                 self._ticket.cancel(None, "its caller")
@@ -104,6 +126,60 @@ class Run:
             await self._journal.request(wish)
         except CommandError as error:
             raise CommandError(f"run {self.id}: not in progress here, and {error}") from error
+
+    async def resolve(
+        self,
+        step: str | None = None,
+        *,
+        conflict: str | None = None,
+        pick: str | None = None,
+        output: Any = NOT_GIVEN,
+        by: str = "",
+        note: str = "",
+    ) -> None:
+        """Settle a conflict that is held; the run goes on.
+
+        A run of another process is asked through the journal, and its owner's answer is waited for.
+
+        Args:
+            step: Whose conflict; enough where just one of it waits.
+            conflict: Its id, as ``c1``, where several wait.
+            pick: ``left``, ``right`` or an implementation: its end counts.
+            output: Or this value counts.
+            by, note: Who decided, and why; kept in the journal and shown in the result.
+
+        Raises: CommandError naming what waits, or what can be picked. NotAValue for ``output``.
+        """
+        self._check()
+        if (pick is None) == (output is NOT_GIVEN):
+            raise CommandError(f"run {self.id}: give either pick= or output=")
+        value = None if output is NOT_GIVEN else to_value(output, where="output")
+        decision = Decision(conflict, step, pick, value, by, note)
+        try:
+            if self._ticket is not None and not self._ticket.ended.done():
+                self._ticket.settle(decision)
+            else:
+                body = wish_of(decision)
+                wish = Control(self._make_id(), self.id, "resolve", body, by, self._wall_ns())
+                await self._journal.request(wish)
+                await self._answer(wish.id)
+        except CommandError as error:
+            raise CommandError(f"run {self.id}: {error}") from error
+
+    async def _answer(self, wish_id: str) -> None:
+        """Wait for what the run's owner says. Raises: CommandError if it refuses, or is silent."""
+        for _ in range(ANSWER_TRIES):
+            wish = await self._journal.control(wish_id)
+            if wish is not None and wish.answer is not None:
+                if not wish.answer.startswith(SETTLED):
+                    raise CommandError(wish.answer)
+                return
+            await asyncio.sleep(ANSWER_PAUSE_S)
+        seconds = ANSWER_TRIES * ANSWER_PAUSE_S
+        raise CommandError(
+            f"its owner has not answered within {seconds:g} s; the decision is in the journal, and "
+            "whoever adopts the run obeys it"
+        )
 
     async def _events(self) -> AsyncIterator[AnyEvent]:
         after = 0

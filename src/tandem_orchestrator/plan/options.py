@@ -22,6 +22,8 @@ class PlanOptions:
     default_mode: str = str(ExecutionMode.INTELLIGENT)
     default_priority: str = "medium"
     conflict_resolution: str = "python_preferred"
+    vote: str = "majority"
+    vote_weights: Mapping[str, float] = field(default_factory=dict)
     agreement_threshold: float = 0.95
     consensus_retries: int = 3
     is_installed: Callable[[str], bool] = field(default=_everything_is_installed, compare=False)

@@ -19,8 +19,8 @@ from tandem_orchestrator.plan.options import PlanOptions
 from tandem_orchestrator.plan.route import Away, assign
 from tandem_orchestrator.plan.segment import Cell, cut_segments
 
-UNAVAILABLE = {"vote": "votes of three", "hold": "decisions by a person"}
-"""Ways to settle a conflict that the settings know and no part does yet."""
+NAMED_MAX = 10
+"""Steps of which a fault about all of them says why."""
 HANDLER_STEP = "python_handler"
 """Id of the one step that stands for a ``python_handler``."""
 
@@ -158,19 +158,28 @@ def _assign(draft: _Draft) -> None:
             comparing += policy.verdict != "none"
             compared += result.verdict != "none"
         draft.faults.extend(_speed_faults(flat, policy))
-    if compared and draft.options.conflict_resolution in UNAVAILABLE:
-        name = draft.options.conflict_resolution
-        text = (
-            f"redundancy.conflict_resolution={name!r} waits for {UNAVAILABLE[name]}, which this "
-            "version does not have; choose python_preferred, c_preferred, retry_both or fail"
-        )
-        draft.faults.append(Fault("no_policy", "mode", text, name))
     if comparing and not compared and draft.away is None and not draft.faults:
-        text = (
-            f"mode {draft.mode.name} compares twins and no step here has any to compare; "
-            "declare effects='none' or 'idempotent' and a second implementation, or choose another mode"
-        )
-        draft.faults.append(Fault("nothing_to_compare", "steps", text))
+        draft.faults.append(_nothing_compared(draft))
+
+
+def _nothing_compared(draft: _Draft) -> Fault:
+    """Say for each step why it is not compared, and what to declare."""
+    advice = {
+        "external": "declare effects='none' or 'idempotent', where that is true",
+        "single": "add a twin: @action.twin(NAME), or a C action of the same name",
+        "named": "name two with implementations=",
+    }
+    why = []
+    for flat in draft.flat.steps[:NAMED_MAX]:
+        assignment = draft.assignments.get(flat.id)
+        if assignment is not None and assignment.not_compared is not None:
+            what = f"{flat.step.agent}.{flat.step.action}, {assignment.not_compared}"
+            why.append(f"step {flat.id!r} ({what}): {advice[assignment.not_compared]}")
+    text = (
+        f"mode {draft.mode.name} compares twins and no step here has any to compare; "
+        f"{'; '.join(why)}; or choose another mode"
+    )
+    return Fault("nothing_to_compare", "steps", text)
 
 
 def _speed_faults(flat: FlatStep, policy: Policy) -> list[Fault]:
@@ -208,6 +217,8 @@ def _finish(draft: _Draft, names: Mapping[int, str]) -> Plan:
         on_change=command_set.on_change,  # type: ignore[arg-type]
         handler=None if handler is None else _callable_name(handler, names),
         conflict_resolution=options.conflict_resolution,
+        vote=options.vote,  # type: ignore[arg-type]
+        vote_weights=dict(options.vote_weights),
         agreement_threshold=options.agreement_threshold,
         consensus_retries=options.consensus_retries,
         notes=notes,
@@ -284,6 +295,9 @@ def _planned(
     action = draft.catalogue.action(step.agent, step.action) if nested is None else None
     on_failure = nested.on_failure if nested is not None else "stop"
     limit = step.timeout if nested is None or step.timeout is not None else nested.timeout
+    assignment = draft.assignments.get(flat.id)
+    may_split = assignment is not None and assignment.verdict != "none"
+    may_split = may_split and step.expected_output is None and step.validation_fn is None
     return PlannedStep(
         id=flat.id,
         parent=flat.parent,
@@ -294,9 +308,10 @@ def _planned(
         depends_on=flat.needs,
         inputs_from=flat.inputs,
         scope=flat.scope,
-        assignment=draft.assignments.get(flat.id),
+        assignment=assignment,
         effects=action.effects if action else "none",
         deterministic=action.deterministic if action else False,
+        batch="items" if may_split and action and action.batch == "items" else None,
         transient=action.transient if action else False,
         version=action.version if action else "1",
         can_fail=step.can_fail,

@@ -46,7 +46,7 @@ def assign(
         payload: The step's own, references in it not yet resolved.
     """
     if wanted:
-        return _forced(action, policy, mode, wanted, catalogue, path)
+        return _forced(action, policy, mode, wanted, catalogue, options, path)
     if policy.implementations == "router":
         return _route(action, policy, mode, catalogue, options, path, payload)
     if policy.implementations == "pair":
@@ -94,18 +94,23 @@ def _forced(
     mode: str,
     wanted: Sequence[str],
     catalogue: Catalogue,
+    options: PlanOptions,
     path: str,
 ) -> Assignment | Fault | Away:
     comparing = policy.verdict != "none"
     names = tuple(dict.fromkeys(wanted))
+    why = "named"
     if len(names) > 1 and (not comparing or not may_repeat(action.effects)):
         names = names[:1]
+        why = "external"
     for name in names:
         if action.implementation(name) is None and not (name == "c" and catalogue.away.get("c")):
             have = ", ".join(i.name for i in action.implementations)
             text = f"{action.agent}.{action.name} has no implementation {name!r}; it has: {have}"
             near = nearest(name, (i.name for i in action.implementations))
             return Fault("unknown_action", f"{path}.implementations", text, name, near)
+    if fault := _too_few_voters(action, policy, names, options, path):
+        return fault
     result = _named(action, policy, mode, names, catalogue, path)
     if isinstance(result, Assignment):
         return Assignment(
@@ -113,10 +118,24 @@ def _forced(
             layers=result.layers,
             reason=f"the step names {' and '.join(names)}",
             verdict=policy.verdict if len(names) > 1 else "none",
-            not_compared="single" if comparing and len(names) == 1 else None,
+            not_compared=why if comparing and len(names) == 1 else None,
             forced=True,
         )
     return result
+
+
+def _too_few_voters(
+    action: Action, policy: Policy, names: Sequence[str], options: PlanOptions, path: str
+) -> Fault | None:
+    """Refuse a vote of two: neither of them could ever win."""
+    if policy.verdict != "compare" or options.conflict_resolution != "vote" or len(names) != 2:
+        return None
+    text = (
+        f"conflict_resolution='vote' needs three implementations, and {action.agent}.{action.name} "
+        f"is compared in {' and '.join(names)}; add a third with @action.twin(NAME), name three "
+        "with implementations=, or choose another conflict_resolution"
+    )
+    return Fault("nothing_to_compare", path, text, list(names))
 
 
 def _route(
@@ -254,7 +273,10 @@ def _pair(
             # Whether there is a native twin cannot be known without its layer.
             return Away("c", reason)
         return _once(action, mode, catalogue, options, path, "single")
-    if "python" in names and "c" in names:
+    pair: tuple[str, ...]
+    if policy.verdict == "compare" and options.conflict_resolution == "vote" and len(names) > 2:
+        pair = tuple(names)
+    elif "python" in names and "c" in names:
         pair = ("python", "c")
     elif len(names) == 2:
         pair = ("python", next(n for n in names if n != "python")) if "python" in names else (
@@ -266,6 +288,8 @@ def _pair(
             "with implementations="
         )
         return Fault("nothing_to_compare", path, text, names)
+    if fault := _too_few_voters(action, policy, pair, options, path):
+        return fault
     return _named(action, policy, mode, pair, catalogue, path)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from tandem_orchestrator.settings.config import Config, ConfigSection
 from tandem_orchestrator.settings.documentation import settings_table
 from tandem_orchestrator.settings.keys import Key
+from tandem_orchestrator.settings.redundancy import Redundancy, weights_of
 from tandem_orchestrator.settings.sections import (
     CLayer,
     Hardware,
@@ -19,7 +20,6 @@ from tandem_orchestrator.settings.sections import (
     Metrics,
     Orchestrator,
     PythonLayer,
-    Redundancy,
 )
 from tandem_orchestrator.settings.settings import KEYS, Settings
 from tandem_orchestrator.settings.trust import Router
@@ -40,4 +40,5 @@ __all__ = [
     "Router",
     "Settings",
     "settings_table",
+    "weights_of",
 ]

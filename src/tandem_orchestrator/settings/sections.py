@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from tandem_orchestrator.settings.keys import key, keys_of
+from tandem_orchestrator.settings.redundancy import Redundancy
 from tandem_orchestrator.settings.section import Section
 from tandem_orchestrator.settings.trust import Router
 
@@ -273,21 +274,6 @@ class CLayer(Section, title="c_layer"):
                 f"={self.restart_delay_max_s}"
             )
         return found
-
-
-@dataclass(frozen=True)
-class Redundancy(Section, title="redundancy"):
-    """What comparing twins leads to."""
-
-    conflict_resolution: str = key(
-        "python_preferred",
-        "What settles a conflict in REDUNDANT mode.",
-        choices=("python_preferred", "c_preferred", "retry_both", "vote", "hold", "fail"),
-    )
-    consensus_retries: int = key(3, "Further tries in CONSENSUS mode.", low=0, high=100)
-    agreement_threshold: float = key(
-        0.95, "Share of compared steps that must agree for consensus_achieved.", low=0, high=1
-    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 from tandem_orchestrator.model.plans import Plan
 from tandem_orchestrator.orchestrator import PreparedPlan as AsyncPreparedPlan
 from tandem_orchestrator.orchestrator import Run as AsyncRun
+from tandem_orchestrator.orchestrator.run import NOT_GIVEN
 from tandem_orchestrator.sync.loop_thread import LoopThread
 
 _END = object()
@@ -52,6 +53,23 @@ class Run:
     def cancel(self, step: str | None = None, *, by: str = "") -> None:
         """Ask the run, or one step of it, to stop. See ``orchestrator.Run.cancel``."""
         self._thread.wait(self._run.cancel(step, by=by))
+
+    # Any: an output is a value of any kind.
+    def resolve(
+        self,
+        step: str | None = None,
+        *,
+        conflict: str | None = None,
+        pick: str | None = None,
+        output: Any = NOT_GIVEN,
+        by: str = "",
+        note: str = "",
+    ) -> None:
+        """Settle a conflict that is held. See ``orchestrator.Run.resolve``."""
+        decision = self._run.resolve(
+            step, conflict=conflict, pick=pick, output=output, by=by, note=note
+        )
+        self._thread.wait(decision)
 
 
 def take_in(submit: Callable[[], Coroutine[Any, Any, AsyncRun]], thread: LoopThread) -> Run:

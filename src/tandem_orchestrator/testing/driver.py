@@ -11,15 +11,20 @@ from tandem_orchestrator.engine.instructions import (
     Dispatch,
     DispatchSegment,
     Drop,
+    Evidence,
     Record,
+    RecordConflict,
     Stop,
     StopSegment,
+    UnitKey,
     Wait,
 )
 from tandem_orchestrator.model.events import (
     AnyEvent,
     AttemptEnded,
+    Judged,
     RunEnded,
+    RunHeld,
     RunStarted,
     SegmentEnded,
     SegmentRow,
@@ -57,6 +62,14 @@ class Driver:
         self.state = RunState.of(the_plan, inputs)
         self.events: list[AnyEvent] = []
         self.running: dict[tuple[str, int | None, str], Dispatch] = {}
+        """Attempts that run, by step, item and implementation."""
+        self.parts: dict[UnitKey, Dispatch] = {}
+        """Those of parts of a batch."""
+        self.evidence: list[Evidence] = []
+        """Of each conflict."""
+        self.judged: list[Judged] = []
+        """What was compared and did not differ."""
+        self.held: list[RunHeld] = []
         self.segments: dict[int, DispatchSegment] = {}
         """Segments that run, by number."""
         self.stopped_segments: list[StopSegment] = []
@@ -85,7 +98,10 @@ class Driver:
         for instruction in advance(self.state, event):
             match instruction:
                 case Dispatch(unit=unit):
-                    self.running[unit.step, unit.item, unit.implementation] = instruction
+                    if unit.part is None:
+                        self.running[unit.step, unit.item, unit.implementation] = instruction
+                    else:
+                        self.parts[unit] = instruction
                     self.log.append(f"{unit}#{instruction.attempt}")
                     self.history.append((unit.step, "out"))
                     self._may_start(unit.step, ())
@@ -107,6 +123,12 @@ class Driver:
                     self.waits[key] = instruction
                 case Drop(key=key):
                     self.waits.pop(key, None)
+                case RecordConflict(evidence=evidence):
+                    self.evidence.append(evidence)
+                case Record(event=Judged() as judged):
+                    self.judged.append(judged)
+                case Record(event=RunHeld() as held):
+                    self.held.append(held)
                 case Record(event=StepEnded() as ended):
                     assert ended.step not in self.ended, "a step ends once"
                     self.ended[ended.step] = ended
@@ -135,7 +157,11 @@ class Driver:
         **fields: Any,
     ) -> None:
         """End the running attempt of a unit."""
-        dispatch = self.running.pop((step_id, item, implementation))
+        part: tuple[int, int] | None = fields.get("part")
+        if part is None:
+            dispatch = self.running.pop((step_id, item, implementation))
+        else:
+            dispatch = self.parts.pop(UnitKey(step_id, item, implementation, part))
         described = None
         if failure is not None or outcome == "failed":
             described = {"type": failure or "ValueError", "message": "no", "traceback": None}

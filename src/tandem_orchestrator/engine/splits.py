@@ -1,0 +1,137 @@
+"""Splitting a batch whose twins differ, by halves, until every differing item stands alone. Pure.
+
+The action declared ``batch="items"``: ``payload["items"]`` is a list, the output one of equal
+length and order. So a part can be run by itself, and the parts' outputs make the whole one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tandem_orchestrator.engine import units, verdict
+from tandem_orchestrator.engine.ending import Ending
+from tandem_orchestrator.engine.instructions import UnitKey
+from tandem_orchestrator.engine.state import SplitState, StepState, UnitState
+from tandem_orchestrator.engine.turn import Turn, resolve_payload
+from tandem_orchestrator.model.outcomes import Failure, Outcome
+from tandem_orchestrator.model.refs import Missing
+
+PARTS_AT_ONCE = 8
+"""Parts of one batch that are out at the same time, each in all its implementations."""
+
+
+def divide(turn: Turn, step: StepState, mine: Sequence[UnitState]) -> bool:
+    """Give out the halves of what twins differ on; False where nothing can be split.
+
+    Args:
+        mine: Ended twins of a batch, or of a part of one.
+    """
+    if step.plan.batch != "items":
+        return False
+    item, part = mine[0].item, mine[0].part
+    place = UnitKey(step.plan.id, item, "").place
+    split = step.splits.get(place)
+    if part is None:
+        made = _begin(turn, step, item)
+        if made is None:
+            return False
+        split, part = made, (0, len(made.outputs))
+        step.splits[place] = split
+        split.open = 1
+    assert split is not None
+    low, high = part
+    if high - low < 2:
+        return False
+    middle = (low + high) // 2
+    split.open -= 1
+    split.waiting += [(middle, high), (low, middle)]
+    _give_out(turn, step, item, split)
+    return True
+
+
+def part_ended(
+    turn: Turn, step: StepState, item: int | None, part: tuple[int, int], ending: Ending
+) -> Ending | None:
+    """Take in a part's ending; gives that of the whole batch once nothing of it is left."""
+    place = UnitKey(step.plan.id, item, "").place
+    split = step.splits[place]
+    low, high = part
+    split.open -= 1
+    split.done += high - low
+    if ending.disagrees:
+        split.differing.extend(range(low, high))
+    elif ending.outcome is not Outcome.SUCCEEDED:
+        _failed(split, low, ending)
+    elif isinstance(ending.output, list) and len(ending.output) == high - low:
+        split.outputs[low:high] = ending.output
+    else:
+        given = ending.output
+        shown = f"a list of {len(given)}" if isinstance(given, list) else type(given).__name__
+        text = f"it declares batch='items' and gave {shown} for {high - low} items"
+        _failed(split, low, Ending(Outcome.FAILED, failure=Failure("NotABatch", text)))
+    _give_out(turn, step, item, split)
+    if split.open or split.held or split.waiting:
+        return None
+    del step.splits[place]
+    return _whole(turn, step, split)
+
+
+def part_held(turn: Turn, step: StepState, item: int | None) -> None:
+    """Note that a part waits for a person; the others go on."""
+    split = step.splits[UnitKey(step.plan.id, item, "").place]
+    split.open -= 1
+    split.held += 1
+    _give_out(turn, step, item, split)
+
+
+def part_released(step: StepState, item: int | None) -> None:
+    """Note that a part waits for nobody any more; its ending follows."""
+    split = step.splits[UnitKey(step.plan.id, item, "").place]
+    split.held -= 1
+    split.open += 1
+
+
+def _begin(turn: Turn, step: StepState, item: int | None) -> SplitState | None:
+    try:
+        payload = resolve_payload(turn.state, step, item)
+    except Missing:
+        return None
+    items = payload.get("items") if isinstance(payload, dict) else None
+    if not isinstance(items, list) or len(items) < 2:
+        return None
+    return SplitState(payload, [None] * len(items))
+
+
+def _give_out(turn: Turn, step: StepState, item: int | None, split: SplitState) -> None:
+    assignment = step.plan.assignment
+    assert assignment is not None
+    if turn.state.is_halted(step):
+        split.waiting.clear()
+    while split.waiting and split.open < PARTS_AT_ONCE:
+        part = split.waiting.pop()
+        split.open += 1
+        pairs = zip(assignment.implementations, assignment.layers, strict=True)
+        made = [UnitState(name, layer, item, assignment.reason, part=part) for name, layer in pairs]
+        units.start_all(turn, step, made)
+
+
+def _failed(split: SplitState, first: int, ending: Ending) -> None:
+    split.failed.append(first)
+    if split.failure is None:
+        text = ending.failure.message if ending.failure else ending.outcome.value
+        kind = ending.failure.type if ending.failure else ending.outcome.value
+        split.outcome, split.failure = ending.outcome, Failure(kind, f"item {first}: {text}")
+
+
+def _whole(turn: Turn, step: StepState, split: SplitState) -> Ending:
+    if split.done < len(split.outputs) and split.failure is None:
+        timed_out = any(group.timed_out for group in turn.state.around(step.plan.parent))
+        text = f"{split.done} of {len(split.outputs)} items were compared"
+        return Ending.stopped("timed_out" if timed_out else "cancelled", text)
+    if split.differing:
+        where = f"step {step.plan.id!r}"
+        failure = verdict.items_disagreement(where, sorted(split.differing))
+        return Ending(Outcome.FAILED, failure=failure, disagrees=True)
+    if split.failure is not None:
+        return Ending(split.outcome or Outcome.FAILED, failure=split.failure)
+    return Ending(Outcome.SUCCEEDED, split.outputs)

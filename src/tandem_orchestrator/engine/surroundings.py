@@ -1,0 +1,39 @@
+"""What every run of one engine shares."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tandem_orchestrator.clock import Clock
+from tandem_orchestrator.engine.attempt import Caller
+from tandem_orchestrator.engine.desk import Desk
+from tandem_orchestrator.engine.places import Places
+from tandem_orchestrator.engine.request import Observer, ProgressObserver, Witness
+from tandem_orchestrator.journal.journal import Journal
+from tandem_orchestrator.layers.layer import Layer
+
+Spawner = Callable[[Coroutine[Any, Any, None], Any], object]
+"""Starts a task that has a parent: (coroutine, context)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every run of one engine shares."""
+
+    layers: Mapping[str, Layer]
+    caller: Caller
+    journal: Journal
+    clock: Clock
+    rng: random.Random
+    attempts: Places
+    """Bounds the attempts in progress, over all runs."""
+    output_bytes_max: int
+    """Size of one output as the journal keeps it."""
+    spawn: Spawner
+    observe: Observer
+    on_progress: ProgressObserver
+    desk: Desk
+    witness: Witness | None = None
