@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from tandem_orchestrator import CommandSet, CommandStep, Ref, TandemOrchestrator
+from tandem_orchestrator import (
+    CommandSet,
+    CommandStep,
+    ExecutionMode,
+    Policy,
+    Ref,
+    RouteQuestion,
+    TandemOrchestrator,
+)
 from tandem_orchestrator.cli.app import run_app
 
 
@@ -152,3 +160,67 @@ def test_explain_shows_the_alternatives(tmp_path: Path, capsys: pytest.CaptureFi
     assert shown["route"]["bytes"] == 4 and not shown["forced"]
     assert run_app(["explain", run_id, "e", "--journal", journal]) == 0
     assert "payload: 4 B, bucket 4 B to 8 B" in capsys.readouterr().out
+
+
+SPEC_MODES = '''
+class CustomExecutionMode(ExecutionMode):
+    """Create custom execution strategies"""
+    
+    ADAPTIVE = "adaptive"  # Dynamically switch based on load
+    LEARNING = "learning"  # Use ML to optimize routing
+'''  # noqa: W293 - as SPEC.md has it
+
+
+@pytest.mark.parametrize("name", ["ADAPTIVE", "LEARNING"])
+async def test_specs_custom_modes_run_as_written(tmp_path: Path, name: str) -> None:
+    names: dict[str, Any] = {"ExecutionMode": ExecutionMode}
+    exec(SPEC_MODES, names)
+    mode = getattr(names["CustomExecutionMode"], name)
+    async with TandemOrchestrator(config(tmp_path)) as tandem:
+        echo_twin(tandem)
+        used = Counter[str]()
+        for _ in range(30):
+            result = await tandem.execute_command_set(echo({"x": 1}, mode=mode))
+            used[result["steps"]["e"]["implementation"]] += 1
+            assert result["status"] == "completed" and result["mode"] == name.lower()
+        assert f"mode {name.lower()!r}" in result["steps"]["e"]["reason"]
+        plan = await tandem.prepare(echo({"x": 1}, mode=mode, durability="none"))
+        assert (await plan.run())["status"] == (await plan.run())["status"] == "completed"
+
+    if name == "LEARNING":
+        assert used["python"] >= 3 and used["c"] >= 3
+
+
+async def test_a_mode_of_ones_own_is_asked_each_time_and_told_what_came_of_it(
+    tmp_path: Path,
+) -> None:
+    asked: list[RouteQuestion] = []
+    told: list[tuple[str, float | None]] = []
+
+    def route(question: RouteQuestion) -> str:
+        asked.append(question)
+        return "python"
+
+    policy = Policy(route=route, learn=lambda question, name, seconds: told.append((name, seconds)))
+    async with TandemOrchestrator(config(tmp_path)) as tandem:
+        echo_twin(tandem)
+        tandem.register_mode("mine", policy)
+        tandem.register_mode("adaptive2", Policy(route=lambda question: question.allowed[-1]))
+        plan = await tandem.prepare(echo("x" * 100, mode="mine"))
+        for _ in range(3):
+            await plan.run()
+
+    assert len(asked) == 4  # once when it was prepared
+    assert asked[0].bytes == 102 and set(asked[0].allowed) == {"python", "c"}
+    assert dict(asked[0].layers) == {"python": "python", "c": "c"} and "python" in asked[0].load
+    assert [name for name, _ in told] == ["python"] * 3 and all(s and s > 0 for _, s in told)
+
+
+async def test_a_users_own_adaptive_mode_comes_first(tmp_path: Path) -> None:
+    tandem = TandemOrchestrator(config(tmp_path))
+    tandem.register_mode("adaptive", Policy(implementations=("python",)))
+    async with tandem:
+        echo_twin(tandem)
+        result = await tandem.execute_command_set(echo(1, mode="adaptive"))
+
+    assert result["steps"]["e"]["implementation"] == "python"

@@ -34,6 +34,7 @@ from tandem_orchestrator.model.modes import ExecutionMode
 from tandem_orchestrator.model.plans import Plan
 from tandem_orchestrator.model.policies import Policy
 from tandem_orchestrator.observe import RunView
+from tandem_orchestrator.orchestrator.adaptive import adaptive_policy, learning_policy
 from tandem_orchestrator.orchestrator.cache import OutputCache
 from tandem_orchestrator.orchestrator.composition import (
     announce,
@@ -144,6 +145,9 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors):
     async def _open(self) -> None:
         settings, owner = self.settings, self._ids.make()
         announce(settings)
+        for mode, policy in (("adaptive", adaptive_policy()), ("learning", learning_policy())):
+            if mode not in self._inventory.policies():  # A user's own of that name comes first.
+                self.register_mode(mode, policy)
         self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
         for agent in offered_agents():
             self._registry.add(agent)
