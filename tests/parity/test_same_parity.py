@@ -123,7 +123,7 @@ def test_what_is_not_plain_is_left_to_the_reference_and_no_code_of_it_runs():
     assert _ext.same([Loud("a")], [Loud("a")]) is None
     assert _ext.same({Loud("a"): 1}, {Loud("a"): 1}) is None
     assert _ext.same({"a": 1, "b": 2}, {"b": 2, Loud("c"): 1}) is None
-    assert _ext.same((1,), (1,)) is None
+    assert _ext.same(tuple([1]), tuple([1])) is None  # noqa: C409
     assert _ext.same([1], (1,)) is False
 
 

@@ -18,6 +18,7 @@ from tandem_orchestrator.model.outcomes import Failure, Outcome
 from tandem_orchestrator.model.plans import Plan, PlannedStep
 from tandem_orchestrator.model.shapes import mismatch
 from tandem_orchestrator.model.values import from_value
+from tandem_orchestrator.twins import Cleaned, clean
 
 if TYPE_CHECKING:
     from tandem_orchestrator.model.commands import CommandSet
@@ -134,6 +135,37 @@ async def look_at(
     where = f"step {step.id!r} validation_fn"
     verdict = await caller.call(validation, (from_value(report.output),), cancel, where)
     return _validated(report, verdict, step.validation or "validation_fn")
+
+
+async def clean_output(
+    report: Report,
+    step: PlannedStep,
+    callables: Mapping[str, Callable[..., Any]],
+    caller: Caller,
+    cancel: CancelToken,
+) -> dict[str, Any] | None:
+    """Run the ``clean`` hooks over an output that will be compared.
+
+    Here and not where it is judged: a hook is foreign code, and what it gave has to be recorded.
+
+    Returns: ``twins.Cleaned`` as a value; None where there is nothing to clean.
+    """
+    rules, assignment = step.compare, step.assignment
+    compared = assignment is not None and assignment.verdict != "none"
+    if rules is None or not compared or report.outcome is not Outcome.SUCCEEDED:
+        return None
+    if not rules.has_hooks:
+        return None
+    given: list[Cleaned] = []
+
+    def work() -> None:
+        given.append(clean(report.output, rules, callables))
+
+    verdict = await caller.call(work, (), cancel, f"step {step.id!r} clean hooks")
+    if given and verdict.outcome is Outcome.SUCCEEDED:
+        return given[0].to_value()
+    why = verdict.failure.line() if verdict.failure else str(verdict.outcome)
+    return Cleaned(report.output, {"": f"the clean hooks came to no end: {why}"}).to_value()
 
 
 async def perform_handler(

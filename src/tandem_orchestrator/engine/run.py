@@ -18,7 +18,13 @@ import msgspec
 from tandem_orchestrator.clock import Timer
 from tandem_orchestrator.engine import segment_attempt
 from tandem_orchestrator.engine.advance import advance
-from tandem_orchestrator.engine.attempt import bounded, make_work, perform, perform_handler
+from tandem_orchestrator.engine.attempt import (
+    bounded,
+    clean_output,
+    make_work,
+    perform,
+    perform_handler,
+)
 from tandem_orchestrator.engine.holding import decide
 from tandem_orchestrator.engine.instructions import (
     Dispatch,
@@ -322,6 +328,8 @@ class ActiveRun:
         else:
             failure = Failure("Cancelled", "asked to stop while it waited for a place")
             report = Report(Outcome.CANCELLED, failure=failure)
+        around, callables = self._around, self.request.callables
+        cleaned = await clean_output(report, step.plan, callables, around.caller, token)
         if self._tokens.get(dispatch.unit) is token:
             del self._tokens[dispatch.unit]
         self.post(
@@ -338,6 +346,7 @@ class ActiveRun:
                 seconds=report.seconds,
                 stopped=report.stopped,
                 cached=report.cached,
+                cleaned=cleaned,
                 roll=self._around.rng.random(),
             )
         )

@@ -69,6 +69,8 @@ class UnitState:
     """The same for people: whose time limit it was, or who asked."""
     outcome: Outcome | None = None
     output: Any = None
+    cleaned: dict[str, Any] | None = None
+    """As in ``AttemptEnded``: what is compared in place of the output."""
     failure: Failure | None = None
     seconds: float = 0.0
     stopped: bool = True

@@ -126,6 +126,7 @@ def attempt_ended(turn: Turn, event: AttemptEnded) -> StepState | None:
         turn.out.append(Drop(f"limit:{key_of(step, unit)}"))
     unit.outcome, unit.failure = _judge_end(unit, event)
     unit.output = event.output if unit.outcome is Outcome.SUCCEEDED else None
+    unit.cleaned = event.cleaned if unit.outcome is Outcome.SUCCEEDED else None
     unit.seconds += event.seconds
     unit.stopped = event.stopped
     unit.cached = event.cached

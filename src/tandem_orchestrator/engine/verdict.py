@@ -10,7 +10,7 @@ from tandem_orchestrator.engine.state import UnitState
 from tandem_orchestrator.engine.voting import elect
 from tandem_orchestrator.model.comparing import CompareRules
 from tandem_orchestrator.model.outcomes import Failure, Outcome
-from tandem_orchestrator.twins import differences, shown
+from tandem_orchestrator.twins import Cleaned, differences_of_cleaned, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,9 @@ def compare(
     compared. A time-out agrees only with a time-out. One side failing is a difference.
     """
     if left.outcome is Outcome.SUCCEEDED and right.outcome is Outcome.SUCCEEDED:
-        found = differences(left.output, right.output, rules)
-        return [difference.to_value() for difference in found]
+        # Hooks have run where the attempts ended; a side without what they gave stands as it is.
+        one, other = (Cleaned.of(unit.cleaned, unit.output) for unit in (left, right))
+        return [found.to_value() for found in differences_of_cleaned(one, other, rules)]
     seen = [_end_of(unit, rules) for unit in (left, right)]
     return [] if seen[0] == seen[1] else [{"path": "", "left": seen[0], "right": seen[1]}]
 

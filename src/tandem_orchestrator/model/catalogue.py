@@ -5,9 +5,10 @@ Layers make entries, the planner reads them; neither knows the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from typing import Any
 
 from tandem_orchestrator.model.comparing import CompareRules
 from tandem_orchestrator.model.effects import Effects
@@ -53,6 +54,8 @@ class Action:
     documentation: str = ""
     compare: CompareRules | None = None
     """What counts as equal for its twins, hooks by name; None: equal canonical bytes."""
+    hooks: Mapping[str, Callable[..., Any]] = field(default_factory=dict, compare=False)
+    """What the names of hooks in ``compare`` stand for."""
 
     def implementation(self, name: str) -> Implementation | None:
         """Find an implementation by name."""

@@ -83,6 +83,8 @@ class AttemptEnded(Event, tag="attempt_ended", frozen=True, omit_defaults=True, 
     stopped: bool = True
     """False where it was asked to stop and may be running still."""
     cached: bool = False
+    cleaned: dict[str, Any] | None = None
+    """Of an output that is compared and has ``clean`` hooks: what they gave (``twins.Cleaned``)."""
     roll: float = 0.0
     """A random number in [0, 1) for whatever this leads to, such as a retry's jitter."""
 

@@ -114,6 +114,10 @@ def _plan(
     """Plan a snapshot; faults that were found before are reported together with the rest."""
     callables, names = _collect(copy, faults)
     plan = make_plan(copy, catalogue, options, faults=tuple(faults), names=names)
+    for step in plan.steps:
+        if step.compare is not None and step.compare.has_hooks:
+            action = catalogue.action(step.agent, step.action)
+            callables.update(action.hooks if action else {})
     document = to_document(copy)
     needs_inputs = any(True for step in plan.steps for _ in _input_refs(step))
     return Intake(copy, plan, document.body, document.resumable, callables, {}, needs_inputs)

@@ -31,6 +31,15 @@ class Cleaned(msgspec.Struct, frozen=True, omit_defaults=True):
     faults: dict[str, str] = {}
     """JSON Pointer to a sentence that names the hook and what it did; empty when all went well."""
 
+    @classmethod
+    def of(cls, kept: dict[str, Any] | None, output: Any) -> Cleaned:
+        """Read what was kept with ``to_value``; of an output without hooks, the output itself."""
+        return cls(output) if kept is None else cls(kept["value"], kept.get("faults", {}))
+
+    def to_value(self) -> dict[str, Any]:
+        """Give the plain form."""
+        return {"value": self.value, "faults": self.faults}
+
 
 def clean(
     value: Any, rules: CompareRules, table: Mapping[str, Callable[..., Any]] | None = None

@@ -48,8 +48,6 @@ class ActionHandle:
         self.errors = dict(errors or {})
         """Exception class (or its name) to the failure type that twins share."""
         self.implementations: dict[str, PythonImplementation] = {}
-        self.hooks: dict[str, Callable[..., Any]] = {}
-        """What the names of ``entry.compare`` stand for."""
 
     @property
     def handler(self) -> Handler:
@@ -119,6 +117,7 @@ class ActionHandle:
             implementations=implementations,
             documentation=entry.documentation,
             compare=entry.compare,
+            hooks=entry.hooks,
         )
 
 
@@ -218,9 +217,9 @@ class Agent:
                 max_concurrency=max_concurrency,
                 documentation=(inspect.getdoc(handler) or "").partition("\n")[0],
                 compare=rules,
+                hooks=hooks,
             )
             handle = ActionHandle(self, entry, errors)
-            handle.hooks = hooks
             implementation = describe_handler("python", handler, cpu, "native")
             self.actions[name] = handle
             handle.add(implementation)
