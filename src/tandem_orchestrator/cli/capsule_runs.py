@@ -149,7 +149,6 @@ def _smaller_capsule(capsule: Capsule, smallest: Replayed, settings: Settings) -
         outcomes=smallest.outcomes,
         fields=smallest.fields,
         rules=capsule.rules,
-        at_ns=time.time_ns(),
         shrunk_from=capsule.id,
     )
 

@@ -57,6 +57,7 @@ class Desk:
             inputs=evidence.inputs,
             outcomes=evidence.outcomes,
             fields=conflict["fields"],
+            rules=planned.compare.to_value() if planned.compare is not None else None,
             seed=int(state.roll * 2**53),
         )
         return msgspec.structs.replace(judged, capsule=capsule)

@@ -28,6 +28,7 @@ from tandem_orchestrator.orchestrator.composition import (
 )
 from tandem_orchestrator.orchestrator.machine import SessionMachine
 from tandem_orchestrator.orchestrator.routing import Routing
+from tandem_orchestrator.orchestrator.surroundings import CapsuleMaker
 from tandem_orchestrator.orchestrator.watching import Watching
 from tandem_orchestrator.orchestrator.wishes import Wishes
 from tandem_orchestrator.settings import Settings
@@ -85,6 +86,7 @@ class Parts:
             observe=watching.event,
             on_progress=watching.progress,
             witness=self.routing,
+            make_capsule=CapsuleMaker(settings, clock.wall_ns).make_value,
         )
         self._wishes = Wishes(self.journal, self.engine.tickets)
 

@@ -8,8 +8,9 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterable
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 from tandem_orchestrator.layers.native import find_native_files
 from tandem_orchestrator.settings import Settings
@@ -30,6 +31,7 @@ class CapsuleMaker:
 
     Args:
         settings: ``limits.capsule_bytes_max`` caps each capsule, ``c_layer.plugins`` are builds.
+        wall_ns: Source of the time, nanoseconds since the epoch.
         builds: Name to file of what else is compiled, such as libraries with twins.
         hooks: What claims a part of a value as secret.
     """
@@ -37,13 +39,14 @@ class CapsuleMaker:
     def __init__(
         self,
         settings: Settings,
+        wall_ns: Callable[[], int] = time.time_ns,
         builds: Callable[[], dict[str, Path]] = dict,
         hooks: Iterable[RedactionHook] = DEFAULT_HOOKS,
     ) -> None:
         self._bytes_max = settings.limits.capsule_bytes_max
         self._plugins = settings.c_layer.plugins or ()
-        self._builds = builds
-        self.hooks: list[RedactionHook] = list(hooks)
+        self._wall_ns, self._builds = wall_ns, builds
+        self._hooks = tuple(hooks)
 
     @cached_property
     def environment(self) -> Environment:
@@ -53,15 +56,21 @@ class CapsuleMaker:
             files["agent_bridge"] = Path(bridge)
         return read_environment(files | self._builds())
 
-    @property
-    def make(self) -> Callable[..., Capsule]:
-        """Give ``make_capsule`` with all that belongs to the session filled in."""
-        return partial(
-            make_capsule,
+    # Any: the keywords of ``make_capsule``.
+    def make(self, **given: Any) -> Capsule:
+        """Make a capsule: ``make_capsule`` with all that belongs to the session filled in."""
+        return make_capsule(
+            **given,
             environment=self.environment,
             bytes_max=self._bytes_max,
-            hooks=self.hooks,
+            hooks=self._hooks,
+            at_ns=self._wall_ns(),
         )
+
+    # Any: likewise, and a capsule as plain data.
+    def make_value(self, **given: Any) -> dict[str, Any]:
+        """Make a capsule as events hold it."""
+        return self.make(**given).to_value()
 
 
 def read_environment(builds: dict[str, Path] | None = None) -> Environment:

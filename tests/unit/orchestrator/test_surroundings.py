@@ -33,7 +33,7 @@ def test_a_maker_reads_once_and_keeps_to_the_settings(tmp_path):
         asked.append(1)
         return {"librate": library}
 
-    maker = CapsuleMaker(settings, builds)
+    maker = CapsuleMaker(settings, lambda: 7, builds)
     assert not asked
     made = [
         maker.make(
@@ -44,5 +44,6 @@ def test_a_maker_reads_once_and_keeps_to_the_settings(tmp_path):
     ]  # fmt: skip
 
     assert asked == [1]
+    assert made[0].at_ns == 7
     assert made[0].environment["builds"]["librate"] == build_of(library)
     assert "/payload" in made[0].truncated
