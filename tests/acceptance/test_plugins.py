@@ -1,9 +1,11 @@
 """Plugins are told of every run, in order and within their time, and cannot hurt one."""
 
 import asyncio
+import json
 import logging
+import sys
 import threading
-from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -479,60 +481,127 @@ def test_there_is_a_bound_on_plugins() -> None:
     assert len(tandem.plugin_health()) == PLUGINS_MAX
 
 
-def offer_by_entry_point(monkeypatch: pytest.MonkeyPatch, offered: dict[str, Any]) -> None:
-    """Have installed packages offer these, or raise them at loading."""
-
-    class Point:
-        def __init__(self, name: str) -> None:
-            self.name, self.value = name, f"some_package:{name}"
-
-        def load(self) -> Any:
-            if isinstance(offered[self.name], Exception):
-                raise offered[self.name]
-            return offered[self.name]
-
-    known = metadata.entry_points
-
-    def entry_points(**asked: str) -> Any:
-        if asked.get("group") == "tandem.plugins":
-            return [Point(name) for name in offered]
-        return known(**asked)
-
-    monkeypatch.setattr(metadata, "entry_points", entry_points)
+def install(folder: Path, module: str, points: dict[str, str]) -> None:
+    """Install a package as pip does: a module, and what it offers."""
+    (folder / "their_plugins.py").write_text(module)
+    about = folder / "their_plugins-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: their-plugins\nVersion: 1.0\n")
+    lines = [f"{name} = their_plugins:{target}" for name, target in points.items()]
+    (about / "entry_points.txt").write_text("\n".join(["[tandem.plugins]", *lines, ""]))
 
 
-async def test_plugins_that_packages_offer_are_found_and_a_broken_one_is_told_in_health(
-    open_tandem: Any, monkeypatch: pytest.MonkeyPatch
+THEIRS = """
+from tandem_orchestrator import TandemPlugin
+
+told = []
+
+class Theirs(TandemPlugin):
+    def __init__(self, name="made"):
+        self.name = name
+
+    async def on_command_start(self, command_set):
+        told.append(self.name)
+
+ready = Theirs("ready")
+number = 5
+"""
+
+
+@pytest.fixture
+def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package with two plugins that work and three that do not."""
+    points = {
+        "a": "ready", "b": "Theirs", "c": "number", "d": "missing", "e": "told.nothing",
+    }  # fmt: skip
+    install(tmp_path, THEIRS, points)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "their_plugins", raising=False)
+    return tmp_path
+
+
+async def test_plugins_that_packages_offer_are_found_and_broken_ones_are_told_in_health(
+    theirs: Path, open_tandem: Any
 ) -> None:
     told: Told = []
-
-    class Offered(Recorder):
-        def __init__(self) -> None:
-            super().__init__(told, "offered")
-
-    offered = {"theirs": Offered, "bad": ImportError("no such module"), "none": 5}
-    offer_by_entry_point(monkeypatch, offered)
     tandem = open_tandem()
     tandem.register_plugin(Recorder(told, "mine"), name="mine")
     await tandem.initialize()
     offer_price(tandem, [])
     await tandem.execute_command_set(asking())
 
-    assert [entry[0] for entry in told if entry[1] == "start"] == ["mine", "offered"]
+    import their_plugins  # type: ignore[import-not-found]
+
+    assert their_plugins.told == ["ready", "made"]
     health = tandem.plugin_health()
-    assert health["theirs"]
-    assert "ImportError: no such module" in health["bad"].reason
-    assert not health["bad"]
-    assert "none of the hooks" in health["none"].reason
+    assert list(health) == ["mine", "a", "b", "c", "d", "e"]
+    assert [name for name, one in health.items() if one] == ["mine", "a", "b"]
+    assert "none of the hooks" in health["c"].reason
+    assert "their_plugins:missing: AttributeError" in health["d"].reason
 
 
-async def test_entry_points_can_be_switched_off(
-    open_tandem: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    offer_by_entry_point(monkeypatch, {"theirs": AsInTheDocument})
+async def test_entry_points_can_be_switched_off(theirs: Path, open_tandem: Any) -> None:
     tandem = open_tandem({"orchestrator": {"entry_points": False}})
     await tandem.initialize()
     assert tandem.plugin_health() == {}
+    assert "their_plugins" not in sys.modules
+
+
+def test_the_doctor_names_each_plugin_and_says_which_cannot_be_loaded(
+    theirs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tandem_orchestrator.cli.app import run_app
+
+    monkeypatch.setenv("TANDEM_C_LAYER__ENABLED", "false")
+    assert run_app(["doctor", "--json"]) == 0
+    findings = {row["what"]: row for row in json.loads(capsys.readouterr().out)["findings"]}
+    assert findings["plugin a"]["state"] == "ok"
+    assert findings["plugin d"]["state"] == "degraded"
+    assert "AttributeError" in findings["plugin d"]["detail"]
+
+
+# --- conflicts --------------------------------------------------------------------------------------
+
+
+class Referee(TandemPlugin):
+    """Writes down conflicts, and may be slow about it."""
+
+    def __init__(self, told: Told) -> None:
+        self.told = told
+
+    async def on_conflict(self, python_result: Any, c_result: Any) -> None:
+        await asyncio.sleep(0)
+        self.told.append(("conflict", python_result, c_result))
+
+    async def on_command_complete(self, command_set: CommandSet, result: Any) -> None:
+        self.told.append(("complete", result["status"]))
+
+
+async def test_a_conflict_is_told_with_both_results_before_the_run_is_complete(
+    tandem: TandemOrchestrator,
+) -> None:
+    told: Told = []
+
+    @tandem.register_agent("shop").action("price", effects="none")
+    async def price(payload: Any) -> Any:
+        return {"cents": 1250}
+
+    @price.twin("v2")
+    async def price_v2(payload: Any) -> Any:
+        return {"cents": 1251}
+
+    tandem.register_plugin(Referee(told))
+    compared = asking()
+    compared.mode = "redundant"
+    result = await tandem.execute_command_set(compared)
+
+    assert [entry[0] for entry in told] == ["conflict", "complete"]
+    left, right = told[0][1:]
+    assert (left["implementation"], right["implementation"]) == ("python", "v2")
+    assert (left["output"], right["output"]) == ({"cents": 1250}, {"cents": 1251})
+    assert (left["run_id"], left["step"]) == (result["run_id"], "s1")
+    assert left["conflict"] == result["conflicts"][0]["id"]
+    assert left["seconds"] >= 0
 
 
 # --- the express way -------------------------------------------------------------------------------

@@ -100,12 +100,23 @@ async def _path(settings: Settings) -> list[Finding]:
             findings.append(Finding(f"{layer} layer", state, health.reason or "there"))
             told = [*health.details.get("refused", ()), *health.details.get("hardware", ())]
             findings += [Finding(f"{layer} layer", "refused", line) for line in told]
+        findings += list(_plugins(tandem))
         findings += [await _round_trip(tandem, mode) for mode in ("python_only", "speed_critical")]
     detail = f"{journal.kind} at {journal.path}"
     if journal.commit_seconds_p50 > 0:
         detail += f"; a durable commit takes {journal.commit_seconds_p50 * 1e3:.2f} ms"
     findings.append(Finding("journal", "ok" if journal.ok else "broken", journal.reason or detail))
     return findings
+
+
+def _plugins(tandem: TandemOrchestrator) -> Iterator[Finding]:
+    """Tell what packages offer as plugins, and what could not be loaded."""
+    for name, health in tandem.plugin_health().items():
+        if health:
+            yield Finding(f"plugin {name}", "ok", "loaded")
+        else:
+            mend = "mend or remove its package, or set orchestrator.entry_points to false"
+            yield Finding(f"plugin {name}", "degraded", health.reason, mend)
 
 
 async def _round_trip(tandem: TandemOrchestrator, mode: str) -> Finding:

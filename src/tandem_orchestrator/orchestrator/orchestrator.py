@@ -166,12 +166,13 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors):
             self._inventory.policies,
         )
         await self._parts.start()
+        watching, plugins = self._watching, self._plugins
         self._express = Express(
             self._parts.engine,
             self._parts.journal,
             self._parts.native,
             self._watching.metrics,
-            lambda: self._watching.anybody_listens or bool(self._plugins),
+            lambda: bool(watching.event_listeners or plugins.seats),
             self._ids,
             self._clock,
             self._parts.routing,
