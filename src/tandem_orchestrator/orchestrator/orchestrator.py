@@ -163,6 +163,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors):
             owner,
             self._native_changed,
             self.cache,
+            self._plugins,
             self._inventory.policies,
         )
         await self._parts.start()

@@ -31,6 +31,7 @@ from tandem_orchestrator.orchestrator.routing import Routing
 from tandem_orchestrator.orchestrator.surroundings import CapsuleMaker
 from tandem_orchestrator.orchestrator.watching import Watching
 from tandem_orchestrator.orchestrator.wishes import Wishes
+from tandem_orchestrator.plugins import Plugins
 from tandem_orchestrator.settings import Settings
 
 
@@ -41,6 +42,7 @@ class Parts:
         owner: Id of this session, as the journal's lease and the bridge's socket carry it.
         on_native_change: Told (kind, detail) when the bridge starts, dies or is restarted.
         cache: Outputs of attempts before, also of an earlier session.
+        plugins: Told of conflicts.
         policies: Gives the policy of each mode.
     """
 
@@ -54,6 +56,7 @@ class Parts:
         owner: str,
         on_native_change: Callable[[str, str], None],
         cache: OutputCache,
+        plugins: Plugins,
         policies: Callable[[], Mapping[str, Policy]],
     ) -> None:
         self._owner, self._settings = owner, settings
@@ -85,6 +88,7 @@ class Parts:
             close_grace_s=settings.orchestrator.close_timeout_s,
             observe=watching.event,
             on_progress=watching.progress,
+            on_conflict=plugins.conflict,
             witness=self.routing,
             make_capsule=CapsuleMaker(settings, clock.wall_ns).make_value,
         )

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from tandem_orchestrator.model.commands import CommandSet
+from tandem_orchestrator.model.values import from_value
 from tandem_orchestrator.plugins.seat import Seat
 
 _log = logging.getLogger("tandem_orchestrator.plugins")
@@ -88,7 +89,7 @@ class RunHooks:
             "item": conflict.get("item"),
             "conflict": conflict.get("id"),
         }
-        self._conflicts.append(({**of_both, **copied(left)}, {**of_both, **copied(right)}))
+        self._conflicts.append(({**of_both, **_shown(left)}, {**of_both, **_shown(right)}))
         if self._telling is None or self._telling.done():
             self._telling = self._spawn(self._tell_conflicts())
 
@@ -126,6 +127,12 @@ def copied(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [copied(inner) for inner in value]
     return value
+
+
+# Any: plain values.
+def _shown(outcome: Mapping[str, Any]) -> dict[str, Any]:
+    """Give an outcome with its output as a result would have it."""
+    return {**copied(outcome), "output": from_value(outcome.get("output"))}
 
 
 def in_order(outcomes: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
