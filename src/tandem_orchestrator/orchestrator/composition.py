@@ -87,6 +87,7 @@ def beside_journal(settings: Settings, suffix: str) -> Path | None:
 
 def make_native_layer(
     settings: Settings,
+    registry: Registry,
     owner: str,
     clock: Clock,
     on_event: Callable[[str, str], None],
@@ -127,6 +128,7 @@ def make_native_layer(
         spin_ns=max(section.spin_us * 1000, SPIN_NS) if section.spin_us else 0,
         quarantine=make_quarantine(settings, clock),
         plugins=section.plugins or (),
+        twins=registry.library_twins,
         on_event=on_event,
         clock=clock,
         limits=limits,

@@ -18,6 +18,8 @@ class Route:
     action: str
     implementation: str
     native: bool
+    hosted: bool
+    """A function of a library: its host may have to be started first, so it is an attempt."""
     session: Session | None
     """None for Python, and while the C layer is away."""
     action_id: int
@@ -54,17 +56,20 @@ class Routes:
         """
         chosen = _choose(self._entry(agent, action), implementation, self._catalogue().away)
         native, session, action_id = chosen.layer == "c", None, 0
-        if native:
-            layer = self._native()
+        layer = self._native()
+        hosted = native and layer is not None and layer.hosts(agent, action, chosen.name)
+        if native and not hosted:
             session = None if layer is None else layer.session
             if session is not None:
                 offered = session.actions.get((agent, action))
                 session = session if offered is not None else None
                 action_id = 0 if offered is None else offered.action_id
-        route = Route(agent, action, chosen.name, native, session, action_id)
+        route = Route(agent, action, chosen.name, native, hosted, session, action_id)
         if session is not None:
             self._on_session(session)
-        if session is not None or not native:  # Without a session the next message asks anew.
+        if (
+            session is not None or not native or hosted
+        ):  # Without a session the next message asks anew.
             self._known[agent, action, implementation] = route
         return route
 

@@ -71,6 +71,7 @@ class Messages:
         self._usable, self._layers = usable, layers
         self._routes = Routes(catalogue, lambda: layers()[1], self._keep_session)
         self._python = PythonMessages(lambda: layers()[0])
+        self._hosted = PythonMessages(lambda: layers()[1])
         self.ways: dict[tuple[str, str], Way] = {}
         registry.on_change = self.forget_ways
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -110,9 +111,11 @@ class Messages:
             except LayerUnavailable as error:
                 self.forget_ways()
                 return failed_future(error)
-        if route.native:
+        if route.native and not route.hosted:
             return failed_future(self._routes.away(route))
-        return self._python.send(route, payload, lane, timeout, ENCODED | RAW if encoded else 0)
+        return self._attempts(route).send(
+            route, payload, lane, timeout, ENCODED | RAW if encoded else 0
+        )
 
     def send_many(
         self,
@@ -138,9 +141,9 @@ class Messages:
             except LayerUnavailable as error:
                 self.forget_ways()
                 return failed_future(error)
-        if route.native:
+        if route.native and not route.hosted:
             return failed_future(self._routes.away(route))
-        many = self._python.send_many(route, tuple(payloads), lane, timeout, flags)
+        many = self._attempts(route).send_many(route, tuple(payloads), lane, timeout, flags)
         return asyncio.get_running_loop().create_task(many)
 
     def call_sync(
@@ -164,9 +167,9 @@ class Messages:
         lane = LANE if priority is None else _lane(priority)
         if flags is None:
             flags = ENCODED | RAW if encoded else 0
-        if route.native:
+        if route.native and not route.hosted:
             return self._sync_pool().ask(agent, action, payload, lane, timeout, flags)
-        return self._python_sync(route, payload, lane, timeout, flags)
+        return self._attempt_sync(route, payload, lane, timeout, flags)
 
     async def send_message(self, message: Mapping[str, Any]) -> Any:
         """Send ``{"agent", "action", "payload"}`` to its Python implementation."""
@@ -190,6 +193,7 @@ class Messages:
         if self._pool is not None:
             self._pool.close()
         self._python.close()
+        self._hosted.close()
 
     # Any: SPEC's table of numbers.
     def add_to(self, metrics: dict[str, Any]) -> dict[str, Any]:
@@ -202,7 +206,11 @@ class Messages:
                 native[key] += counts.get(key, 0)
         for layer, total, seconds in (
             ("python", self._python.total, self._python.seconds),
-            ("c", native["settled"], native["elapsed_ns"] / 1e9),
+            (
+                "c",
+                native["settled"] + self._hosted.total,
+                native["elapsed_ns"] / 1e9 + self._hosted.seconds,
+            ),
         ):
             before = metrics[f"{layer}_msgs_processed"]
             spent = metrics[f"avg_{layer}_latency"] * before + seconds
@@ -216,6 +224,9 @@ class Messages:
         """Have the next messages look anew where they go: an agent or a layer came or went."""
         self.ways.clear()
         self._routes.forget()
+
+    def _attempts(self, route: Route) -> PythonMessages:
+        return self._hosted if route.hosted else self._python
 
     # --- the way -------------------------------------------------------------------------------------
 
@@ -250,7 +261,7 @@ class Messages:
             )
         return self._pool
 
-    def _python_sync(
+    def _attempt_sync(
         self, route: Route, payload: Any, lane: int, timeout: float | None, flags: int
     ) -> Any:
         loop = self._loop
@@ -261,7 +272,7 @@ class Messages:
             )
 
         async def message() -> Any:
-            return await self._python.send(route, payload, lane, timeout, flags)
+            return await self._attempts(route).send(route, payload, lane, timeout, flags)
 
         return asyncio.run_coroutine_threadsafe(message(), loop).result()
 

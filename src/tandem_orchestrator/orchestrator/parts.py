@@ -65,7 +65,9 @@ class Parts:
         self.python = make_python_layer(settings, registry, clock, self.machine)
         self.native: NativeLayer | None = None
         if settings.c_layer.enabled:
-            self.native = make_native_layer(settings, owner, clock, on_native_change, self.machine)
+            self.native = make_native_layer(
+                settings, registry, owner, clock, on_native_change, self.machine
+            )
         layers: dict[str, Layer] = {
             self.python.name: CachedLayer(self.python, cache, python_builds(registry))
         }

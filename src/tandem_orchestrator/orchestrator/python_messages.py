@@ -1,4 +1,4 @@
-"""Messages to Python implementations: an attempt of the Python layer, without a run."""
+"""Messages that are attempts without a run: to Python, and to functions of libraries in C."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ from tandem_orchestrator.errors import (
     TandemError,
 )
 from tandem_orchestrator.layers import CancelToken, Report, Work
-from tandem_orchestrator.layers.native import CodecError, decode_strict, encode_body
+from tandem_orchestrator.layers.native import (
+    CodecError,
+    NativeLayer,
+    decode_strict,
+    encode_body,
+)
 from tandem_orchestrator.layers.python import PythonLayer
 from tandem_orchestrator.model.outcomes import Outcome
 from tandem_orchestrator.model.values import from_value, to_value
@@ -45,16 +50,16 @@ class _PythonFuture(asyncio.Future[Any]):
 
 
 class PythonMessages:
-    """Sends to the Python layer and counts.
+    """Sends to a layer, attempt by attempt, and counts.
 
     Args:
-        layer: Gives the Python layer, once there is one.
+        layer: Gives the Python layer, or the C layer for functions of libraries, once there is one.
 
     Attributes:
         total, seconds: Messages that ran, and for how long together.
     """
 
-    def __init__(self, layer: Callable[[], PythonLayer | None]) -> None:
+    def __init__(self, layer: Callable[[], PythonLayer | NativeLayer | None]) -> None:
         self._layer = layer
         self._in_work: dict[asyncio.Future[Any], CancelToken] = {}
         self.total, self.seconds = 0, 0.0
@@ -76,7 +81,9 @@ class PythonMessages:
         value = _value_of(payload, flags)
         layer, loop = self._layer(), asyncio.get_running_loop()
         if layer is None:
-            return failed_future(LayerUnavailable("Python layer: closed"))
+            return failed_future(
+                LayerUnavailable(f"{route.agent}.{route.action}: its layer is closed")
+            )
         deadline_ns = 0 if timeout is None else time.monotonic_ns() + int(timeout * 1e9)
         work = Work(
             "", "", route.agent, route.action, route.implementation, value,
@@ -173,6 +180,8 @@ def _error_of(report: Report, route: Route) -> Exception | None:
             return OutcomeUnknown(f"{name}: {text or 'it was asked to stop and may still run'}")
         case Outcome.NOT_STARTED:
             return LayerUnavailable(text or f"{name}: nothing ran")
+        case Outcome.FAILED if route.native and failure and failure.type == "LayerUnavailable":
+            return LayerUnavailable(text)
     return ActionFailed(failure.type if failure is not None else str(report.outcome), text)
 
 

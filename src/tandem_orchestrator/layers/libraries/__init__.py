@@ -6,6 +6,7 @@ knows processes, the bridge or who calls, and never loads foreign code into Pyth
 """
 
 from tandem_orchestrator.layers.libraries.library import (
+    BoundTwin,
     Library,
     LibraryTwin,
     make_twin,
@@ -21,6 +22,7 @@ from tandem_orchestrator.layers.libraries.signature import (
 __all__ = [
     "Argument",
     "BadSignature",
+    "BoundTwin",
     "Library",
     "LibraryTwin",
     "Signature",

@@ -71,6 +71,19 @@ class LibraryTwin:
         return f"{self.library.path}:{self.symbol} sha256:{self.library.sha256[:12]}"
 
 
+@dataclass(frozen=True, slots=True)
+class BoundTwin:
+    """A function of a library, and whose implementation it is."""
+
+    agent: str
+    action: str
+    effects: str
+    """Of the action."""
+    version: str
+    """Of the action."""
+    twin: LibraryTwin
+
+
 # By digest: symbols of one library share its copy, and later its host.
 _open: weakref.WeakValueDictionary[tuple[Path, str], Library] = weakref.WeakValueDictionary()
 

@@ -11,7 +11,8 @@ from tandem_orchestrator.layers.native.body import encode_body, plain_encoder
 from tandem_orchestrator.layers.native.bridge_probe import BridgeProbe, probe_bridge
 from tandem_orchestrator.layers.native.codec import CodecError
 from tandem_orchestrator.layers.native.codec import decode as decode_strict
-from tandem_orchestrator.layers.native.layer import NativeLayer, NativeLimits
+from tandem_orchestrator.layers.native.layer import NativeLayer
+from tandem_orchestrator.layers.native.limits import NativeLimits
 from tandem_orchestrator.layers.native.quarantine import Quarantine, Suspect
 from tandem_orchestrator.layers.native.restarts import RestartLimits
 from tandem_orchestrator.layers.native.session import SPIN_NS, Session

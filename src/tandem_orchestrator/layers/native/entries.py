@@ -8,6 +8,9 @@ from tandem_orchestrator.layers.native.session import NativeAction
 from tandem_orchestrator.model.catalogue import Action, Implementation
 from tandem_orchestrator.model.effects import EFFECTS
 
+HIDDEN = "@library/"
+"""How the agents of library hosts begin: their functions are implementations of other actions."""
+
 
 def catalogue_entries(offered: Mapping[tuple[str, str], NativeAction]) -> tuple[Action, ...]:
     """Describe each action that a session offers."""
@@ -23,4 +26,5 @@ def catalogue_entries(offered: Mapping[tuple[str, str], NativeAction]) -> tuple[
             ),
         )
         for action in offered.values()
+        if not action.agent.startswith(HIDDEN)
     )

@@ -1,6 +1,6 @@
-"""Keep a host process running for each plug-in, and restart what dies.
+"""Keep a host process running for each plug-in or library, and restart what dies.
 
-A host is ``agent_bridge host PLUGIN.so``: it loads one plug-in and connects to the bridge as an
+A host is ``agent_bridge host FILE.so``: it loads one file and connects to the bridge as an
 ordinary agent. A crash costs the attempt it had; the bridge says so. This room only starts hosts
 again, as the restart policy says, and ends them with the layer.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,9 +40,24 @@ class HostCommand:
     options: tuple[str, ...] = ()
     """Further arguments, as ``--memory-max 268435456``."""
 
-    def argv(self, plugin: str) -> list[str]:
-        """Make the arguments for the host of one plug-in."""
-        return [self.bridge_path, "host", plugin, "--socket", self.socket_path, *self.options]
+    def argv(self, file: str, lifeline: int, more: Sequence[str] = ()) -> list[str]:
+        """Make the arguments for the host of one file, with ``more`` of its own."""
+        return [
+            self.bridge_path, "host", file, "--socket", self.socket_path,
+            "--lifeline", str(lifeline), *self.options, *more,
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class HostedFile:
+    """What one host loads."""
+
+    named: str
+    """A path, or what a descriptor is called in messages."""
+    arguments: tuple[str, ...] = ()
+    """Of this host alone."""
+    fds: tuple[int, ...] = ()
+    """Descriptors that it inherits."""
 
 
 class PluginHosts:
@@ -66,7 +81,7 @@ class PluginHosts:
         restarts: RestartLimits | None = None,
     ) -> None:
         self._command = command
-        self._plugins = plugins
+        self._files = {plugin: HostedFile(plugin) for plugin in plugins}
         self._clock = clock
         self._spawn = spawn
         self._restarts = restarts or RestartLimits()
@@ -78,10 +93,19 @@ class PluginHosts:
 
     def start(self) -> None:
         """Start all hosts on the running loop."""
-        for plugin in self._plugins:
+        for plugin in self._files:
             self._keepers.append(
                 asyncio.create_task(self._keep(plugin), name=f"tandem-host {plugin}")
             )
+
+    def add(self, label: str, file: HostedFile) -> None:
+        """Start one more host, on the running loop; ``label`` is its name in health."""
+        self._files[label] = file
+        self._keepers.append(asyncio.create_task(self._keep(label), name=f"tandem-host {label}"))
+
+    def last_words(self, label: str) -> str:
+        """Say why a host that is down ended; empty while it runs, or before its first end."""
+        return "" if label in self._running else self._reasons.get(label, "")
 
     async def close(self) -> None:
         """End all hosts within their grace; may be repeated."""
@@ -103,13 +127,13 @@ class PluginHosts:
         now_ns = self._clock.monotonic_ns()
         return any(
             plugin not in self._running or now_ns - self._started_ns[plugin] < SPEAK_S * 1e9
-            for plugin in self._plugins
+            for plugin in self._files
         )
 
     @property
     def given_up(self) -> bool:
         """Whether those that are down will not be started within seconds: their breakers are open."""
-        down = [plugin for plugin in self._plugins if plugin not in self._running]
+        down = [plugin for plugin in self._files if plugin not in self._running]
         return bool(down) and all(self._policies[plugin].breaker_open for plugin in down)
 
     @property
@@ -138,15 +162,19 @@ class PluginHosts:
                 "breaker_open": plugin in self._policies and self._policies[plugin].breaker_open,
                 "reason": self._reasons.get(plugin, ""),
             }
-            for plugin in self._plugins
+            for plugin in self._files
         }
 
     async def _keep(self, plugin: str) -> None:
+        file = self._files[plugin]
         policy = self._policies[plugin] = RestartPolicy(self._restarts)
         while True:
             try:
                 process = BridgeProcess.start(
-                    lambda _lifeline, _ready: self._command.argv(plugin),
+                    lambda lifeline, _ready: self._command.argv(
+                        file.named, lifeline, file.arguments
+                    ),
+                    more_fds=file.fds,
                     env=self._command.environment,
                     spawn=self._spawn,
                 )

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tandem_orchestrator.clock import Clock, SystemClock
@@ -24,6 +23,7 @@ from tandem_orchestrator.layers.layer import (
     SegmentWork,
     Work,
 )
+from tandem_orchestrator.layers.libraries import BoundTwin
 from tandem_orchestrator.layers.native import reports
 from tandem_orchestrator.layers.native.binary import NativeFiles, find_native_files
 from tandem_orchestrator.layers.native.body import encode_body
@@ -31,6 +31,8 @@ from tandem_orchestrator.layers.native.codec import CodecError
 from tandem_orchestrator.layers.native.environment import child_environment
 from tandem_orchestrator.layers.native.hosts import HostCommand, PluginHosts
 from tandem_orchestrator.layers.native.launch import BridgeCommand, launch_bridge
+from tandem_orchestrator.layers.native.library_hosts import LibraryHosts
+from tandem_orchestrator.layers.native.limits import NativeLimits
 from tandem_orchestrator.layers.native.offers import Offers
 from tandem_orchestrator.layers.native.process import BridgeProcess, Spawn, spawn_program
 from tandem_orchestrator.layers.native.program import ProgramRefused
@@ -55,9 +57,8 @@ from tandem_orchestrator.layers.native.supervisor import (
     BridgeSupervisor,
     OnEvent,
     Open,
-    SupervisorLimits,
 )
-from tandem_orchestrator.layers.native.waiting import pause
+from tandem_orchestrator.layers.native.waiting import GrowingWait, pause
 from tandem_orchestrator.model.catalogue import Action
 
 if TYPE_CHECKING:
@@ -66,27 +67,6 @@ if TYPE_CHECKING:
 
 HOST_LOOK_S = 0.01
 """Pause between looks whether the hosts of plug-ins have spoken."""
-
-
-@dataclass(frozen=True, slots=True)
-class NativeLimits:
-    """How long the layer waits for what."""
-
-    connect_timeout_s: float = 5.0
-    """Seconds from a start of the bridge to its first answer."""
-    restart_wait_s: float = 3.0
-    """Seconds an attempt waits for a restart before it is reported NOT_STARTED."""
-    busy_wait_s: float = 5.0
-    """Seconds an attempt waits for room before it is reported NOT_STARTED."""
-    busy_pause_s: float = 0.002
-    """First pause while the bridge is full; doubled up to 50 ms."""
-    cancel_grace_s: float = 5.0
-    """Seconds an action gets to obey a cancel before its attempt is ABANDONED."""
-    host_grace_ms: int = 500
-    """Milliseconds a plug-in's action gets after cancel or deadline before its host is killed."""
-    host_memory_bytes: int = 4 * 2**30
-    """Address space that a plug-in may add to its host; 0: no limit."""
-    supervisor: SupervisorLimits = field(default_factory=SupervisorLimits)
 
 
 def _ignore_event(kind: str, detail: str) -> None:
@@ -103,6 +83,7 @@ class NativeLayer:
         options: Further arguments for the bridge, as ``("--buffer-size", "16777216")``.
         spin_ns: How long whoever waits for the bridge looks before it sleeps.
         plugins: Shared objects that offer agents; each runs in a host process of its own.
+        twins: Lists the functions of libraries that are implementations here.
         quarantine: Counts crashes by input; None: one in memory, for this layer's life.
         on_event: Told ``started | died | restarted | gave_up`` and one line, on the loop.
         clock, environ, spawn, files, limits: The world, passed in.
@@ -119,6 +100,7 @@ class NativeLayer:
         options: tuple[str, ...] = (),
         spin_ns: int = SPIN_NS,
         plugins: tuple[str, ...] = (),
+        twins: Callable[[], Iterable[BoundTwin]] = tuple,
         quarantine: Quarantine | None = None,
         on_event: OnEvent = _ignore_event,
         clock: Clock | None = None,
@@ -134,6 +116,7 @@ class NativeLayer:
         self.spin_ns = spin_ns if may_spin() else 0
         self._plugins = plugins
         self._hosts: PluginHosts | None = None
+        self._libraries = LibraryHosts(twins, orchestrator_id, self._make_hosts)
         self._on_event = on_event
         self._clock = clock or SystemClock()
         self._environ = environ
@@ -214,6 +197,7 @@ class NativeLayer:
         hosts, self._hosts = self._hosts, None
         if hosts is not None:
             await hosts.close()
+        await self._libraries.close()
         if supervisor is not None:
             await supervisor.close()
 
@@ -232,7 +216,7 @@ class NativeLayer:
             inputs = encode_body(dict(work.inputs)) if work.inputs else None
         except CodecError as error:
             return reports.refused(work, "NotAValue", error)
-        waited = _Wait(self._clock, self._limits)
+        waited = GrowingWait(self._clock, self._limits.busy_wait_s, self._limits.busy_pause_s)
         while True:
             if cancel.requested:
                 return reports.cancelled_before(work, cancel.reason)
@@ -245,21 +229,32 @@ class NativeLayer:
             except Busy as error:
                 report = reports.not_started(work, error)
             except LayerUnavailable as error:
-                return _never_sent(work, cancel, error)
+                return reports.never_sent(work, cancel, error)
             except CommandError as error:
                 return reports.refused(work, "TooLarge", error)
             wait = reports.is_full(report) or (reports.is_gone(report) and self._comes_back(work))
             if not wait or not await waited.again():
+                report = self._libraries.explained(work, report)
                 if cancel.reason != "cancelled":  # else it was killed for that, not by its input
                     self.quarantine.note(work, version, report)
                 return report
 
+    def hosts(self, agent: str, action: str, implementation: str) -> bool:
+        """Whether an implementation is a function of a library, which needs a host of its own."""
+        return self._libraries.find(agent, action, implementation) is not None
+
     def _version_of(self, work: Work) -> str:
+        bound = self._libraries.find(work.agent, work.action, work.implementation)
+        if bound is not None:
+            return f"{bound.version}@{bound.twin.library.sha256[:16]}"
         self.actions()
         return self._offers.version((work.agent, work.action)) or ""
 
     def _comes_back(self, work: Work) -> bool:
-        """Whether a host that is being restarted may offer the action again soon."""
+        """Whether a host that is being started may offer the action soon."""
+        bound = self._libraries.find(work.agent, work.action, work.implementation)
+        if bound is not None:
+            return self._libraries.comes(bound)
         if self._hosts is None or self._offers.version((work.agent, work.action)) is None:
             return False
         return not self._hosts.given_up
@@ -276,7 +271,7 @@ class NativeLayer:
         self._refuse_in_child()
         if self.quarantine.watches(work.steps):
             return SegmentReport.refusing(work, "one of its actions has crashed a host")
-        waited = _Wait(self._clock, self._limits)
+        waited = GrowingWait(self._clock, self._limits.busy_wait_s, self._limits.busy_pause_s)
         while not cancel.requested:
             try:
                 return await self._run_segment(work, cancel)
@@ -332,6 +327,9 @@ class NativeLayer:
         if supervisor is None:
             return LayerHealth(self.name, False, self._away, details)
         reasons = [supervisor.reason] if supervisor.reason else []
+        details["libraries"] = libraries = self._libraries.describe()
+        reasons += [f"library {name}: {one['reason']}" for name, one in libraries.items()
+                    if one["reason"] and one["pid"] is None]  # fmt: skip
         if self._hosts is not None:
             details["plugins"] = hosts = self._hosts.describe()
             reasons += [
@@ -350,9 +348,14 @@ class NativeLayer:
         self, work: Work, cancel: CancelToken, body: bytes, inputs: bytes | None
     ) -> Report:
         session = await self._session(work.deadline_ns, cancel)
-        offered = session.actions.get((work.agent, work.action))
+        bound = self._libraries.find(work.agent, work.action, work.implementation)
+        key = (work.agent, work.action) if bound is None else self._libraries.key_of(bound)
+        offered = session.actions.get(key)
         if offered is None:
-            return reports.gone(work, self.missing())
+            why = self.missing() if bound is None else self._libraries.missing(bound)
+            return reports.gone(work, why)
+        if bound is not None:
+            self._libraries.has_spoken(bound)
         try:
             call_id, future = session.call(
                 offered.action_id,
@@ -410,9 +413,18 @@ class NativeLayer:
 
     def _start_hosts(self) -> None:
         """Start a host for each plug-in; they wait for the bridge by being restarted."""
+        if self._plugins and (self._files or find_native_files()).usable:
+            self._hosts = self._make_hosts(self._plugins)
+            self._hosts.start()
+
+    def _make_hosts(self, plugins: tuple[str, ...] = ()) -> PluginHosts:
+        """Make what looks after hosts.
+
+        Raises: LayerUnavailable where there are no native files.
+        """
         files = self._files or find_native_files()
-        if not self._plugins or not files.usable:
-            return
+        if not files.usable:
+            raise LayerUnavailable(files.reason)
         command = HostCommand(
             files.bridge_path,
             self._socket_path,
@@ -422,14 +434,13 @@ class NativeLayer:
                 "--memory-max", str(self._limits.host_memory_bytes),
             ),
         )  # fmt: skip
-        self._hosts = PluginHosts(
+        return PluginHosts(
             command,
-            self._plugins,
+            plugins,
             clock=self._clock,
             spawn=self._spawn,
             restarts=self._limits.supervisor.restarts,
         )
-        self._hosts.start()
 
     def _way_to_a_bridge(self) -> Open:
         """Decide, once, how to get a session: over a named socket, or by a bridge of our own."""
@@ -469,27 +480,3 @@ class NativeLayer:
     def _refuse_in_child(self) -> None:
         if os.getpid() != self._pid:
             raise Forked("the C layer belongs to the parent process; make a new orchestrator")
-
-
-class _Wait:
-    """Waits for room, longer each time, until the limit."""
-
-    def __init__(self, clock: Clock, limits: NativeLimits) -> None:
-        self._clock = clock
-        self._give_up_ns = clock.monotonic_ns() + int(limits.busy_wait_s * 1e9)
-        self._pause_s = limits.busy_pause_s
-
-    async def again(self) -> bool:
-        """Wait once more; False when the limit has passed."""
-        if self._clock.monotonic_ns() >= self._give_up_ns:
-            return False
-        await pause(self._pause_s, self._clock)
-        self._pause_s = min(self._pause_s * 2, 0.05)
-        return True
-
-
-def _never_sent(work: Work, cancel: CancelToken, error: LayerUnavailable) -> Report:
-    """Report an attempt for which no session was there, or not until its cancel."""
-    if cancel.requested:
-        return reports.cancelled_before(work, cancel.reason)
-    return reports.not_started(work, error)

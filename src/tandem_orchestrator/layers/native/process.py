@@ -105,6 +105,7 @@ class BridgeProcess:
         *,
         env: Mapping[str, str],
         spawn: Spawn = spawn_program,
+        more_fds: Sequence[int] = (),
     ) -> BridgeProcess:
         """Start the program on the running loop.
 
@@ -113,6 +114,7 @@ class BridgeProcess:
                 lifeline, and a pipe that gets ``ready`` and a newline once it listens.
             env: Its whole environment.
             spawn: How to start it.
+            more_fds: Further descriptors that it inherits; they stay the caller's.
 
         Raises: LayerUnavailable when the system refuses.
         """
@@ -126,7 +128,7 @@ class BridgeProcess:
             passed = (far.fileno(), ready_write)
             argv = argv_of(*passed)
             try:
-                popen = spawn(argv, env=env, pass_fds=passed, stderr=stderr_write)
+                popen = spawn(argv, env=env, pass_fds=(*passed, *more_fds), stderr=stderr_write)
             except OSError as error:
                 raise LayerUnavailable(f"cannot start {argv[0]}: {error}") from error
             finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tandem_orchestrator.layers.layer import Report, Work
+from tandem_orchestrator.layers.layer import CancelToken, Report, Work
 from tandem_orchestrator.layers.native.body import decode_body
 from tandem_orchestrator.layers.native.codec import CodecError
 from tandem_orchestrator.layers.native.session import Completion
@@ -77,6 +77,13 @@ def gone(work: Work, why: str) -> Report:
     """Report that nobody offers the action at this moment, and why if that is known."""
     text = f"{why}; {_GONE}" if why else _GONE
     return _failed(work, Outcome.FAILED, "LayerUnavailable", text)
+
+
+def never_sent(work: Work, cancel: CancelToken, error: Exception) -> Report:
+    """Report an attempt for which no session was there, or not until its cancel."""
+    if cancel.requested:
+        return cancelled_before(work, cancel.reason)
+    return not_started(work, error)
 
 
 def is_full(report: Report) -> bool:

@@ -378,7 +378,12 @@ class Session:
         for line in self._client.take_logs():
             row = names.get(line[1])
             agent, action = ("unknown", "unknown") if row is None else (row.agent, row.name)
-            agent_log.emit(line, agent, action, self.works.get(line[0]))
+            work = self.works.get(line[0])
+            if isinstance(
+                work, Work
+            ):  # its own names: a library's function has others in the bridge
+                agent, action = work.agent, work.action
+            agent_log.emit(line, agent, action, work)
 
     def _learn(self) -> None:
         """Read the action table again: agents came or went."""

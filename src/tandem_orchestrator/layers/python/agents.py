@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Any, Literal, get_type_hints
+from pathlib import Path
+from types import FrameType, SimpleNamespace
+from typing import Any, Literal, get_type_hints, overload
 
 from tandem_orchestrator.errors import CommandError, TwinError
+from tandem_orchestrator.layers.libraries import BoundTwin, LibraryTwin, make_twin, open_library
 from tandem_orchestrator.model.catalogue import Action, Implementation
 from tandem_orchestrator.model.comparing import CompareRules
 from tandem_orchestrator.model.effects import EFFECTS, Effects
@@ -48,6 +52,8 @@ class ActionHandle:
         self.errors = dict(errors or {})
         """Exception class (or its name) to the failure type that twins share."""
         self.implementations: dict[str, PythonImplementation] = {}
+        self.libraries: dict[str, LibraryTwin] = {}
+        """Implementations that are functions of a library; they run in the C layer."""
 
     @property
     def handler(self) -> Handler:
@@ -60,26 +66,83 @@ class ActionHandle:
         return self.handler(*args, **kwargs)
 
     def __repr__(self) -> str:
-        names = ", ".join(self.implementations)
+        names = ", ".join([*self.implementations, *self.libraries])
         return f"<action {self.entry.agent}.{self.entry.name}: {names}>"
 
-    def twin(self, name: str) -> Callable[[Handler], Handler]:
-        """Add a second implementation in Python, by decorator.
+    @overload
+    def twin(
+        self, name: str, *, cpu: Literal["process"] | None = None
+    ) -> Callable[[Handler], Handler]: ...
+
+    @overload
+    def twin(
+        self,
+        name: str,
+        *,
+        library: str | os.PathLike[str],
+        symbol: str,
+        signature: str | None = None,
+    ) -> LibraryTwin: ...
+
+    def twin(
+        self,
+        name: str,
+        *,
+        library: str | os.PathLike[str] | None = None,
+        symbol: str | None = None,
+        signature: str | None = None,
+        cpu: Literal["process"] | None = None,
+    ) -> Callable[[Handler], Handler] | LibraryTwin:
+        """Add another implementation: in Python by decorator, or a function of a library.
 
         Its rung on the promotion ladder is ``shadow``: the router does not pick it, modes that
-        compare do, and a step may name it.
+        compare do, and a step may name it. Effects, codec and rules are the action's.
 
-        Raises: TwinError if the name is taken, or cannot be one.
+        Args:
+            name: Any that is free; ``c`` is the one that modes mean by C.
+            library: A shared object, relative to the calling file. It is copied and checked here,
+                and loaded by a host process at its first use; never into this process.
+            symbol: The function in it: ``td_status fn(td_call *)`` of ``tandem/agent.h``.
+            signature: How to call a plain C function, as ``f64(f64 w, f64 h)``; arguments are
+                taken from the payload by name. See ``docs/twins-of-any-kind.md``.
+            cpu: As for the action itself.
+
+        Raises: TwinError if the name is taken or cannot be one; if the library cannot be read,
+            has no such function, or the signature cannot be understood.
         """
+        label = f"{self.entry.agent}.{self.entry.name}"
         _check_name("twin", name, TwinError)
-        if name in self.implementations or name == "c":
-            raise TwinError(f"{self.entry.agent}.{self.entry.name}: {name!r} is taken already")
+        if name in self.implementations or name in self.libraries:
+            raise TwinError(f"{label}: {name!r} is taken already")
+        if library is not None:
+            if cpu is not None:
+                raise TwinError(f"{label}: a function of a library has no cpu=")
+            opened = open_library(library, _folder_of(sys._getframe(1)))
+            return self._add_library(make_twin(name, opened, symbol, signature, label))
+        if symbol is not None or signature is not None:
+            raise TwinError(f"{label}: symbol= and signature= need a library=")
+        if name == "c":
+            raise TwinError(f"{label}: twin 'c' is in C: name its library= and symbol=")
 
         def add(handler: Handler) -> Handler:
-            self.add(describe_handler(name, handler, None, "shadow"))
+            self.add(describe_handler(name, handler, cpu, "shadow"))
             return handler
 
         return add
+
+    def _add_library(self, twin: LibraryTwin) -> LibraryTwin:
+        self.libraries[twin.name] = twin
+        for agent in self._agents:
+            agent.changed()
+        return twin
+
+    def bound_twins(self) -> list[BoundTwin]:
+        """List the functions of libraries that are implementations of this action."""
+        entry = self.entry
+        return [
+            BoundTwin(entry.agent, entry.name, entry.effects, entry.version, twin)
+            for twin in list(self.libraries.values())
+        ]
 
     def add(self, implementation: PythonImplementation) -> None:
         """Hang an implementation on the action."""
@@ -104,6 +167,9 @@ class ActionHandle:
         implementations = tuple(
             Implementation(i.name, "python", i.rung, i.source)
             for i in list(self.implementations.values())
+        ) + tuple(
+            Implementation(twin.name, "c", "shadow", twin.source)
+            for twin in list(self.libraries.values())
         )
         entry = self.entry
         return Action(
@@ -251,6 +317,12 @@ def _rules(
     if not isinstance(compare, CompareRules):
         raise CommandError(f"{label}: compare={compare!r:.80}, expected CompareRules")
     return compare.named(label)
+
+
+def _folder_of(frame: FrameType) -> str:
+    """Give the folder of the file that calls; of a console, where the process is."""
+    file = Path(frame.f_code.co_filename)
+    return str(file.absolute().parent if file.is_file() else Path.cwd())
 
 
 def check_bound(label: str, max_concurrency: object) -> None:

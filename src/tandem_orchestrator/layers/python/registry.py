@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from tandem_orchestrator.errors import ConfigError
+from tandem_orchestrator.layers.libraries import BoundTwin
 from tandem_orchestrator.layers.python.agents import ActionHandle, Agent, PythonImplementation
 from tandem_orchestrator.model.catalogue import Action
 
@@ -19,6 +20,8 @@ class Registry:
         self._agents: dict[str, Agent] = {}
         self.version = 0
         """A number that changes whenever anything was added."""
+        self._twins: tuple[BoundTwin, ...] = ()
+        self._twins_at = 0
         self.on_change: Callable[[], None] | None = None
         """Called after each change."""
         self.broken: dict[str, str] = {}
@@ -87,6 +90,18 @@ class Registry:
         """Give every catalogue entry."""
         # A list first: other threads may register meanwhile.
         return tuple(e for agent in list(self._agents.values()) for e in agent.catalogue_entries())
+
+    def library_twins(self) -> Sequence[BoundTwin]:
+        """List the functions of libraries that are implementations; anew when anything changed."""
+        if self._twins_at != self.version:
+            self._twins = tuple(
+                bound
+                for agent in list(self._agents.values())
+                for handle in list(agent.actions.values())
+                for bound in handle.bound_twins()
+            )
+            self._twins_at = self.version
+        return self._twins
 
     def find(
         self, agent: str, action: str, implementation: str

@@ -265,7 +265,7 @@ def test_a_twin_in_python_starts_on_the_rung_shadow() -> None:
     assert agent.version > before
 
 
-@pytest.mark.parametrize("name", ["python", "c", "fast"])
+@pytest.mark.parametrize("name", ["python", "fast"])
 def test_a_twin_cannot_take_a_name_that_is_taken(name: str) -> None:
     handle = Agent("a").action("do")(lambda payload: 1)
     handle.twin("fast")(lambda payload: 2)
