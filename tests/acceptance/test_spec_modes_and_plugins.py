@@ -306,22 +306,32 @@ async def test_my_workflow_is_executed_as_the_reference_says(
 # --- custom execution modes --------------------------------------------------------------------------
 
 
-async def test_custom_modes_are_modes_that_run_once_they_have_a_policy(
+@pytest.mark.parametrize("name", ["ADAPTIVE", "LEARNING"])
+async def test_the_documents_custom_modes_run(orchestrator: TandemOrchestrator, name: str) -> None:
+    names = public_names()
+    await follow(CUSTOM_MODES, names)
+    mode = getattr(names["CustomExecutionMode"], name)
+    assert mode is ExecutionMode(name.lower())
+    assert isinstance(mode, ExecutionMode)
+
+    asked = orchestrator.create_command_set("mine", mode=mode, steps=[echo()])
+    result = await orchestrator.execute_command_set(asked)
+
+    assert (result["status"], result["mode"]) == ("completed", name.lower())
+    assert result["results"] == {"s1": "hello"}
+    assert orchestrator.get_metrics()["execution_stats"][name.lower()]["runs"] == 1
+
+
+async def test_a_custom_mode_of_ones_own_runs_by_the_policy_it_is_given(
     orchestrator: TandemOrchestrator,
 ) -> None:
     names = public_names()
-    lines = CUSTOM_MODES + '    THIRD = "third_of_the_document"\n'
-    await follow(lines, names)
-    custom = names["CustomExecutionMode"]
-    assert custom.ADAPTIVE is ExecutionMode("adaptive")
-    assert custom.LEARNING is ExecutionMode("LEARNING")
-    assert isinstance(custom.ADAPTIVE, ExecutionMode)
-
-    orchestrator.register_mode(custom.THIRD, Policy(implementations=("python",)))
-    asked = orchestrator.create_command_set("mine", mode=custom.THIRD, steps=[echo()])
+    await follow(CUSTOM_MODES + '    THIRD = "third_of_the_document"\n', names)
+    third = names["CustomExecutionMode"].THIRD
+    orchestrator.register_mode(third, Policy(implementations=("python",)))
+    asked = orchestrator.create_command_set("mine", mode=third, steps=[echo()])
     result = await orchestrator.execute_command_set(asked)
-    assert (result["status"], result["mode"]) == ("completed", "third_of_the_document")
-    assert orchestrator.get_metrics()["execution_stats"]["third_of_the_document"]["runs"] == 1
+    assert (result["status"], result["steps"]["s1"]["layer"]) == ("completed", "python")
 
 
 # --- plugins -----------------------------------------------------------------------------------------

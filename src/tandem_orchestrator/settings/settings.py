@@ -12,6 +12,7 @@ from typing import Any
 from tandem_orchestrator.errors import ConfigError
 from tandem_orchestrator.settings.config import Config
 from tandem_orchestrator.settings.keys import shown
+from tandem_orchestrator.settings.redundancy import Redundancy
 from tandem_orchestrator.settings.sections import (
     SECTIONS,
     CLayer,
@@ -21,7 +22,6 @@ from tandem_orchestrator.settings.sections import (
     Metrics,
     Orchestrator,
     PythonLayer,
-    Redundancy,
 )
 from tandem_orchestrator.settings.sources import (
     KEYS,
