@@ -7,6 +7,7 @@ import pytest
 
 from tandem_orchestrator import CommandError, CommandSet, CommandStep, Ref, TandemOrchestrator
 from tandem_orchestrator.errors import InvalidCommandSet
+from tandem_orchestrator.twins import Capsule
 
 NO_C = {"c_layer": {"enabled": False}}
 
@@ -178,6 +179,26 @@ async def test_a_set_in_which_nothing_can_be_compared_is_refused_with_what_to_de
         (fault,) = caught.value.faults
     assert fault.code == "nothing_to_compare"
     assert "effects='none'" in fault.message and "implementations=" in fault.message
+
+
+async def test_a_conflict_is_kept_whole_and_plugins_are_told():
+    told = []
+
+    class Plugin:
+        async def on_conflict(self, python_result, c_result):
+            told.append((python_result["conflict"], python_result["output"], c_result["output"]))
+
+    async with TandemOrchestrator(config()) as tandem:
+        tandem.register_plugin(Plugin())
+        pair(tandem, lambda p: p["n"], lambda p: -p["n"])
+        result = await tandem.execute_command_set(asking(payload={"n": 5}))
+        events = [e async for e in tandem.run(result["run_id"]).events()]
+    (judged,) = (event for event in events if event["kind"] == "judged")
+    capsule = Capsule.from_value(judged["capsule"])
+    assert capsule.id == f"{result['run_id']}.c1" and capsule.payload == {"n": 5}
+    assert [each["output"] for each in capsule.outcomes] == [5, -5]
+    assert capsule.implementations == ("python", "second")
+    assert told == [("c1", 5, -5)]
 
 
 # --- votes --------------------------------------------------------------------------------------

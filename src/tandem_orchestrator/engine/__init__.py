@@ -6,8 +6,18 @@ simulation, ``advance`` and ``RunState``.
 """
 
 from tandem_orchestrator.engine.advance import advance, replay
+from tandem_orchestrator.engine.desk import OnConflict
 from tandem_orchestrator.engine.engine import Engine
 from tandem_orchestrator.engine.request import Decision, RunRequest, RunTicket
 from tandem_orchestrator.engine.state import RunState
 
-__all__ = ["Decision", "Engine", "RunRequest", "RunState", "RunTicket", "advance", "replay"]
+__all__ = [
+    "Decision",
+    "Engine",
+    "OnConflict",
+    "RunRequest",
+    "RunState",
+    "RunTicket",
+    "advance",
+    "replay",
+]

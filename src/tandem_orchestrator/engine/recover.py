@@ -17,6 +17,7 @@ from tandem_orchestrator.engine.instructions import (
     Drop,
     Instruction,
     Record,
+    RecordConflict,
     Wait,
 )
 from tandem_orchestrator.engine.state import Phase, RunState, SegmentState, StepState, UnitState
@@ -107,13 +108,14 @@ def _note(
     found: Recovered, expected: deque[AnyEvent], instruction: Instruction, at_ns: int
 ) -> None:
     match instruction:
-        case Record(event=concluded):
+        case Record(event=concluded) | RecordConflict(event=concluded):
             expected.append(concluded)
         case Dispatch(unit=unit):
             expected.append(
                 AttemptStarted(
                     step=unit.step,
                     item=unit.item,
+                    part=unit.part,
                     implementation=unit.implementation,
                     layer=instruction.layer,
                     attempt=instruction.attempt,
@@ -165,6 +167,7 @@ def _end_of_unit(step: StepState, unit: UnitState) -> AttemptEnded:
     return AttemptEnded(
         step=step.plan.id,
         item=unit.item,
+        part=unit.part,
         implementation=unit.implementation,
         layer=unit.layer,
         attempt=unit.attempts,

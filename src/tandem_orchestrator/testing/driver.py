@@ -152,12 +152,12 @@ class Driver:
         output: Any = None,
         *,
         item: int | None = None,
+        part: tuple[int, int] | None = None,
         implementation: str = "python",
         failure: str | None = None,
         **fields: Any,
     ) -> None:
         """End the running attempt of a unit."""
-        part: tuple[int, int] | None = fields.get("part")
         if part is None:
             dispatch = self.running.pop((step_id, item, implementation))
         else:
@@ -169,6 +169,7 @@ class Driver:
             AttemptEnded(
                 step=step_id,
                 item=item,
+                part=part,
                 implementation=implementation,
                 layer=dispatch.layer,
                 attempt=dispatch.attempt,

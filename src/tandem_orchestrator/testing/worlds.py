@@ -6,8 +6,9 @@ import random
 
 from hypothesis import strategies as st
 
-from tandem_orchestrator.model.events import CancelRequested, SegmentRow
-from tandem_orchestrator.model.plans import Plan, PlannedStep
+from tandem_orchestrator.engine.instructions import UnitKey
+from tandem_orchestrator.model.events import CancelRequested, ConflictSettled, SegmentRow
+from tandem_orchestrator.model.plans import Assignment, Plan, PlannedStep
 from tandem_orchestrator.model.retry import RetryPolicy
 from tandem_orchestrator.plan.segment import Cell, cut_segments
 from tandem_orchestrator.testing.driver import NATIVE, PYTHON, Driver, plan, step
@@ -16,30 +17,64 @@ ENDS = ["succeeded"] * 6 + ["failed", "failed", "unknown", "not_started", "timed
 """What a random attempt ends with, as often as it stands here."""
 
 
+RESOLUTIONS = ("python_preferred", "c_preferred", "retry_both", "vote", "hold", "hold", "fail")
+"""What a random plan does about conflicts."""
+BATCH = [5, 6, 7, 8, 9]
+"""What a random batch is given."""
+
+
+def twins(verdict: str, *names: str) -> Assignment:
+    """Make the assignment of a step that is compared."""
+    layers = tuple("c" if name == "c" else "python" for name in names)
+    return Assignment(implementations=names, layers=layers, reason="twins", verdict=verdict)  # type: ignore[arg-type]
+
+
+PAIR, VOTERS = twins("compare", "python", "c"), twins("compare", "python", "c", "third")
+"""Steps whose conflicts are resolved."""
+CONSENSUS = twins("must_agree", "python", "c")
+"""A step whose twins must agree."""
+
+
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[Plan, int]:
     """A random plan, a seed for what happens, and how chaotic that is."""
     count = draw(st.integers(1, 12))
     steps = []
     for i in range(count):
+        assignment = draw(
+            st.sampled_from([PYTHON, PYTHON, NATIVE, NATIVE, NATIVE, PAIR, VOTERS, CONSENSUS])
+        )
+        compared = assignment.verdict != "none"
         needs = draw(st.lists(st.sampled_from(range(i)), unique=True, max_size=3)) if i else []
         steps.append(
             step(
                 f"s{i}",
                 *[f"s{n}" for n in needs],
                 can_fail=draw(st.booleans()),
-                effects=draw(st.sampled_from(["none", "external"])),
+                effects="none" if compared else draw(st.sampled_from(["none", "external"])),
+                batch="items" if compared and draw(st.booleans()) else None,
+                payload={"items": BATCH},
                 for_each=draw(st.sampled_from([None, None, [1, 2, 3]])),
                 on_item_failure=draw(st.sampled_from(["fail", "collect"])),
                 timeout_s=draw(st.sampled_from([None, 5.0])),
                 retry=RetryPolicy(max_retries=draw(st.integers(0, 2))),
-                assignment=draw(st.sampled_from([PYTHON, NATIVE, NATIVE])),
+                assignment=assignment,
             )
         )
     on_failure = draw(st.sampled_from(["stop", "drain"]))
     limit = draw(st.sampled_from([None, 60.0]))
     segments = () if on_failure == "drain" else cut_segments([cell_of(step) for step in steps])
-    made = plan(*steps, on_failure=on_failure, timeout_s=limit, segments=segments)
+    made = plan(
+        *steps,
+        on_failure=on_failure,
+        timeout_s=limit,
+        segments=segments,
+        consensus_retries=draw(st.integers(0, 1)),
+        conflict_resolution=draw(st.sampled_from(RESOLUTIONS)),
+        vote=draw(st.sampled_from(["majority", "median", "weighted"])),
+        vote_weights={"c": 3.0},
+        priority=draw(st.sampled_from(["medium", "medium", "critical"])),
+    )
     return made, draw(st.integers(0, 2**32))
 
 
@@ -83,32 +118,51 @@ def end_segment(driver: Driver, rng: random.Random) -> None:
     driver.end_segment(segment, *rows, roll=rng.random())
 
 
+def settle_one(driver: Driver, rng: random.Random) -> None:
+    """Let a person decide about one conflict."""
+    conflict = rng.choice(list(driver.state.held))
+    pick = rng.choice([None, "python", "c"])
+    driver.post(ConflictSettled(conflict=conflict, pick=pick, output=rng.choice([1, 2])))
+
+
+def end_one(driver: Driver, rng: random.Random) -> None:
+    """Let one attempt end, in whatever way; twins often agree."""
+    keys = [UnitKey(*key) for key in driver.running] + list(driver.parts)
+    key = rng.choice(keys)
+    planned = driver.state.steps[key.step].plan
+    output = rng.choice([1, 1, 1, 2])
+    size = len(BATCH) if key.part is None else key.part[1] - key.part[0]
+    driver.end(
+        key.step,
+        rng.choice(ENDS),
+        output=[rng.choice([1, 1, 1, 1, 2]) for _ in range(size)] if planned.batch else output,
+        item=key.item,
+        implementation=key.implementation,
+        roll=rng.random(),
+        part=key.part,
+    )
+
+
 def play(the_plan: Plan, seed: int) -> Driver:
     """Let a random world happen until nothing is left to happen."""
     rng, driver = random.Random(seed), Driver(the_plan)  # noqa: S311 - a world, no secret
     driver.start()
     for _ in range(10_000):
         due = sorted(driver.waits)
-        if not driver.running and not driver.segments and not due:
+        works = bool(driver.running or driver.parts)
+        if not works and not driver.segments and not due and not driver.state.held:
             return driver
         chance = rng.random()
         if chance < 0.01:
             driver.post(CancelRequested(step=rng.choice([None, the_plan.steps[0].id])))
         elif chance < 0.02 and "group:" in driver.waits:
             driver.due("group:")
-        elif driver.segments and (chance < 0.3 or (not driver.running and not due)):
+        elif driver.state.held and (chance < 0.1 or not (works or driver.segments)):
+            settle_one(driver, rng)
+        elif driver.segments and (chance < 0.3 or (not works and not due)):
             end_segment(driver, rng)
-        elif driver.running and (chance < 0.9 or not due):
-            key = rng.choice(list(driver.running))
-            outcome = rng.choice(ENDS)
-            driver.end(
-                key[0],
-                outcome,
-                output=chance,
-                item=key[1],
-                implementation=key[2],
-                roll=rng.random(),
-            )
+        elif works and (chance < 0.9 or not due):
+            end_one(driver, rng)
         elif due:
             driver.due(rng.choice(due))
     raise AssertionError("the run does not end")

@@ -6,8 +6,10 @@ import sys
 
 from hypothesis import given, settings
 
-from tandem_orchestrator.engine import RunState, replay
-from tandem_orchestrator.testing.worlds import play, worlds
+from tandem_orchestrator.engine import RunState, advance, replay
+from tandem_orchestrator.engine.state import Phase
+from tandem_orchestrator.model.outcomes import RunStatus
+from tandem_orchestrator.testing.worlds import BATCH, play, worlds
 
 
 @settings(max_examples=100)
@@ -17,7 +19,35 @@ def test_every_run_ends_with_every_step_ended_and_nothing_left_running(world):
     assert driver.run_ended is not None
     assert set(driver.ended) == {s.id for s in driver.state.plan.steps}
     assert not driver.running and not driver.segments and not driver.waits
+    assert not driver.parts and not driver.state.held and not driver.state.moving
     assert not driver.state.segments
+
+
+@settings(max_examples=100)
+@given(worlds())
+def test_a_run_is_held_exactly_while_only_a_person_can_move_it(world):
+    driver = play(*world)
+    state = RunState.of(driver.state.plan)
+    for event in driver.events:
+        advance(state, event)
+        moving = [s for s in state.steps.values() if s.is_moving]
+        assert state.moving == len(moving)
+        for step in moving:
+            alive = [u for u in step.units.values() if u.phase is not Phase.ENDED]
+            assert alive or step.segment is not None, step
+        is_held = bool(state.held) and not moving and not state.status.is_final
+        assert (state.status is RunStatus.HELD) == is_held
+
+
+@settings(max_examples=100)
+@given(worlds())
+def test_every_conflict_is_told_once_with_its_evidence_and_counted(world):
+    driver = play(*world)
+    state = driver.state
+    assert len(driver.evidence) == len(state.conflicts) == len({c["id"] for c in state.conflicts})
+    agreed = sum(judged.count for judged in driver.judged if judged.verdict == "agreed")
+    assert state.agreed == agreed
+    assert state.compared == agreed + len(state.conflicts)
 
 
 @settings(max_examples=100)
@@ -35,7 +65,10 @@ def test_attempts_stay_within_what_retries_and_losses_allow(world):
     driver = play(*world)
     for planned in driver.state.plan.steps:
         given_out = driver.history.count((planned.id, "out"))
-        units = len(planned.for_each or [None])
+        units = len(planned.for_each or [None]) * len(planned.assignment.implementations)
+        if planned.assignment.verdict != "none":
+            parts = 2 * len(BATCH) - 1 if planned.batch else 1
+            units *= parts * (1 + driver.state.plan.consensus_retries)
         segment_losses = 1 + 3 + 12  # its own, those of its segment, stops for another's sake
         assert given_out <= units * (1 + planned.retry.max_retries + 6) + segment_losses
 

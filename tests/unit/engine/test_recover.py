@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tandem_orchestrator.engine import advance
-from tandem_orchestrator.engine.instructions import Dispatch, DispatchSegment, Record, Wait
+from tandem_orchestrator.engine.instructions import (
+    Dispatch,
+    DispatchSegment,
+    Record,
+    RecordConflict,
+    Wait,
+)
 from tandem_orchestrator.engine.recover import Diverged, recover, remaining_s
 from tandem_orchestrator.engine.state import RunState
 from tandem_orchestrator.model.events import (
@@ -25,7 +31,7 @@ from tandem_orchestrator.model.events import (
 from tandem_orchestrator.model.plans import plan_to_value
 from tandem_orchestrator.model.retry import RetryPolicy
 from tandem_orchestrator.testing.driver import Driver, plan, step
-from tandem_orchestrator.testing.worlds import end_segment, play, worlds
+from tandem_orchestrator.testing.worlds import end_one, end_segment, play, settle_one, worlds
 
 
 def accepted(the_plan):
@@ -42,13 +48,13 @@ def appends(the_plan, events):
     for event in events:
         group = [event]
         for instruction in advance(state, event):
-            if isinstance(instruction, Record):
+            if isinstance(instruction, Record | RecordConflict):
                 group.append(instruction.event)
             elif isinstance(instruction, Dispatch):
                 unit = instruction.unit
                 group.append(
                     AttemptStarted(
-                        step=unit.step, item=unit.item, implementation=unit.implementation,
+                        step=unit.step, item=unit.item, part=unit.part, implementation=unit.implementation,
                         layer=instruction.layer, attempt=instruction.attempt, reason="any",
                     )
                 )  # fmt: skip
@@ -89,9 +95,10 @@ def finish(driver, rng):
         due = sorted(driver.waits)
         if driver.segments and rng.random() < 0.5:
             end_segment(driver, rng)
-        elif driver.running:
-            key = rng.choice(list(driver.running))
-            driver.end(key[0], item=key[1], implementation=key[2], output=1)
+        elif driver.running or driver.parts:
+            end_one(driver, rng)
+        elif driver.state.held:
+            settle_one(driver, rng)
         elif driver.segments:
             end_segment(driver, rng)
         elif due and driver.run_ended is None:
@@ -134,8 +141,8 @@ def _open(groups):
     found = {}
     for group in groups:
         for event in group:
-            key = (getattr(event, "step", None), getattr(event, "item", None),
-                   getattr(event, "implementation", None))  # fmt: skip
+            names = ("step", "item", "part", "implementation")
+            key = tuple(getattr(event, name, None) for name in names)
             if isinstance(event, AttemptStarted):
                 found[key] = event
             elif isinstance(event, AttemptEnded):
