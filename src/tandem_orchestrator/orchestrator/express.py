@@ -9,7 +9,7 @@ not a plain success goes on as an ordinary run, from what came back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from tandem_orchestrator.clock import Clock
@@ -220,7 +220,7 @@ class Express:
 
     Args:
         native: The C layer, if there is one.
-        anybody_listens: Whether somebody wants to hear of events as they happen.
+        hearers: Whoever wants to hear of runs while they go on; with one, none goes this way.
     """
 
     def __init__(
@@ -229,14 +229,14 @@ class Express:
         journal: Journal,
         native: NativeLayer | None,
         metrics: Metrics,
-        anybody_listens: Callable[[], bool],
+        hearers: Sequence[object],
         ids: Ids,
         clock: Clock,
         routing: Routing,
     ) -> None:
         self._routing = routing
         self._engine, self._journal, self._native = engine, journal, native
-        self._metrics, self._anybody_listens = metrics, anybody_listens
+        self._metrics, self._hearers = metrics, hearers
         self._ids, self._clock = ids, clock
 
     async def run(self, way: ExpressPlan, asked: Asked) -> dict[str, Any] | SegmentEnded | None:
@@ -269,7 +269,7 @@ class Express:
         Returns: session, program, bytes of the RUN, id and Future of its call.
         """
         segments = None if self._native is None else self._native.segments
-        if self._native is None or segments is None or self._anybody_listens():
+        if self._native is None or segments is None or self._hearers:
             return None
         if self._native.quarantine.watches(way.plan.steps, looks=False):
             return None

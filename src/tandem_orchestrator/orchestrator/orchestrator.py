@@ -92,7 +92,11 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors):
         self._inventory = Inventory(self._registry, self._native_actions, self._away)
         self._planning = Planning(self.catalogue, lambda: self.settings, lambda: self._parts)
         self._watching = Watching()
-        self._plugins = Plugins(self._clock, lambda: self.settings.orchestrator.plugin_timeout_s)
+        self._plugins = Plugins(
+            self._clock,
+            lambda: self.settings.orchestrator.plugin_timeout_s,
+            self._watching.hearers,
+        )
         self.cache = OutputCache(lambda: cache_bounds(self.settings))
         """Outputs of deterministic actions: ``clear()`` and ``stats()``."""
         self._state = "new"
@@ -167,13 +171,12 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors):
             self._inventory.policies,
         )
         await self._parts.start()
-        watching, plugins = self._watching, self._plugins
         self._express = Express(
             self._parts.engine,
             self._parts.journal,
             self._parts.native,
             self._watching.metrics,
-            lambda: bool(watching.event_listeners or plugins.seats),
+            self._watching.hearers,
             self._ids,
             self._clock,
             self._parts.routing,

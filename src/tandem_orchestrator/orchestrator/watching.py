@@ -23,8 +23,9 @@ class Watching:
     def __init__(self) -> None:
         self.metrics = Metrics()
         self._views: dict[str, RunView] = {}
-        self.event_listeners: list[EventListener] = []
-        """Who wants to hear of events as they happen."""
+        self.hearers: list[object] = []
+        """Whoever wants to hear of runs while they go on: listeners, and plugins."""
+        self._event_listeners: list[EventListener] = []
         self._progress_listeners: list[ProgressListener] = []
 
     def begin(self, run_id: str) -> RunView:
@@ -49,7 +50,7 @@ class Watching:
             view.apply(event)
             if isinstance(event, RunEnded):
                 del self._views[run_id]  # Whoever holds the Run holds the view.
-        for listener in tuple(self.event_listeners):
+        for listener in tuple(self._event_listeners):
             try:
                 listener(run_id, event)
             except Exception:  # noqa: BLE001 - a stranger's code must not hurt the run
@@ -69,13 +70,15 @@ class Watching:
     ) -> Iterator[None]:
         """Have listeners called for as long as the context lasts."""
         if on_event is not None:
-            self.event_listeners.append(on_event)
+            self._event_listeners.append(on_event)
+            self.hearers.append(on_event)
         if on_progress is not None:
             self._progress_listeners.append(on_progress)
         try:
             yield
         finally:
             if on_event is not None:
-                self.event_listeners.remove(on_event)
+                self._event_listeners.remove(on_event)
+                self.hearers.remove(on_event)
             if on_progress is not None:
                 self._progress_listeners.remove(on_progress)

@@ -27,12 +27,16 @@ class Plugins:
     Args:
         clock: For the time limits.
         limit_s: Gives the seconds that one hook may take, at this moment.
+        hearers: Holds something for each plugin that is registered, so that whoever runs a set
+            sees in one look whether there are any.
     """
 
-    def __init__(self, clock: Clock, limit_s: Callable[[], float]) -> None:
+    def __init__(
+        self, clock: Clock, limit_s: Callable[[], float], hearers: list[object] | None = None
+    ) -> None:
         self._clock, self._limit_s = clock, limit_s
-        self.seats: tuple[Seat, ...] = ()
-        """The plugins, in order; replaced at each change."""
+        self._hearers: list[object] = [] if hearers is None else hearers
+        self._seats: tuple[Seat, ...] = ()
         self._threads: ThreadRunner | None = None
         # Weak: an engine that drops a run drops its hooks, whatever became of it.
         self._runs: WeakValueDictionary[str, RunHooks] = WeakValueDictionary()
@@ -41,7 +45,7 @@ class Plugins:
         """Entry points that could not be loaded, with the reason."""
 
     def __bool__(self) -> bool:
-        return bool(self.seats)
+        return bool(self._seats)
 
     # Any: any object with hooks.
     def register(self, plugin: Any, name: str | None = None) -> None:
@@ -60,11 +64,13 @@ class Plugins:
         for hook in hooks:
             if not callable(getattr(plugin, hook)):
                 raise CommandError(f"plugin {kind}: {hook} cannot be called")
-        if any(seat.plugin is plugin for seat in self.seats):
+        if any(seat.plugin is plugin for seat in self._seats):
             raise CommandError(f"plugin {kind}: this object is registered already")
-        if len(self.seats) >= PLUGINS_MAX:
+        if len(self._seats) >= PLUGINS_MAX:
             raise ConfigError(f"plugin {kind}: {PLUGINS_MAX} plugins are registered already")
-        self.seats = (*self.seats, Seat(plugin, self._free_name(name or kind)))
+        seat = Seat(plugin, self._free_name(name or kind))
+        self._seats = (*self._seats, seat)
+        self._hearers.append(seat)
 
     # Any: what was registered.
     def unregister(self, plugin: Any) -> None:
@@ -72,13 +78,14 @@ class Plugins:
 
         Raises: CommandError if it is not registered.
         """
-        seat = next((seat for seat in self.seats if seat.plugin is plugin), None)
+        seat = next((seat for seat in self._seats if seat.plugin is plugin), None)
         if seat is None:
-            names = ", ".join(seat.name for seat in self.seats) or "none"
+            names = ", ".join(seat.name for seat in self._seats) or "none"
             text = f"plugin {type(plugin).__name__}: not registered; registered are: {names}"
             raise CommandError(text)
         seat.removed = True
-        self.seats = tuple(other for other in self.seats if other is not seat)
+        self._seats = tuple(other for other in self._seats if other is not seat)
+        self._hearers.remove(seat)
 
     def add_offered(self, group: str = "tandem.plugins") -> None:
         """Load the plugins that installed packages offer by entry point: an object, or its class.
@@ -88,7 +95,7 @@ class Plugins:
         # Imported here: it costs as much as ten rooms, and only this needs it.
         from importlib.metadata import entry_points
 
-        known = {seat.name for seat in self.seats}
+        known = {seat.name for seat in self._seats}
         for point in sorted(entry_points(group=group), key=lambda point: point.name):
             if point.name in known:
                 continue
@@ -100,7 +107,7 @@ class Plugins:
 
     def of_run(self, run_id: str, command_set: CommandSet) -> RunHooks:
         """Give the hooks of one run, of the plugins that are registered now."""
-        hooks = RunHooks(self.seats, run_id, command_set, self._call, self._spawn)
+        hooks = RunHooks(self._seats, run_id, command_set, self._call, self._spawn)
         self._runs[run_id] = hooks
         return hooks
 
@@ -113,7 +120,7 @@ class Plugins:
 
     def health(self) -> dict[str, PluginHealth]:
         """Describe each plugin by name, those that could not be loaded as well."""
-        health = {seat.name: seat.health() for seat in self.seats}
+        health = {seat.name: seat.health() for seat in self._seats}
         for name, why in self.broken.items():
             health[name] = PluginHealth(name, False, f"entry point: {why}")
         return health
@@ -121,7 +128,7 @@ class Plugins:
     # Any: a table of numbers.
     def metrics(self) -> dict[str, dict[str, Any]]:
         """Count the calls of each plugin, by name."""
-        return {seat.name: seat.metrics() for seat in self.seats}
+        return {seat.name: seat.metrics() for seat in self._seats}
 
     async def close(self) -> None:
         """Stop what is still being told, and let idle threads end."""
@@ -145,7 +152,7 @@ class Plugins:
         await seat.call(hook, arguments, self._limit_s(), self._clock, self._threads)
 
     def _free_name(self, name: str) -> str:
-        taken = {seat.name for seat in self.seats}
+        taken = {seat.name for seat in self._seats}
         if name not in taken:
             return name
         return next(f"{name}-{n}" for n in range(2, PLUGINS_MAX + 2) if f"{name}-{n}" not in taken)
