@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from tandem_orchestrator.orchestrator import Run, TandemOrchestrator
     from tandem_orchestrator.plugins import TandemPlugin
     from tandem_orchestrator.settings import Settings
+    from tandem_orchestrator.twins import Calibration
     from tandem_orchestrator.workflows import StandardWorkflows
 
 __version__ = "0.1.0"
@@ -66,6 +67,7 @@ _HOMES = {
     "orchestrator": "Run TandemOrchestrator",
     "plugins": "TandemPlugin",
     "settings": "Settings",
+    "twins": "Calibration",
     "workflows": "StandardWorkflows",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
@@ -75,6 +77,7 @@ __all__ = [
     "ActionHandle",
     "Agent",
     "Busy",
+    "Calibration",
     "CapsuleError",
     "Closed",
     "CommandError",

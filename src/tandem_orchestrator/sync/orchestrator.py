@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -25,11 +25,13 @@ from tandem_orchestrator.model.policies import Policy
 from tandem_orchestrator.observe import RunView
 from tandem_orchestrator.orchestrator import TandemOrchestrator as AsyncTandemOrchestrator
 from tandem_orchestrator.orchestrator import Tuning, new_event_loop
+from tandem_orchestrator.orchestrator.calibrating import PAUSE_S
 from tandem_orchestrator.plugins import PluginHealth
 from tandem_orchestrator.settings import Settings
 from tandem_orchestrator.sync.handles import PreparedPlan, Run, take_in
 from tandem_orchestrator.sync.loop_thread import LoopThread, call
 from tandem_orchestrator.sync.message_doors import MessageDoors
+from tandem_orchestrator.twins import Calibration
 
 _T = TypeVar("_T")
 
@@ -182,6 +184,22 @@ class TandemOrchestrator(MessageDoors):
     ) -> dict[str, Any]:
         """See the async class; an interrupt (Ctrl-C) cancels the run."""
         return self._usable().wait(self._tandem.execute_command_set(command_set, inputs=inputs))
+
+    # Any: payloads are values of any kind.
+    def calibrate(
+        self,
+        action: str,
+        payloads: Sequence[Any] | int,
+        *,
+        implementation: str | None = None,
+        timeout_s: float = 30.0,
+        pause_s: float = PAUSE_S,
+    ) -> Calibration:
+        """See the async class."""
+        asked = self._tandem.calibrate(
+            action, payloads, implementation=implementation, timeout_s=timeout_s, pause_s=pause_s
+        )
+        return self._usable().wait(asked)
 
     def run(self, run_id: str) -> Run:
         """See the async class."""

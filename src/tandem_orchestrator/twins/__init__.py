@@ -6,6 +6,7 @@ on ``differences``, what it takes to compute it from values that were cleaned be
 with secrets taken out.
 """
 
+from tandem_orchestrator.twins.calibration import Calibration, Ended, NoisyField, learn
 from tandem_orchestrator.twins.capsule import (
     CAPSULE_BYTES_MAX,
     Capsule,
@@ -24,11 +25,14 @@ __all__ = [
     "CAPSULE_BYTES_MAX",
     "DEFAULT_HOOKS",
     "REDACTED",
+    "Calibration",
     "Capsule",
     "Cleaned",
     "Difference",
+    "Ended",
     "Environment",
     "Kinds",
+    "NoisyField",
     "RedactionHook",
     "Shrinking",
     "Shrunk",
@@ -37,6 +41,7 @@ __all__ = [
     "differences_of_cleaned",
     "is_same_kind",
     "kinds_of",
+    "learn",
     "make_capsule",
     "shown",
     "story",

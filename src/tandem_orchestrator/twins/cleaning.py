@@ -17,6 +17,7 @@ from tandem_orchestrator.errors import NotAValue
 from tandem_orchestrator.model.callables import find_callable
 from tandem_orchestrator.model.comparing import CompareRules, pattern_parts
 from tandem_orchestrator.model.values import from_value, to_value
+from tandem_orchestrator.twins.pointers import escape
 
 FAULTS_MAX = 16
 """Faults kept of one cleaning; the hooks after them do not run."""
@@ -124,11 +125,6 @@ class _Cleaning:
 
 class _NotHere(Exception):
     """A hook that no name leads to; apart from a ``LookupError`` that the hook itself raised."""
-
-
-def escape(token: str) -> str:
-    """Write a key as a part of a JSON Pointer (RFC 6901)."""
-    return token.replace("~", "~0").replace("/", "~1")
 
 
 def _index(part: str, length: int) -> list[int]:

@@ -13,7 +13,8 @@ from typing import Any
 from tandem_orchestrator.model.comparing import CompareRules
 from tandem_orchestrator.twins.buffers import buffer_body, buffer_differences
 from tandem_orchestrator.twins.canonical import same
-from tandem_orchestrator.twins.cleaning import Cleaned, clean, escape
+from tandem_orchestrator.twins.cleaning import Cleaned, clean
+from tandem_orchestrator.twins.pointers import escape
 from tandem_orchestrator.twins.showing import shown_pair
 from tandem_orchestrator.twins.tolerance import Place, atoms_agree, root_place
 from tandem_orchestrator.twins.unordered import Budget, without_partner
