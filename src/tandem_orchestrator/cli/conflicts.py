@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from tandem_orchestrator import CapsuleError, Settings
-from tandem_orchestrator.cli import capsule_runs
+from tandem_orchestrator.cli import capsule_runs, decide
 from tandem_orchestrator.cli.capsule_runs import RerunWish
 from tandem_orchestrator.cli.capsule_view import first_words, print_capsule, when
 from tandem_orchestrator.cli.exits import Exit
@@ -110,6 +110,25 @@ def export(
     capsule, modules = find_capsule(read_settings([], journal), conflict)
     names = import_ or list(modules)
     end(lambda: capsule_runs.export_capsule(capsule, names, out=out, as_json=json))
+
+
+@app.command()
+def resolve(
+    run: Annotated[str, typer.Argument(help="The held run.")],
+    conflict: Annotated[str, typer.Argument(help="Its conflict, as c1.")],
+    pick: Annotated[
+        str | None, typer.Option(help="left, right or an implementation: its end counts.")
+    ] = None,
+    output: Annotated[str | None, typer.Option(help="Or this JSON counts.")] = None,
+    by: Annotated[str | None, typer.Option(help="Who decides; else the user's name.")] = None,
+    note: Annotated[str, typer.Option(help="Why; kept with the run.")] = "",
+    journal: Journal = None,
+    json: Json = False,
+) -> None:
+    """Settle a conflict that holds a run up; the run goes on."""
+    wish = decide.DecisionWish(run, conflict, pick, output, by, note, json)
+    settings = read_settings([], journal)
+    end(lambda: decide.resolve(wish, settings))
 
 
 def _again(

@@ -16,12 +16,10 @@ from tandem_orchestrator.model.events import AnyEvent, RunEnded
 from tandem_orchestrator.model.outcomes import RunStatus
 from tandem_orchestrator.model.values import to_value
 from tandem_orchestrator.observe import RunView
-from tandem_orchestrator.orchestrator.wishes import SETTLED, wish_of
+from tandem_orchestrator.orchestrator.decisions import ask, wish_of
 
 NOT_GIVEN: Any = object()
 """Stands for an output that was not given, since None is one."""
-ANSWER_TRIES, ANSWER_PAUSE_S = 100, 0.1
-"""How often, and with what pause in seconds, the answer of a run's owner is looked for."""
 FOLLOW_S = 30.0
 """Longest single wait for the next records of a run that another process owns."""
 
@@ -140,6 +138,7 @@ class Run:
         """Settle a conflict that is held; the run goes on.
 
         A run of another process is asked through the journal, and its owner's answer is waited for.
+        Where the owner is dead, whoever adopts the run obeys.
 
         Args:
             step: Whose conflict; enough where just one of it waits.
@@ -159,27 +158,10 @@ class Run:
             if self._ticket is not None and not self._ticket.ended.done():
                 self._ticket.settle(decision)
             else:
-                body = wish_of(decision)
-                wish = Control(self._make_id(), self.id, "resolve", body, by, self._wall_ns())
-                await self._journal.request(wish)
-                await self._answer(wish.id)
+                wish = wish_of(decision, id=self._make_id(), run_id=self.id, at_ns=self._wall_ns())
+                await ask(self._journal, wish)
         except CommandError as error:
             raise CommandError(f"run {self.id}: {error}") from error
-
-    async def _answer(self, wish_id: str) -> None:
-        """Wait for what the run's owner says. Raises: CommandError if it refuses, or is silent."""
-        for _ in range(ANSWER_TRIES):
-            wish = await self._journal.control(wish_id)
-            if wish is not None and wish.answer is not None:
-                if not wish.answer.startswith(SETTLED):
-                    raise CommandError(wish.answer)
-                return
-            await asyncio.sleep(ANSWER_PAUSE_S)
-        seconds = ANSWER_TRIES * ANSWER_PAUSE_S
-        raise CommandError(
-            f"its owner has not answered within {seconds:g} s; the decision is in the journal, and "
-            "whoever adopts the run obeys it"
-        )
 
     async def _events(self) -> AsyncIterator[AnyEvent]:
         after = 0

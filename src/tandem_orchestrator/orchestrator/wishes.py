@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import Any
 
-from tandem_orchestrator.engine import Decision, RunTicket
+from tandem_orchestrator.engine import RunTicket
 from tandem_orchestrator.errors import Closed, CommandError, JournalError
 from tandem_orchestrator.journal import Control, Journal
+from tandem_orchestrator.orchestrator.decisions import obey
 
 _log = logging.getLogger(__name__)
 
@@ -21,32 +21,6 @@ CLOSE_TRIES = 10
 """Times that the task is asked to end within it."""
 PAUSE_S = 1.0
 """Before the next look, where the journal could not be read."""
-
-
-SETTLED = "resolve: settled"
-"""How the answer to a decision begins that was obeyed."""
-
-
-def wish_of(decision: Decision) -> dict[str, Any]:
-    """Give a decision as the body of a wish."""
-    given = ("conflict", "step", "pick", "output", "note")
-    return {name: getattr(decision, name) for name in given}
-
-
-def _settle(ticket: RunTicket, wish: Control) -> str:
-    body = wish.body
-    texts = {name: body.get(name) for name in ("conflict", "step", "pick")}
-    for name, text in texts.items():
-        if text is not None and not isinstance(text, str):
-            return f"resolve: {name}={text!r}, expected a text"
-    decision = Decision(
-        **texts, output=body.get("output"), by=wish.by, note=str(body.get("note") or "")
-    )
-    try:
-        ticket.settle(decision)
-    except CommandError as error:
-        return f"resolve: {error}"
-    return SETTLED
 
 
 class Wishes:
@@ -105,7 +79,7 @@ class Wishes:
         if ticket is None:
             return f"{wish.kind}: the run is not in progress any more"
         if wish.kind == "resolve":
-            return _settle(ticket, wish)
+            return obey(ticket, wish)
         step = wish.body.get("step")
         if step is not None and not isinstance(step, str):
             return f"cancel: step={step!r}, expected a step's id"

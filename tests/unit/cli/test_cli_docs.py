@@ -29,6 +29,7 @@ COMMANDS = (
     ["conflicts", "replay"],
     ["conflicts", "shrink"],
     ["conflicts", "export"],
+    ["conflicts", "resolve"],
     ["agent", "new"],
     ["agent", "quarantined"],
     ["agent", "release"],

@@ -1,0 +1,72 @@
+"""``tandem conflicts resolve``: a person settles a conflict that holds a run up."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import time
+from dataclasses import dataclass
+
+from tandem_orchestrator import Settings
+from tandem_orchestrator.cli.exits import Exit, UsageError
+from tandem_orchestrator.cli.loop import run_in_loop
+from tandem_orchestrator.cli.output import print_json, print_text
+from tandem_orchestrator.engine import Decision
+from tandem_orchestrator.ids import Ids
+from tandem_orchestrator.model.values import to_value
+from tandem_orchestrator.orchestrator.composition import make_journal
+from tandem_orchestrator.orchestrator.decisions import ask, wish_of
+
+
+@dataclass(frozen=True)
+class DecisionWish:
+    """What the command line asked for."""
+
+    run_id: str
+    conflict: str
+    pick: str | None
+    output: str | None
+    """As JSON."""
+    by: str | None
+    note: str
+    as_json: bool
+
+
+def resolve(wish: DecisionWish, settings: Settings) -> Exit:
+    """Settle a conflict.
+
+    Raises: UsageError, CommandError.
+    """
+    if (wish.pick is None) == (wish.output is None):
+        raise UsageError("give either --pick left|right|IMPLEMENTATION or --output JSON")
+    value = None
+    if wish.output is not None:
+        try:
+            value = to_value(json.loads(wish.output), where="--output")
+        except json.JSONDecodeError as error:
+            raise UsageError(f"--output {wish.output!r}: expected JSON ({error})") from error
+    conflict = wish.conflict.removeprefix(f"{wish.run_id}.")
+    by = getpass.getuser() if wish.by is None else wish.by
+    decision = Decision(conflict, None, wish.pick, value, by, wish.note)
+
+    async def work() -> bool:
+        journal = make_journal(settings)
+        await journal.open(None)
+        try:
+            control = wish_of(decision, id=Ids().make(), run_id=wish.run_id, at_ns=time.time_ns())
+            return await ask(journal, control)
+        finally:
+            await journal.close()
+
+    obeyed = run_in_loop(settings, work)
+    if wish.as_json:
+        shown = {"run_id": wish.run_id, "conflict": conflict, "obeyed": obeyed}
+        print_json({**shown, "pick": wish.pick, "by": by, "note": wish.note})
+    elif obeyed:
+        print_text(f"conflict {conflict} of run {wish.run_id} is settled; the run goes on")
+    else:
+        print_text(
+            f"the owner of run {wish.run_id} is gone: the decision is kept, and obeyed when the "
+            "run is taken over"
+        )
+    return Exit.DONE
