@@ -10,7 +10,7 @@ import typer
 
 from tandem_orchestrator import TandemError, __version__
 from tandem_orchestrator.cli import agent_new as agent_new_command
-from tandem_orchestrator.cli import config, conflicts, run_commands, runs_commands, twins
+from tandem_orchestrator.cli import config, conflicts, demo, run_commands, runs_commands, twins
 from tandem_orchestrator.cli import doctor as doctor_command
 from tandem_orchestrator.cli import quarantine as quarantine_command
 from tandem_orchestrator.cli import topology as topology_command
@@ -44,6 +44,7 @@ _app.add_typer(_agent, name="agent")
 _app.add_typer(config.app, name="config")
 _app.add_typer(conflicts.app, name="conflicts")
 _app.add_typer(twins.app, name="twins")
+_app.add_typer(demo.app, name="demo")
 
 _Mode = Annotated[str | None, typer.Option(help="Execution mode, instead of the set's own.")]
 _Target = Annotated[str, typer.Argument(help="A YAML, JSON or TOML file, or a workflow's name.")]

@@ -145,7 +145,7 @@ def _smaller_capsule(capsule: Capsule, smallest: Replayed, settings: Settings) -
         action=capsule.action,
         version=capsule.version,
         payload=smallest.payload,
-        inputs=capsule.inputs,
+        inputs=smallest.inputs,
         outcomes=smallest.outcomes,
         fields=smallest.fields,
         rules=capsule.rules,

@@ -33,6 +33,8 @@ class Replayed:
     capsule: Capsule
     # Any: an input is any value.
     payload: Any
+    inputs: dict[str, Any]
+    """Outputs of the steps before, as it had them this time."""
     outcomes: tuple[dict[str, Any], ...]
     """``{implementation, outcome, output, failure, seconds}`` of each."""
     fields: tuple[dict[str, Any], ...]
@@ -69,16 +71,24 @@ class Replay:
         if isinstance(event, AttemptEnded) and event.step.startswith(_STEP):
             self._ended[event.implementation] = event
 
-    async def run(self, capsule: Capsule, payload: Any = ...) -> Replayed:
+    async def run(
+        self, capsule: Capsule, payload: Any = ..., inputs: dict[str, Any] | None = None
+    ) -> Replayed:
         """Run every implementation that a capsule names on its input, or on ``payload``.
+
+        Args:
+            inputs: In place of the capsule's outputs of the steps before.
 
         Raises: CapsuleError if the capsule cannot be run again, or its twins are not here.
         """
         capsule.check_replayable()
         given = capsule.payload if payload is ... else payload
+        before = capsule.inputs if inputs is None else inputs
         self._ended.clear()
         try:
-            result = await self._tandem.execute_command_set(self._command_set(capsule, given))
+            result = await self._tandem.execute_command_set(
+                self._command_set(capsule, given, before)
+            )
         except InvalidCommandSet as error:
             raise CapsuleError(
                 f"capsule {capsule.id}: {capsule.agent}.{capsule.action} cannot be run here: {error}",
@@ -90,18 +100,18 @@ class Replay:
         fields = [field for each in result["conflicts"] for field in each["fields"]]
         names = [n for n in capsule.implementations if n in self._ended]
         outcomes = tuple(_outcome(self._ended[name]) for name in names)
-        return Replayed(capsule, given, outcomes, tuple(fields))
+        return Replayed(capsule, given, before, outcomes, tuple(fields))
 
-    def _command_set(self, capsule: Capsule, payload: Any) -> CommandSet:
+    def _command_set(self, capsule: Capsule, payload: Any, inputs: dict[str, Any]) -> CommandSet:
         """Make a set of one step; steps before it give the outputs that it had as inputs."""
         step_id = _STEP
-        while step_id in capsule.inputs:
+        while step_id in inputs:
             step_id += "_"
         before = [
             CommandStep(
                 id=name, agent="system", action="echo", payload=output, implementations=["python"]
             )
-            for name, output in capsule.inputs.items()
+            for name, output in inputs.items()
         ]
         step = CommandStep(
             id=step_id,
@@ -116,7 +126,7 @@ class Replay:
             name=f"replay {capsule.id}",
             mode="redundant",
             steps=[*before, step],
-            dependencies={step_id: list(capsule.inputs)} if before else {},
+            dependencies={step_id: list(inputs)} if before else {},
             durability="none",
         )
 
@@ -146,21 +156,30 @@ class Replay:
             more = " (secrets were taken out of it)" if capsule.redacted else ""
             raise CapsuleError(f"capsule {capsule.id}: the twins agree on its input now{more}")
         wanted = kinds_of(smallest.outcomes, smallest.fields)
-        search, ends_s = Shrinking(capsule.payload, calls_max=calls_max), now_s() + seconds_max
-        while search.result is None:
-            if now_s() >= ends_s:
-                search.stop()
-                break
-            tried = await self.run(capsule, search.candidate)
-            differs = not tried.agree and is_same_kind(
-                wanted, kinds_of(tried.outcomes, tried.fields)
-            )
-            if differs:
-                smallest = tried
-            search.tell(differs)
-            if on_progress is not None:
-                on_progress(search.calls, smallest.payload)
-        return search.stop(), smallest
+        ends_s, calls = now_s() + seconds_max, 0
+        # First what the steps before gave: mostly nothing of it matters, and it may be large.
+        search = Shrinking(capsule.inputs, calls_max=calls_max)
+        for part in ("inputs", "payload"):
+            if part == "payload":
+                search = Shrinking(capsule.payload, calls_max=max(calls_max - calls, 1))
+            while search.result is None:
+                if now_s() >= ends_s or calls >= calls_max:
+                    search.stop()
+                    break
+                inputs = search.candidate if part == "inputs" else smallest.inputs
+                payload = search.candidate if part == "payload" else smallest.payload
+                tried = await self.run(capsule, payload, inputs)
+                calls += 1
+                differs = not tried.agree and is_same_kind(
+                    wanted, kinds_of(tried.outcomes, tried.fields)
+                )
+                if differs:
+                    smallest = tried
+                search.tell(differs)
+                if on_progress is not None:
+                    on_progress(calls, smallest.payload)
+        found = search.stop()
+        return Shrunk(found.value, calls, found.finished), smallest
 
 
 @asynccontextmanager

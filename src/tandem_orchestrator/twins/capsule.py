@@ -224,6 +224,7 @@ def make_capsule(
 
 _SIDES = ("left", "right")
 _ATOMS = (type(None), bool, int, float, str, bytes)
+_PLAIN = frozenset({float, bool, type(None)})
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -236,6 +237,8 @@ def _kept(value: Any, path: str, odd: list[str]) -> Any:
     if isinstance(value, dict):
         return {str(k): _kept(v, f"{path}/{escape(str(k))}", odd) for k, v in value.items()}
     if isinstance(value, list | tuple):
+        if _PLAIN.issuperset(map(type, value)):
+            return list(value)
         return [_kept(v, f"{path}/{i}", odd) for i, v in enumerate(value)]
     odd.append(path)
     return f"<not kept: {type(value).__name__}>"

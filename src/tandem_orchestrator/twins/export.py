@@ -104,16 +104,25 @@ def export(capsule: Capsule, modules: tuple[str, ...] = ()) -> Exported:
 
 
 # Any below: values of any kind.
-def literal(value: Any, indent: int = 0) -> str:
-    """Write a value as Python source that gives it back, on lines of a readable length."""
+def literal(value: Any, indent: int = 0, taken: int = 0) -> str:
+    """Write a value as Python source that gives it back, on lines of a readable length.
+
+    Args:
+        indent: Characters before the line on which it begins.
+        taken: Further characters that stand on that line beside it.
+    """
     line = _on_one_line(value)
-    if len(line) + indent <= _LINE_CHARS or not isinstance(value, dict | list) or not value:
+    fits = len(line) + indent + taken <= _LINE_CHARS
+    if fits or not isinstance(value, dict | list) or not value:
         return line
-    deeper, inside = " " * (indent + 4), indent + 4
+    margin, inside = " " * (indent + 4), indent + 4
     if isinstance(value, dict):
-        parts = [f"{deeper}{_quoted(k)}: {literal(v, inside)},\n" for k, v in value.items()]
+        parts = [
+            f"{margin}{_quoted(key)}: {literal(part, inside, len(_quoted(key)) + 3)},\n"
+            for key, part in value.items()
+        ]
         return "{\n" + "".join(parts) + " " * indent + "}"
-    parts = [f"{deeper}{literal(v, inside)},\n" for v in value]
+    parts = [f"{margin}{literal(part, inside, 1)},\n" for part in value]
     return "[\n" + "".join(parts) + " " * indent + "]"
 
 

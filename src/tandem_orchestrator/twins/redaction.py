@@ -95,6 +95,9 @@ DEFAULT_HOOKS: tuple[RedactionHook, ...] = (by_name, by_look)
 """On unless the caller says otherwise."""
 
 
+_PLAIN = frozenset({int, float, bool, type(None)})
+
+
 class Redaction:
     """Takes secrets out of several values, each known by where it stands.
 
@@ -103,6 +106,7 @@ class Redaction:
 
     def __init__(self, hooks: Iterable[RedactionHook] = DEFAULT_HOOKS) -> None:
         self._hooks = tuple(hooks)
+        self._are_usual = self._hooks == DEFAULT_HOOKS
         self._texts: set[str] = set()
         self._replaced: re.Pattern[str] | None = None
         self.paths: list[str] = []
@@ -119,7 +123,7 @@ class Redaction:
                 self._learn(part)
             elif isinstance(part, dict):
                 stack.extend((f"{here}/{escape(str(k))}", v) for k, v in part.items())
-            elif isinstance(part, list | tuple):
+            elif isinstance(part, list | tuple) and not self._is_plain(part):
                 stack.extend((f"{here}/{i}", v) for i, v in enumerate(part))
         self._replaced = None
 
@@ -143,6 +147,8 @@ class Redaction:
                 kept[name] = self.apply(here, part, f"{shown}/{escape(name)}")
             return kept
         if isinstance(value, list | tuple):
+            if not self._texts and self._is_plain(value):
+                return list(value)
             return [self.apply(f"{path}/{i}", v, f"{shown}/{i}") for i, v in enumerate(value)]
         if isinstance(value, str):
             return self._scrub(shown, value)
@@ -158,6 +164,10 @@ class Redaction:
     def clean_pointer(self, pointer: str) -> str:
         """Take what was found out of the keys that a pointer names."""
         return "".join(f"/{escape(self._scrub('', token))}" for token in tokens_of(pointer))
+
+    def _is_plain(self, items: list[Any] | tuple[Any, ...]) -> bool:
+        """Say whether no hook could claim an item: numbers in a list have neither name nor look."""
+        return self._are_usual and _PLAIN.issuperset(map(type, items))
 
     def _claims(self, path: str, value: Any) -> bool:
         return any(hook(path, value) for hook in self._hooks)

@@ -240,6 +240,16 @@ def _smaller_float(value: float) -> Search:
         value = simpler
 
 
+TIE_CHARS_MIN = 5
+"""A float that is written with so many characters is tried as each of the simple ties as well."""
+_TIES = tuple(
+    float(f"0.{lead:0{places}d}5") if places else 0.5
+    for places in range(3)
+    for lead in range(10**places)
+)
+"""0.5, 0.05, 0.15, …, 0.995: half way between two decimals, where roundings differ."""
+
+
 def _simpler_floats(value: float) -> Iterator[float]:
     yield from (0.0, 1.0, -0.0, -1.0)
     if math.isnan(value):
@@ -259,6 +269,8 @@ def _simpler_floats(value: float) -> Iterator[float]:
             yield float((mantissa[:i] + rest or "0").replace("-.", "-0.") + e + exponent)
             for digit in range(int(char)):
                 yield float(f"{mantissa[:i]}{digit}{rest}{e}{exponent}")
+    if len(text) >= TIE_CHARS_MIN:
+        yield from _TIES
     if e:
         yield float(mantissa)
         yield float(f"{mantissa}e{int(int(exponent) / 2)}")

@@ -24,6 +24,7 @@ COMMANDS = (
     ["agents"],
     ["doctor"],
     ["topology"],
+    ["demo", "twins"],
     ["conflicts", "list"],
     ["conflicts", "show"],
     ["conflicts", "replay"],
@@ -37,7 +38,7 @@ COMMANDS = (
     ["config", "check"],
 )
 
-GROUPS = {"runs", "agent", "conflicts", "config"}
+GROUPS = {"runs", "agent", "conflicts", "config", "demo"}
 
 
 def first_cells(text: str) -> set[str]:

@@ -55,7 +55,7 @@ def test_lines_are_of_a_readable_length_where_values_can_be_parted(value):
     lines = literal({"a": value, "b": [1] * 60}).splitlines()
 
     assert len(lines) > 2
-    assert all(len(line) <= 88 or not line.strip().startswith(("[", "{")) for line in lines)
+    assert all(len(line) <= 88 or not line.strip().startswith(("[", "{")) for line in lines), lines
 
 
 @pytest.mark.parametrize(

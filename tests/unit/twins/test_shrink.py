@@ -176,6 +176,16 @@ def test_money_that_is_rounded_comes_down_to_half_a_cent():
     assert found.value == {"v": 0.005}
 
 
+@pytest.mark.parametrize("start", [0.575, 1.005, 99.52499999999999, 82.02499999999999])
+def test_whatever_price_it_begins_with_it_ends_at_the_simplest(start):
+    def differs(v: float) -> bool:
+        by_decimal = float(Decimal(repr(v)).quantize(Decimal("0.01"), ROUND_HALF_UP))
+        return by_decimal != math.floor(v * 100 + 0.5) / 100
+
+    assert differs(start)
+    assert shrink(start, differs).value == 0.145
+
+
 @pytest.mark.parametrize(
     ("value", "differs", "smallest"),
     [
