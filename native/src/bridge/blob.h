@@ -16,10 +16,11 @@
 #include "bridge/bridge.h"
 
 enum {
-    TDI_BLOBS_DEFAULT = 8,                /* a session's; --blobs */
-    TDI_BLOBS_TOTAL = 128,                /* of all sessions together */
-    TDI_BLOB_MESSAGES_A_LOOK = 16,        /* of one session */
-    TDI_BLOB_BROADCAST_BYTES = 256 * 1024 /* from here a blob beats copies; measured */
+    TDI_BLOBS_DEFAULT = 8,         /* a session's; --blobs */
+    TDI_BLOBS_TOTAL = 128,         /* of all sessions together */
+    TDI_BLOB_MESSAGES_A_LOOK = 16, /* of one session */
+    TDI_BLOB_BROADCAST_BYTES =
+        1 << 20 /* from here a blob beats copies: benchmarks/blobs.py --sweep */
 };
 #define TDI_BLOB_BYTES_DEFAULT (UINT64_C(1) << 30) /* a session's; --blob-bytes */
 #define TDI_BLOB_BYTES_TOTAL   (UINT64_C(2) << 30) /* of all sessions; --blob-bytes-total */

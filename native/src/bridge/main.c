@@ -46,7 +46,7 @@ static const char usage[] =
     "  --blobs N            sealed blobs that a session may have at a time (8); 0: none at all\n"
     "  --blob-bytes BYTES   their bytes, and so the longest body (1073741824)\n"
     "  --blob-bytes-total BYTES  of all sessions together (2147483648)\n"
-    "  --blob-broadcast-bytes BYTES  a message that long goes to many agents as one (262144)\n"
+    "  --blob-broadcast-bytes BYTES  a message that long goes to many agents as one (1048576)\n"
     "  --huge-pages         for rings of 2 MiB and more\n"
     "  --lock-memory        keep rings from being swapped out\n"
     "  --realtime           SCHED_RR for the thread that moves frames\n"

@@ -97,6 +97,7 @@ def make_native_layer(
     section = settings.c_layer
     options = (
         "--buffer-size", str(section.buffer_size),
+        *(("--blob-bytes", str(section.blob_bytes)) if section.blob_bytes else ("--blobs", "0")),
         "--max-agents", str(section.max_agents),
         "--workers", str(section.blocking_workers),
         "--spin-ns", str(section.spin_us * 1000),

@@ -174,6 +174,14 @@ class CLayer(Section, title="c_layer"):
         env="TANDEM_C_BUFFER_SIZE",
         counts="session",
     )
+    blob_bytes: int = key(
+        2**30,
+        "Bytes that one session may have in sealed blobs at a time, and so its longest body to or "
+        "from an agent in C. 0: no blobs, so 64 MiB.",
+        low=0,
+        high=2**32 - 1,
+        counts="session",
+    )
     max_agents: int = key(
         32,
         "Agents that may be connected to the bridge.",
@@ -412,9 +420,9 @@ class Limits(Section, title="limits"):
     )
     output_bytes_max: int = key(
         64 * 2**20,
-        "Bytes of one output; a larger one fails its attempt.",
+        "Bytes of one output; a larger one fails its attempt. An event of the journal has 128 MiB.",
         low=1024,
-        high=64 * 2**20,
+        high=120 * 2**20,
         counts="session",
     )
     capsule_bytes_max: int = key(

@@ -27,6 +27,12 @@ ROW = struct.Struct("<IBBBBHHHBB")
 PAGE_BYTES = 4096
 TAIL, HEAD, SLEEP, SPACE = 0, 64, 128, 192
 """Offsets in a control page."""
+BLOB = struct.Struct("<8sHHIQQ")
+"""A message about a blob: magic, op, status, request, id, bytes; ``protocol/blobs.md``."""
+WANT, COMMIT, DROP, GRANTED, COMMITTED, PASSED = range(1, 7)
+"""Its ops."""
+BLOBS = 1
+"""The feature."""
 ORCHESTRATOR, AGENT = 1, 2
 """Roles."""
 FDS = 4
@@ -50,6 +56,7 @@ def hello(
     endian: int = 0x01020304,
     protocols: tuple[int, int] = (1, 1),
     required: int = 0,
+    offered: int = 0,
     token: bytes = b"",
     rows: Iterable[bytes] = (),
     message_bytes: int | None = None,
@@ -71,7 +78,7 @@ def hello(
         len(name) if name_bytes is None else name_bytes,
         len(build_id),
         required,
-        0,
+        offered,
         time.monotonic_ns(),
         len(token) if token_bytes is None else token_bytes,
         len(rows) if actions_total is None else actions_total,
@@ -170,11 +177,12 @@ class RawPeer:
         role: int = ORCHESTRATOR,
         name: bytes = b"raw",
         actions: Iterable[str] = ("do",),
+        offered: int = 0,
     ) -> RawPeer:
         """Shake hands properly. Raises: ConnectionError with the bridge's reason."""
         rows = [action_row(name.decode(), each) for each in actions] if role == AGENT else []
         peer = connect(path)
-        peer.send(hello(build_id, role=role, name=name, rows=rows))
+        peer.send(hello(build_id, role=role, name=name, rows=rows, offered=offered))
         welcome = answer(peer)
         if welcome is None or welcome.status != 0:
             peer.close()
@@ -237,6 +245,10 @@ class RawPeer:
         start = self.down_data + self.read_at % self.ring_bytes
         end = min(start + self.ring_bytes // 8, self.down_data + self.ring_bytes)
         frame = Frame.unpack(self.down[start:end])
+        if frame.kind == Kind.PAD:
+            self.read_at += self.ring_bytes - self.read_at % self.ring_bytes
+            self.store(HEAD, self.read_at)
+            return self.take(timeout_s)
         self.read_at += (
             -(-(HEADER_BYTES + len(frame.extension.pack()) + len(frame.body)) // 64) * 64
         )
@@ -255,6 +267,26 @@ class RawPeer:
                 return False
             time.sleep(0.001)
         return True
+
+    def say_blob(self, op: int, request: int = 0, blob_id: int = 0, size: int = 0) -> None:
+        """Send one message about a blob."""
+        self.socket.send(BLOB.pack(b"TANDEMBL", op, 0, request, blob_id, size))
+
+    def hear_blob(self, timeout_s: float = 10.0) -> tuple[int, int, int, int, int, list[int]]:
+        """Wait for one: (op, status, request, id, bytes, fds). Raises: TimeoutError."""
+        self.socket.settimeout(timeout_s)
+        data, fds, _, _ = socket.recv_fds(self.socket, 64, 4)
+        return (*BLOB.unpack(data)[1:], fds)
+
+    def blob(self, content: bytes) -> tuple[int, int]:
+        """Have one made, fill and commit it, as an honest peer does: (id, the open fd)."""
+        self.say_blob(WANT, 1, size=len(content))
+        op, status, _, blob_id, _, (fd,) = self.hear_blob()
+        os.pwrite(fd, content, 0)
+        self.say_blob(COMMIT, 2, blob_id)
+        if (op, status) != (GRANTED, 0) or self.hear_blob()[:2] != (COMMITTED, 0):
+            raise ConnectionError("the bridge made no blob")
+        return blob_id, fd
 
     def goodbye(self, timeout_s: float = 10.0) -> str:
         """Wait until the bridge ends the session, and return its reason ("": none given)."""
