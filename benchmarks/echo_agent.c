@@ -1,5 +1,5 @@
-/* echo_agent.c - the far side of benchmarks/messages.py and blobs.py: a program that answers what it
- * gets, or takes it in silence. argv[1]: its name, "bench" without. */
+/* echo_agent.c - the far side of benchmarks/messages.py and blobs.py: a program that answers what
+ * it gets, or takes it in silence. argv[1]: its name, "bench" without. */
 #include <tandem/connect.h>
 #include <tandem/message.h>
 
