@@ -25,6 +25,7 @@ COMMANDS = (
     ["doctor"],
     ["topology"],
     ["demo", "twins"],
+    ["twins", "calibrate"],
     ["conflicts", "list"],
     ["conflicts", "show"],
     ["conflicts", "replay"],
@@ -38,7 +39,7 @@ COMMANDS = (
     ["config", "check"],
 )
 
-GROUPS = {"runs", "agent", "conflicts", "config", "demo"}
+GROUPS = {"runs", "agent", "twins", "conflicts", "config", "demo"}
 
 
 def first_cells(text: str) -> set[str]:
