@@ -333,10 +333,12 @@ async def test_a_hook_that_will_not_be_cancelled_does_not_keep_the_run(
     assert tandem.plugin_health()["Stubborn"]
 
 
-async def test_a_run_that_is_cancelled_while_a_plugin_is_told_starts_nothing(
-    tandem: TandemOrchestrator,
+async def test_a_run_that_is_cancelled_while_a_plugin_is_told_starts_nothing_and_holds_no_place(
+    open_tandem: Any,
 ) -> None:
     told: Told = []
+    tandem = open_tandem({"orchestrator": {"max_parallel_workflows": 1}})
+    await tandem.initialize()
     waits, go_on = asyncio.Event(), asyncio.Event()
 
     class Slow(Recorder):
@@ -358,6 +360,8 @@ async def test_a_run_that_is_cancelled_while_a_plugin_is_told_starts_nothing(
         ("recorder", "start", "one"),
         ("recorder", "complete", "one", "cancelled"),
     ]
+    again = asyncio.wait_for(tandem.execute_command_set(asking()), 10)
+    assert (await again)["status"] == "completed"
 
 
 async def test_a_plugin_that_was_taken_away_is_not_told_any_more(

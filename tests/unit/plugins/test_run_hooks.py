@@ -75,6 +75,17 @@ async def test_conflicts_are_told_one_by_one_in_order_and_before_the_run_is_comp
     await plugins.close()
 
 
+async def test_a_run_is_not_complete_before_a_conflict_whose_telling_has_not_begun() -> None:
+    plugins, referee = Plugins(FakeClock(), lambda: 5.0), Referee()
+    plugins.register(referee)
+    hooks = plugins.of_run("r1", CommandSet())
+    referee.go_on.set()
+    plugins.conflict(conflict(0), [outcome("python"), outcome("c")])
+    await hooks.complete({})
+    assert len(referee.told) == 1
+    await plugins.close()
+
+
 async def test_more_conflicts_than_may_wait_are_left_out_and_counted() -> None:
     plugins, referee = Plugins(FakeClock(), lambda: 5.0), Referee()
     plugins.register(referee)
