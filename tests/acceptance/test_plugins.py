@@ -611,25 +611,53 @@ async def test_a_conflict_is_told_with_both_results_before_the_run_is_complete(
 # --- the express way -------------------------------------------------------------------------------
 
 
+class OnlyConflicts(TandemPlugin):
+    """Has the third hook alone."""
+
+    async def on_conflict(self, python_result: Any, c_result: Any) -> None:
+        """Look at it."""
+
+
 @pytest.mark.native
 @pytest.mark.parametrize("door", ["execute", "prepare"])
-async def test_a_plugin_is_not_bypassed_by_the_express_way(door: str) -> None:
+async def test_a_plugin_is_not_bypassed_by_the_express_way(
+    door: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: Told = []
-    asked = CommandSet(
-        mode="speed_critical",
-        durability="none",
-        steps=[CommandStep(agent="system", action="echo", payload=1)],
-    )
+    ordinary: list[Any] = []
+    steps = [CommandStep(agent="system", action="echo", payload=n) for n in range(2)]
+    asked = CommandSet(mode="speed_critical", durability="none", steps=steps)
     async with TandemOrchestrator({"journal": {"path": ":memory:"}}) as tandem:
-        plan = await tandem.prepare(asked)
-        for _ in range(3):  # until it would go the express way
-            assert (await tandem.execute_command_set(asked))["status"] == "completed"
-            assert (await plan.run())["status"] == "completed"
-        tandem.register_plugin(Recorder(told))
-        result = await (plan.run() if door == "prepare" else tandem.execute_command_set(asked))
-        assert result["results"] == {"s1": 1}
+        submit = tandem._submit
 
-    assert [entry[1] for entry in told] == ["start", "complete"]
+        async def counted(*arguments: Any) -> Any:
+            ordinary.append(arguments)
+            return await submit(*arguments)
+
+        monkeypatch.setattr(tandem, "_submit", counted)
+        plan = await tandem.prepare(asked)
+        monkeypatch.setattr(plan, "_submit", counted)
+
+        async def run() -> None:
+            result = await (plan.run() if door == "prepare" else tandem.execute_command_set(asked))
+            assert result["results"] == {"s1": 0, "s2": 1}
+
+        for _ in range(4):
+            await run()
+        assert len(ordinary) < 4  # the express way was gone, once the program was there
+        ordinary.clear()
+        plugin = Recorder(told)
+        tandem.register_plugin(plugin)
+        for _ in range(3):
+            await run()
+        assert [entry[1] for entry in told] == ["start", "complete"] * 3
+        assert len(ordinary) == 3
+        tandem.unregister_plugin(plugin)
+        await run()
+        assert (len(told), len(ordinary)) == (6, 3)  # and is again without one
+        tandem.register_plugin(OnlyConflicts())  # nothing of such a run can concern it
+        await run()
+        assert (len(told), len(ordinary)) == (6, 3)
 
 
 def test_the_blocking_orchestrator_has_plugins_as_well() -> None:

@@ -27,8 +27,8 @@ class Plugins:
     Args:
         clock: For the time limits.
         limit_s: Gives the seconds that one hook may take, at this moment.
-        hearers: Holds something for each plugin that is registered, so that whoever runs a set
-            sees in one look whether there are any.
+        hearers: Holds something for each plugin that wants to hear of every run, so that whoever
+            runs a set sees in one look whether there are any.
     """
 
     def __init__(
@@ -70,7 +70,8 @@ class Plugins:
             raise ConfigError(f"plugin {kind}: {PLUGINS_MAX} plugins are registered already")
         seat = Seat(plugin, self._free_name(name or kind))
         self._seats = (*self._seats, seat)
-        self._hearers.append(seat)
+        if seat.has("on_command_start") or seat.has("on_command_complete"):
+            self._hearers.append(seat)
 
     # Any: what was registered.
     def unregister(self, plugin: Any) -> None:
@@ -85,7 +86,8 @@ class Plugins:
             raise CommandError(text)
         seat.removed = True
         self._seats = tuple(other for other in self._seats if other is not seat)
-        self._hearers.remove(seat)
+        if seat in self._hearers:
+            self._hearers.remove(seat)
 
     def add_offered(self, group: str = "tandem.plugins") -> None:
         """Load the plugins that installed packages offer by entry point: an object, or its class.
