@@ -6,18 +6,22 @@ simulation, ``advance`` and ``RunState``.
 """
 
 from tandem_orchestrator.engine.advance import advance, replay
+from tandem_orchestrator.engine.attempt import never_entered
 from tandem_orchestrator.engine.desk import OnConflict
 from tandem_orchestrator.engine.engine import Engine
+from tandem_orchestrator.engine.gates import Gates
 from tandem_orchestrator.engine.request import Decision, RunRequest, RunTicket
 from tandem_orchestrator.engine.state import RunState
 
 __all__ = [
     "Decision",
     "Engine",
+    "Gates",
     "OnConflict",
     "RunRequest",
     "RunState",
     "RunTicket",
     "advance",
+    "never_entered",
     "replay",
 ]

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from tandem_orchestrator.clock import Clock
+from tandem_orchestrator.engine.gates import Gates, Passage
 from tandem_orchestrator.engine.instructions import Dispatch, UnitKey
-from tandem_orchestrator.engine.state import StepState
+from tandem_orchestrator.engine.state import RunState, StepState
+from tandem_orchestrator.engine.turn import resolve_payload
 from tandem_orchestrator.layers.layer import CancelToken, Layer, Report, Work
 from tandem_orchestrator.model.outcomes import Failure, Outcome
 from tandem_orchestrator.model.plans import Plan, PlannedStep
+from tandem_orchestrator.model.refs import Missing
 from tandem_orchestrator.model.shapes import mismatch
 from tandem_orchestrator.model.values import from_value
 from tandem_orchestrator.twins import Cleaned, clean
@@ -96,6 +99,32 @@ def is_reusable(step: PlannedStep, plan: Plan) -> bool:
     if step.segment is None:
         return True
     return len(plan.segments[step.segment]) == 1 and plan.durability != "none"
+
+
+STOPPED = Failure("Cancelled", "asked to stop while it waited for a place")
+"""Of an attempt that never entered."""
+
+
+def never_entered(failure: Failure) -> Report:
+    """Report an attempt that was stopped, or refused, while it waited."""
+    stopped = failure.type == STOPPED.type
+    return Report(Outcome.CANCELLED if stopped else Outcome.FAILED, failure=failure)
+
+
+async def passage_of(
+    gates: Gates, state: RunState, unit: UnitKey, priority: int, cancel: CancelToken
+) -> Passage:
+    """Wait for the limits of a unit's agent and action."""
+    step = state.steps[unit.step]
+
+    # Any: a payload is any plain value.
+    def payload() -> Any:
+        try:
+            return resolve_payload(state, step, unit.item)
+        except Missing:
+            return None  # its attempt will say which reference leads nowhere
+
+    return await gates.enter(step.plan.agent, step.plan.action, payload, priority, cancel)
 
 
 async def perform(

@@ -12,6 +12,7 @@ from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.engine.admit import Admission
 from tandem_orchestrator.engine.attempt import Caller
 from tandem_orchestrator.engine.desk import Desk, MakeCapsule, OnConflict
+from tandem_orchestrator.engine.gates import Gates
 from tandem_orchestrator.engine.places import Places
 from tandem_orchestrator.engine.request import (
     Observer,
@@ -26,6 +27,7 @@ from tandem_orchestrator.errors import Closed, InternalError, TandemError
 from tandem_orchestrator.journal.journal import Journal, Ticket
 from tandem_orchestrator.layers.layer import Layer
 from tandem_orchestrator.model.events import AnyEvent
+from tandem_orchestrator.model.limits import LimitsOf, no_limits
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ class Engine:
         close_grace_s: Runs get this long to end after ``close`` cancelled them.
         observe, on_progress: Told everything, on the loop.
         witness: Sees what attempts took.
+        limits_of: Gives the limits of an agent and action.
         make_capsule, on_conflict: See ``Desk``.
     """
 
@@ -63,7 +66,10 @@ class Engine:
         make_capsule: MakeCapsule | None = None,
         on_conflict: OnConflict | None = None,
         witness: Witness | None = None,
+        limits_of: LimitsOf = no_limits,
     ) -> None:
+        self.gates = Gates(clock, limits_of)
+        """Where attempts wait for the limits of their agents and actions; messages may, too."""
         self._admission = Admission(places, waiting_max)
         self._close_grace_s = close_grace_s
         self._around = Surroundings(
@@ -78,6 +84,7 @@ class Engine:
             observe,
             on_progress,
             Desk(make_capsule, on_conflict),
+            self.gates,
             witness,
         )
         self._runs: dict[str, ActiveRun] = {}

@@ -19,9 +19,12 @@ from tandem_orchestrator.clock import Timer
 from tandem_orchestrator.engine import segment_attempt
 from tandem_orchestrator.engine.advance import advance
 from tandem_orchestrator.engine.attempt import (
+    STOPPED,
     bounded,
     clean_output,
     make_work,
+    never_entered,
+    passage_of,
     perform,
     perform_handler,
 )
@@ -320,14 +323,21 @@ class ActiveRun:
         step = self._state.steps[dispatch.unit.step]
         if self._barrier and step.plan.effects == "external":
             await ticket.durable()
-        if await self._around.attempts.enter(self.request.priority, token):
-            try:
-                report = await self._report(dispatch, token)
-            finally:
-                self._around.attempts.leave()
-        else:
-            failure = Failure("Cancelled", "asked to stop while it waited for a place")
-            report = Report(Outcome.CANCELLED, failure=failure)
+        passage = await passage_of(
+            self._around.gates, self._state, dispatch.unit, self.request.priority, token
+        )
+        try:
+            if passage.failure is not None:
+                report = never_entered(passage.failure)
+            elif await self._around.attempts.enter(self.request.priority, token):
+                try:
+                    report = await self._report(dispatch, token)
+                finally:
+                    self._around.attempts.leave()
+            else:
+                report = never_entered(STOPPED)
+        finally:
+            passage.leave()
         around, callables = self._around, self.request.callables
         cleaned = await clean_output(report, step.plan, callables, around.caller, token)
         if self._tokens.get(dispatch.unit) is token:

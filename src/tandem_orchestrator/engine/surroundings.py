@@ -10,6 +10,7 @@ from typing import Any
 from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.engine.attempt import Caller
 from tandem_orchestrator.engine.desk import Desk
+from tandem_orchestrator.engine.gates import Gates
 from tandem_orchestrator.engine.places import Places
 from tandem_orchestrator.engine.request import Observer, ProgressObserver, Witness
 from tandem_orchestrator.journal.journal import Journal
@@ -36,4 +37,6 @@ class Surroundings:
     observe: Observer
     on_progress: ProgressObserver
     desk: Desk
+    gates: Gates
+    """Where attempts wait for the limits of their agents and actions."""
     witness: Witness | None = None

@@ -49,6 +49,8 @@ class Action:
     """Passed by reference, never journaled; its producer runs again at recovery."""
     max_concurrency: int | None = None
     """Attempts at one time, or None."""
+    limited: bool = False
+    """Whether its attempts may have to wait for a limit: then no program holds it."""
     implementations: tuple[Implementation, ...] = ()
     """Empty for a capability that was announced and has no handler."""
     documentation: str = ""
@@ -66,7 +68,8 @@ class Action:
         names = {i.name for i in self.implementations}
         added = tuple(i for i in other.implementations if i.name not in names)
         first = self if self.implementations else replace(other, implementations=())
-        return replace(first, implementations=self.implementations + added)
+        limited = self.limited or other.limited
+        return replace(first, implementations=self.implementations + added, limited=limited)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ class Route:
     implementation: str
     native: bool
     hosted: bool
-    """A function of a library: its host may have to be started first, so it is an attempt."""
+    """In C, and has to wait: for the host of a library, or for a limit. So it is an attempt."""
     session: Session | None
     """None for Python, and while the C layer is away."""
     action_id: int
@@ -54,10 +54,15 @@ class Routes:
 
         Raises: InvalidCommandSet, with the nearest names.
         """
-        chosen = _choose(self._entry(agent, action), implementation, self._catalogue().away)
+        entry = self._entry(agent, action)
+        chosen = _choose(entry, implementation, self._catalogue().away)
         native, session, action_id = chosen.layer == "c", None, 0
         layer = self._native()
-        hosted = native and layer is not None and layer.hosts(agent, action, chosen.name)
+        hosted = (
+            native
+            and layer is not None
+            and (entry.limited or layer.hosts(agent, action, chosen.name))
+        )
         if native and not hosted:
             session = None if layer is None else layer.session
             if session is not None:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from tandem_orchestrator.engine import Gates
 from tandem_orchestrator.errors import (
     Fault,
     InvalidCommandSet,
@@ -55,6 +56,7 @@ class Messages:
         catalogue: Gives what can be asked for.
         registry: Tells when what was found is stale.
         layers: Gives the two layers, once there are any.
+        gates: Gives where attempts wait for limits, once there is such a place.
 
     Attributes:
         ways: The short ways by (agent, action), for messages that say nothing else. Emptied
@@ -67,11 +69,12 @@ class Messages:
         catalogue: Callable[[], Catalogue],
         registry: Registry,
         layers: Callable[[], tuple[PythonLayer | None, NativeLayer | None]],
+        gates: Callable[[], Gates],
     ) -> None:
         self._usable, self._layers = usable, layers
         self._routes = Routes(catalogue, lambda: layers()[1], self._keep_session)
-        self._python = PythonMessages(lambda: layers()[0])
-        self._hosted = PythonMessages(lambda: layers()[1])
+        self._python = PythonMessages(lambda: layers()[0], gates)
+        self._hosted = PythonMessages(lambda: layers()[1], gates)
         self.ways: dict[tuple[str, str], Way] = {}
         registry.on_change = self.forget_ways
         self._loop: asyncio.AbstractEventLoop | None = None

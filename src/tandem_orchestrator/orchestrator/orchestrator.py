@@ -119,6 +119,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors):
             self.catalogue,
             self._registry,
             lambda: (self._python_layer(), self._native_layer()),
+            lambda: self._open_parts().engine.gates,
         )
         self._ways = self._messages.ways
         self.python_orchestrator = PythonOrchestrator(self._python_layer, self._messages)
@@ -231,6 +232,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors):
         capabilities: Iterable[str] = (),
         *,
         max_concurrency: int | None = None,
+        rate_per_s: float | None = None,
     ) -> Agent:
         """Register an agent, and give the object to hang its handlers on.
 
@@ -240,7 +242,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors):
         Raises: CommandError if a name cannot be used.
         """
         self._here()
-        return self._registry.register(name, capabilities, max_concurrency)
+        return self._registry.register(name, capabilities, max_concurrency, rate_per_s)
 
     def add_agent(self, agent: Agent) -> Agent:
         """Register an agent that was built elsewhere."""

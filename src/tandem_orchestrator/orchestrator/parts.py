@@ -92,6 +92,7 @@ class Parts:
             on_progress=watching.progress,
             on_conflict=plugins.conflict,
             witness=self.routing,
+            limits_of=registry.limits_of,
             make_capsule=CapsuleMaker(settings, clock.wall_ns).make_value,
         )
         self._wishes = Wishes(self.journal, self.engine.tickets)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from tandem_orchestrator.engine import Gates, never_entered
 from tandem_orchestrator.errors import (
     ActionFailed,
     LayerUnavailable,
@@ -53,14 +54,20 @@ class PythonMessages:
     """Sends to a layer, attempt by attempt, and counts.
 
     Args:
-        layer: Gives the Python layer, or the C layer for functions of libraries, once there is one.
+        layer: Gives the Python layer, or the C layer for functions of libraries and for what has
+            limits, once there is one.
+        gates: Gives where attempts wait for limits.
 
     Attributes:
         total, seconds: Messages that ran, and for how long together.
     """
 
-    def __init__(self, layer: Callable[[], PythonLayer | NativeLayer | None]) -> None:
-        self._layer = layer
+    def __init__(
+        self,
+        layer: Callable[[], PythonLayer | NativeLayer | None],
+        gates: Callable[[], Gates],
+    ) -> None:
+        self._layer, self._gates = layer, gates
         self._in_work: dict[asyncio.Future[Any], CancelToken] = {}
         self.total, self.seconds = 0, 0.0
 
@@ -91,7 +98,7 @@ class PythonMessages:
         )  # fmt: skip
         token = CancelToken()
         future = _PythonFuture(token, loop)
-        task = loop.create_task(layer.run(work, token))
+        task = loop.create_task(self._run(layer, work, token))
         self._in_work[future] = token
         timer = None if timeout is None else loop.call_later(timeout, _expire, future, token, route)
 
@@ -103,6 +110,19 @@ class PythonMessages:
 
         task.add_done_callback(ended)
         return future
+
+    async def _run(
+        self, layer: PythonLayer | NativeLayer, work: Work, token: CancelToken
+    ) -> Report:
+        passage = await self._gates().enter(
+            work.agent, work.action, lambda: work.payload, -work.lane, token
+        )
+        if passage.failure is not None:
+            return never_entered(passage.failure)
+        try:
+            return await layer.run(work, token)
+        finally:
+            passage.leave()
 
     def _settle(
         self,

@@ -255,6 +255,8 @@ def _fits_a_program(flat: FlatStep, action: Action | None, assignment: Assignmen
     """
     if assignment.layers != ("c",) or assignment.verdict != "none" or action is None:
         return False
+    if action.limited:
+        return False
     implementation = action.implementation(assignment.implementations[0])
     if implementation is None or not implementation.in_programs:
         return False

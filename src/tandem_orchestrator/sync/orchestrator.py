@@ -110,11 +110,18 @@ class TandemOrchestrator(MessageDoors):
         self.close()
 
     def register_agent(
-        self, name: str, capabilities: Iterable[str] = (), *, max_concurrency: int | None = None
+        self,
+        name: str,
+        capabilities: Iterable[str] = (),
+        *,
+        max_concurrency: int | None = None,
+        rate_per_s: float | None = None,
     ) -> Agent:
         """See the async class."""
         return self._do(
-            lambda: self._tandem.register_agent(name, capabilities, max_concurrency=max_concurrency)
+            lambda: self._tandem.register_agent(
+                name, capabilities, max_concurrency=max_concurrency, rate_per_s=rate_per_s
+            )
         )
 
     def add_agent(self, agent: Agent) -> Agent:

@@ -17,6 +17,7 @@ from tandem_orchestrator.layers.libraries import BoundTwin, LibraryTwin, make_tw
 from tandem_orchestrator.model.catalogue import Action, Implementation
 from tandem_orchestrator.model.comparing import CompareRules
 from tandem_orchestrator.model.effects import EFFECTS, Effects
+from tandem_orchestrator.model.limits import KeyOf, Limits
 
 # Any: handlers take and give values of whatever type they like.
 Handler = Callable[..., Any]
@@ -46,8 +47,16 @@ class PythonImplementation:
 class ActionHandle:
     """An action and its implementations; calling it calls the first handler."""
 
-    def __init__(self, agent: Agent, entry: Action, errors: Mapping[Any, str] | None) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        entry: Action,
+        errors: Mapping[Any, str] | None,
+        limits: Limits = Limits(),  # noqa: B008 - a frozen value
+    ) -> None:
         self._agents = [agent]
+        self.limits = limits
+        """What it takes of attempts, whichever implementation they run."""
         self.entry = entry
         self.errors = dict(errors or {})
         """Exception class (or its name) to the failure type that twins share."""
@@ -180,6 +189,7 @@ class ActionHandle:
             version=entry.version,
             batch=entry.batch,
             max_concurrency=entry.max_concurrency,
+            limited=self.limits.bind or any(agent.limits.bind for agent in self._agents),
             implementations=implementations,
             documentation=entry.documentation,
             compare=entry.compare,
@@ -196,15 +206,17 @@ class Agent:
         capabilities: Action names that are announced; one without a handler is an error when
             a step asks for it, never a made-up result.
         max_concurrency: Attempts of all its actions together at one time.
+        rate_per_s: Attempts of all its actions together in a second, evenly spread.
     """
 
     name: str
     capabilities: Iterable[str] = ()
     max_concurrency: int | None = field(default=None, kw_only=True)
+    rate_per_s: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         _check_name("agent", self.name)
-        check_bound(f"agent {self.name!r}", self.max_concurrency)
+        self.limits.checked(f"agent {self.name!r}")
         if isinstance(self.capabilities, str):
             text = f"capabilities={self.capabilities!r}, expected a list of names"
             raise CommandError(f"agent {self.name!r}: {text}")
@@ -215,6 +227,11 @@ class Agent:
         self.version = 0
         """Grows with every change, so that catalogues know when they are stale."""
         self._watchers: list[weakref.WeakMethod[Callable[[], None]]] = []
+
+    @property
+    def limits(self) -> Limits:
+        """What it takes of attempts of all its actions together."""
+        return Limits(self.max_concurrency, self.rate_per_s)
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Have a method called after every change, for as long as its object lives."""
@@ -242,6 +259,8 @@ class Agent:
         errors: Mapping[Any, str] | None = None,
         compare: CompareRules | None = None,
         max_concurrency: int | None = None,
+        rate_per_s: float | None = None,
+        concurrency_key: KeyOf | None = None,
     ) -> Callable[[Handler], ActionHandle]:
         """Declare an action, by decorator.
 
@@ -257,7 +276,11 @@ class Agent:
             batch: ``items``: payload["items"] is a list, the output a list of the same length.
             errors: Exception class or name to the failure type it is reported and compared as.
             compare: What counts as equal for its twins; without it outputs must be the same.
-            max_concurrency: Attempts of this action at one time.
+            max_concurrency: Attempts of this action at one time, whatever implementation they run.
+            rate_per_s: Its attempts in a second: each starts at least ``1 / rate_per_s`` seconds
+                after the one before.
+            concurrency_key: A field of the payload, or a function of it: ``max_concurrency`` (then
+                1 unless said) counts attempts with equal keys.
 
         Raises: CommandError if the name, an option or the signature cannot be used.
         """
@@ -269,7 +292,8 @@ class Agent:
             raise CommandError(f"{self.name}.{name}: cpu={cpu!r}, expected None or 'process'")
         if batch not in (None, "items"):
             raise CommandError(f"{self.name}.{name}: batch={batch!r}, expected None or 'items'")
-        check_bound(f"{self.name}.{name}", max_concurrency)
+        limits = Limits(max_concurrency, rate_per_s, concurrency_key)
+        limits.checked(f"{self.name}.{name}")
         rules, hooks = _rules(f"{self.name}.{name}", compare)
 
         def add(handler: Handler) -> ActionHandle:
@@ -285,7 +309,7 @@ class Agent:
                 compare=rules,
                 hooks=hooks,
             )
-            handle = ActionHandle(self, entry, errors)
+            handle = ActionHandle(self, entry, errors, limits)
             implementation = describe_handler("python", handler, cpu, "native")
             self.actions[name] = handle
             handle.add(implementation)
@@ -297,7 +321,7 @@ class Agent:
         """Give the entries that planners read, announced capabilities included."""
         entries = [handle.catalogue_entry() for handle in list(self.actions.values())]
         announced = (name for name in self.capabilities if name not in self.actions)
-        return entries + [Action(self.name, name) for name in announced]
+        return entries + [Action(self.name, name, limited=self.limits.bind) for name in announced]
 
     def join(self, other: Agent) -> None:
         """Take over what another declaration of the same agent has and this one has not."""
@@ -323,18 +347,6 @@ def _folder_of(frame: FrameType) -> str:
     """Give the folder of the file that calls; of a console, where the process is."""
     file = Path(frame.f_code.co_filename)
     return str(file.absolute().parent if file.is_file() else Path.cwd())
-
-
-def check_bound(label: str, max_concurrency: object) -> None:
-    """Refuse a bound that nothing could run under.
-
-    Raises: CommandError.
-    """
-    if max_concurrency is None:
-        return
-    is_int = isinstance(max_concurrency, int) and not isinstance(max_concurrency, bool)
-    if not is_int or max_concurrency < 1:  # type: ignore[operator]
-        raise CommandError(f"{label}: max_concurrency={max_concurrency!r}, expected at least 1")
 
 
 def _check_name(what: str, name: object, kind: type[CommandError] = CommandError) -> None:

@@ -363,9 +363,10 @@ class PythonLayer:
     def _gates_of(self, agent: Agent, handle: ActionHandle) -> list[asyncio.Semaphore]:
         """Find the semaphores of an agent and an action that bound their concurrency."""
         gates = []
+        keyed = handle.limits.concurrency_key is not None  # then the bound is of each key
         for owner, bound in (
             (agent, agent.max_concurrency),
-            (handle, handle.entry.max_concurrency),
+            (handle, None if keyed else handle.entry.max_concurrency),
         ):
             if bound is not None:
                 key = (id(owner), bound)  # A bound that was changed is another gate.

@@ -8,6 +8,9 @@ from tandem_orchestrator.errors import ConfigError
 from tandem_orchestrator.layers.libraries import BoundTwin
 from tandem_orchestrator.layers.python.agents import ActionHandle, Agent, PythonImplementation
 from tandem_orchestrator.model.catalogue import Action
+from tandem_orchestrator.model.limits import AttemptLimits, Limits
+
+_NO_LIMITS = Limits()
 
 AGENTS_MAX = 10_000
 """Agents of one orchestrator."""
@@ -33,20 +36,36 @@ class Registry:
         return self._agents.values()
 
     def register(
-        self, name: str, capabilities: Iterable[str], max_concurrency: int | None
+        self,
+        name: str,
+        capabilities: Iterable[str],
+        max_concurrency: int | None,
+        rate_per_s: float | None = None,
     ) -> Agent:
         """Make an agent, or find the one of that name and add to its capabilities.
 
         Raises: CommandError if the name cannot be used. ConfigError past ``AGENTS_MAX``.
         """
-        agent = Agent(name, capabilities, max_concurrency=max_concurrency)
+        agent = Agent(name, capabilities, max_concurrency=max_concurrency, rate_per_s=rate_per_s)
         known = self._agents.get(name)
         if known is None:
             return self.add(agent)
-        known.join(agent)
         if max_concurrency is not None:
             known.max_concurrency = max_concurrency  # checked by Agent
+        if rate_per_s is not None:
+            known.rate_per_s = rate_per_s
+        known.join(agent)
         return known
+
+    def limits_of(self, agent: str, action: str) -> AttemptLimits | None:
+        """Give what an attempt has to wait for; None where it never waits."""
+        owner = self._agents.get(agent)
+        if owner is None:
+            return None
+        handle = owner.actions.get(action)
+        whole = owner.limits
+        own = _NO_LIMITS if handle is None else handle.limits
+        return AttemptLimits(whole, own) if whole.bind or own.bind else None
 
     def add(self, agent: Agent) -> Agent:
         """Add an agent that was built elsewhere; what is declared here already stays."""
