@@ -464,6 +464,13 @@ def test_what_is_no_plugin_is_refused_with_the_reason(plugin: Any, says: str) ->
     assert tandem.plugin_health() == {}
 
 
+@pytest.mark.parametrize("name", ["", "a\nb", "x" * 101, 7, b"x"])
+def test_a_name_that_cannot_stand_in_a_log_is_refused(name: Any) -> None:
+    tandem = TandemOrchestrator({"journal": {"path": ":memory:"}})
+    with pytest.raises(CommandError, match="printable characters"):
+        tandem.register_plugin(AsInTheDocument(), name=name)
+
+
 def test_the_same_object_twice_is_refused_and_names_stay_apart() -> None:
     tandem = TandemOrchestrator({"journal": {"path": ":memory:"}})
     plugin = AsInTheDocument()
@@ -529,8 +536,9 @@ async def test_plugins_that_packages_offer_are_found_and_broken_ones_are_told_in
 ) -> None:
     told: Told = []
     tandem = open_tandem()
-    tandem.register_plugin(Recorder(told, "mine"), name="mine")
+    tandem.register_plugin(Recorder(told, "mine"), name="a")
     await tandem.initialize()
+    await tandem.initialize()  # loads nothing twice
     offer_price(tandem, [])
     await tandem.execute_command_set(asking())
 
@@ -538,8 +546,8 @@ async def test_plugins_that_packages_offer_are_found_and_broken_ones_are_told_in
 
     assert their_plugins.told == ["ready", "made"]
     health = tandem.plugin_health()
-    assert list(health) == ["mine", "a", "b", "c", "d", "e"]
-    assert [name for name, one in health.items() if one] == ["mine", "a", "b"]
+    assert list(health) == ["a", "a-2", "b", "c", "d", "e"]
+    assert [name for name, one in health.items() if one] == ["a", "a-2", "b"]
     assert "none of the hooks" in health["c"].reason
     assert "their_plugins:missing: AttributeError" in health["d"].reason
 

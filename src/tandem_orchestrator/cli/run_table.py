@@ -122,6 +122,8 @@ def _remark(step: dict[str, Any]) -> str:
     if step["failed_items"] and step["outcome"] == "succeeded":
         failed = len(step["failed_items"])
         return f"{failed} item{'s' if failed != 1 else ''} failed; {step['reason']}"
+    if step["cached"]:
+        return f"from the cache; {step['reason']}"
     if step["outcome"] in ("succeeded", "skipped") or not step["error_type"]:
         return str(step["reason"])
     stopped = "" if step["stopped"] else " (still running)"

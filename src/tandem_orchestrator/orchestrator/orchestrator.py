@@ -22,7 +22,7 @@ from tandem_orchestrator.errors import (
     WrongLoop,
 )
 from tandem_orchestrator.ids import Ids
-from tandem_orchestrator.journal import Journal, KeyTaken, RunRow, request_digest
+from tandem_orchestrator.journal import Journal, KeyTaken, request_digest
 from tandem_orchestrator.layers.native import NativeLayer
 from tandem_orchestrator.layers.native.segments import Segments
 from tandem_orchestrator.layers.python import Agent, PythonLayer, Registry, offered_agents
@@ -33,7 +33,6 @@ from tandem_orchestrator.model.levels import CommandType
 from tandem_orchestrator.model.modes import ExecutionMode
 from tandem_orchestrator.model.plans import Plan
 from tandem_orchestrator.model.policies import Policy
-from tandem_orchestrator.observe import RunView
 from tandem_orchestrator.orchestrator.adaptive import adaptive_policy, learning_policy
 from tandem_orchestrator.orchestrator.cache import OutputCache
 from tandem_orchestrator.orchestrator.calibrating import PAUSE_S, calibrate, find_action
@@ -209,8 +208,10 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors):
             self.config.session_open = False
             if was_open and self._parts is not None:
                 self._messages.close()
-                await self._parts.close()
-                await self._plugins.close()
+                try:
+                    await self._parts.close()
+                finally:
+                    await self._plugins.close()
 
     async def __aenter__(self) -> Self:
         await self.initialize()
@@ -424,24 +425,6 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors):
         engine, journal = self._usable()
         active = engine.tickets.get(run_id)
         return self._make_run(run_id, journal, active, self._watching.view(run_id))
-
-    async def runs(
-        self, *, status: str | None = None, name: str | None = None, limit: int = 100
-    ) -> list[RunRow]:
-        """List the runs in the journal, newest first."""
-        _, journal = self._usable()
-        return await journal.runs(status=status, name=name, limit=limit)
-
-    async def view(self, run_id: str) -> RunView | None:
-        """Fold a run's events as far as they are written; None if there is no such run."""
-        _, journal = self._usable()
-        records = await journal.records(run_id)
-        if not records:
-            return None
-        view = RunView()
-        for record in records:
-            view.apply(record.event)
-        return view
 
     # --- inside ----------------------------------------------------------------------------------
 

@@ -17,6 +17,8 @@ from tandem_orchestrator.plugins.seat import PluginHealth, Seat
 
 PLUGINS_MAX = 64
 """Plugins of one orchestrator."""
+NAME_CHARS_MAX = 100
+"""Of a plugin's name."""
 THREADS = 8
 """Hooks that are plain functions and run at one time, of all plugins."""
 
@@ -41,6 +43,8 @@ class Plugins:
         # Weak: an engine that drops a run drops its hooks, whatever became of it.
         self._runs: WeakValueDictionary[str, RunHooks] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loaded: set[str] = set()
+        """Entry points that need not be loaded again."""
         self.broken: dict[str, str] = {}
         """Entry points that could not be loaded, with the reason."""
 
@@ -52,8 +56,10 @@ class Plugins:
         """Add a plugin; its hooks are called after those of the plugins before it.
 
         Raises: CommandError if it has no hook, one that cannot be called, or is registered
-            already. ConfigError past ``PLUGINS_MAX``.
+            already, and for a name that is no printable text. ConfigError past ``PLUGINS_MAX``.
         """
+        if name is not None:
+            _check_name(name)
         if isinstance(plugin, type):
             text = f"plugin {plugin.__name__}: expected an object, got the class; add ()"
             raise CommandError(text)
@@ -97,13 +103,13 @@ class Plugins:
         # Imported here: it costs as much as ten rooms, and only this needs it.
         from importlib.metadata import entry_points
 
-        known = {seat.name for seat in self._seats}
         for point in sorted(entry_points(group=group), key=lambda point: point.name):
-            if point.name in known:
+            if point.name in self._loaded:
                 continue
             try:
                 plugin = point.load()
                 self.register(plugin() if isinstance(plugin, type) else plugin, point.name)
+                self._loaded.add(point.name)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's; shown in health
                 self.broken[point.name] = f"{point.value}: {type(error).__name__}: {error}"
 
@@ -158,3 +164,11 @@ class Plugins:
         if name not in taken:
             return name
         return next(f"{name}-{n}" for n in range(2, PLUGINS_MAX + 2) if f"{name}-{n}" not in taken)
+
+
+def _check_name(name: object) -> None:
+    """Raises: CommandError if it cannot stand in a line of a log."""
+    if isinstance(name, str) and 0 < len(name) <= NAME_CHARS_MAX and name.isprintable():
+        return
+    text = f"plugin name {name!r:.80}: expected 1 to {NAME_CHARS_MAX} printable characters"
+    raise CommandError(text)
