@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tandem_orchestrator import Calibration, Settings, TandemOrchestrator
+from tandem_orchestrator.cli import ladder
 from tandem_orchestrator.cli.capsule_view import first_words
 from tandem_orchestrator.cli.exits import Exit, UsageError
 from tandem_orchestrator.cli.loop import run_in_loop
@@ -28,6 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 """The group ``tandem twins``."""
+ladder.add_to(app)
 
 _SAMPLES = 100
 """Recorded inputs that are used where neither option is given."""

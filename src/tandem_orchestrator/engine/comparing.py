@@ -87,14 +87,14 @@ def _was_cancelled(unit: UnitState) -> bool:
 
 
 def _terms(state: RunState, step: StepState) -> verdict.Terms:
-    plan = state.plan
+    plan, assignment = state.plan, step.plan.assignment
     return verdict.Terms(
         resolution=plan.conflict_resolution,
-        must_agree=step.plan.assignment is not None
-        and step.plan.assignment.verdict == "must_agree",
+        must_agree=assignment is not None and assignment.verdict == "must_agree",
         critical=plan.priority == "critical",
         vote=plan.vote,
         weights=plan.vote_weights,
+        trusted="" if assignment is None else assignment.trusted,
     )
 
 

@@ -64,8 +64,18 @@ ProgressObserver = Callable[[str, str, int | None, int, int], None]
 class Witness(Protocol):
     """Sees what attempts took, for whoever learns from it. Called on the loop; must be quick."""
 
-    def attempted(self, step: PlannedStep, work: Work, report: Report, waited_s: float) -> None:
-        """An attempt came back; ``waited_s`` seconds passed from its dispatch to its output."""
+    def attempted(
+        self,
+        step: PlannedStep,
+        work: Work,
+        report: Report,
+        waited_s: float,
+        callables: Mapping[str, Callable[..., Any]],
+    ) -> None:
+        """An attempt came back; ``waited_s`` seconds passed from its dispatch to its output.
+
+        ``callables``: what the run's plan names.
+        """
 
     def segment_returned(self, work: SegmentWork, report: SegmentReport, waited_s: float) -> None:
         """A segment did."""

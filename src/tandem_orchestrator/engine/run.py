@@ -430,7 +430,7 @@ class ActiveRun:
         report = await perform(layer, work, step, around.caller, validation, token)
         if around.witness is not None:
             waited_s = (around.clock.monotonic_ns() - began_ns) / 1e9
-            around.witness.attempted(step.plan, work, report, waited_s)
+            around.witness.attempted(step.plan, work, report, waited_s, request.callables)
         return bounded(report, around.output_bytes_max)
 
     def _progress_of(self, unit: UnitKey) -> Callable[[int, int], None]:

@@ -25,6 +25,8 @@ class Terms:
     """CRITICAL priority: no side is picked but by a vote or a person."""
     vote: str = "majority"
     weights: Mapping[str, float] = field(default_factory=dict)
+    trusted: str = ""
+    """Of a twin on trial and the one trusted so far: the latter; it answers, whatever it gave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,9 @@ def judge(
     """
     if terms.must_agree:
         return Verdict("repeat" if repeats_left > 0 else "fail", "must_agree")
+    if terms.trusted:
+        trusted = next(unit for unit in units if unit.implementation == terms.trusted)
+        return Verdict("take", "trial", trusted, trusted.implementation)
     resolution = terms.resolution
     match resolution:
         case "retry_both" if repeats_left > 0:

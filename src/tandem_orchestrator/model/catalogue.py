@@ -30,6 +30,8 @@ class Implementation:
     """One of ``RUNGS``."""
     source: str = ""
     """For people: ``module:qualname``, or the bridge's build id."""
+    climbs: bool = False
+    """Whether it began on the ladder below ``native``, so that evidence about it is gathered."""
     in_programs: bool = False
     """Whether C can run it as a step of a segment, in one crossing with others."""
 

@@ -35,6 +35,16 @@ class Assignment(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Whether the step or the mode named the implementation, overriding the ladder."""
     route: RouteRecord | None = None
     """What the choice went by; None where there was nothing to choose."""
+    trial: Literal["", "shadow", "verify", "canary", "audit"] = ""
+    """How a twin on the promotion ladder takes part in this run; empty: none does."""
+    trusted: str = ""
+    """Of twins that are compared because one is on trial: whose outcome counts where they differ."""
+    shadow: tuple[str, ...] = ()
+    """Implementations that run beside it, off its path, and are compared."""
+    shadow_layers: tuple[str, ...] = ()
+    """Where each of them runs."""
+    trial_share: float = 0.0
+    """Share of the runs in which a twin on the ladder takes part."""
 
 
 class PlannedStep(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -106,6 +106,7 @@ class Familiar:
 
     def __init__(self) -> None:
         self._encode: Encode | None = None
+        self._roll: float | None = None
         self._known: OrderedDict[Hashable, _Known | _BySize] = OrderedDict()
 
     def look(self, command_set: CommandSet) -> Look | None:
@@ -130,15 +131,23 @@ class Familiar:
         if known is None:
             return None
         assert type(known) is _Known
-        if known.stamp != stamp or (known.watch is not None and known.watch.has_changed()):
+        if known.stamp != stamp or (known.watch is not None and known.watch.is_stale):
             del self._known[key]
             return None
+        if known.watch is not None and known.watch.draws_trial():
+            self._roll = known.watch.roll
+            return None  # This one run is planned by itself; the others go on as they are.
         self._known.move_to_end(key)
         literals = look.literals
         if known.order is not None:
             literals = [literals[position] for position in known.order]
         names = (command_set.id, command_set.name)
         return known.way, FamiliarRun(names, literals, known.intake, {})
+
+    def take_roll(self) -> float | None:
+        """Give what was drawn for the set that was just not found; None where nothing was."""
+        roll, self._roll = self._roll, None
+        return roll
 
     def keep(
         self,

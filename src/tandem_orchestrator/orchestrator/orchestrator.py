@@ -33,7 +33,6 @@ from tandem_orchestrator.model.levels import CommandType
 from tandem_orchestrator.model.modes import ExecutionMode
 from tandem_orchestrator.model.plans import Plan
 from tandem_orchestrator.model.policies import Policy
-from tandem_orchestrator.orchestrator.adaptive import adaptive_policy, learning_policy
 from tandem_orchestrator.orchestrator.cache import OutputCache
 from tandem_orchestrator.orchestrator.calibrating import PAUSE_S, calibrate, find_action
 from tandem_orchestrator.orchestrator.composition import (
@@ -152,9 +151,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors):
     async def _open(self) -> None:
         settings, owner = self.settings, self._ids.make()
         announce(settings)
-        for mode, policy in (("adaptive", adaptive_policy()), ("learning", learning_policy())):
-            if mode not in self._inventory.policies():  # A user's own of that name comes first.
-                self.register_mode(mode, policy)
+        self._inventory.add_usual_modes()
         self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
         for agent in offered_agents():
             self._registry.add(agent)
@@ -171,7 +168,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors):
             self._native_changed,
             self.cache,
             self._plugins,
-            self._inventory.policies,
+            self._inventory,
         )
         await self._parts.start()
         self._express = Express(
@@ -353,7 +350,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors):
         if found is not None:
             way, asked = found
         else:
-            asked = self._planning.take_in(command_set, inputs)
+            asked = self._planning.take_in(command_set, inputs, roll=self._familiar.take_roll())
             way = None if look is None else way_of(asked)
             if look is not None and way is not None:
                 self._familiar.keep(look, way, asked, stamp, self._planning.watch(way.plan))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.engine import Engine
@@ -12,7 +12,7 @@ from tandem_orchestrator.layers import Layer
 from tandem_orchestrator.layers.native import NativeLayer
 from tandem_orchestrator.layers.native.segments import Segments
 from tandem_orchestrator.layers.python import PythonLayer, Registry
-from tandem_orchestrator.model.policies import Policy
+from tandem_orchestrator.model.events import AnyEvent, Judged
 from tandem_orchestrator.orchestrator.cache import OutputCache
 from tandem_orchestrator.orchestrator.cached_layer import (
     CachedLayer,
@@ -26,8 +26,11 @@ from tandem_orchestrator.orchestrator.composition import (
     make_native_layer,
     make_python_layer,
 )
+from tandem_orchestrator.orchestrator.inventory import Inventory
 from tandem_orchestrator.orchestrator.machine import SessionMachine
+from tandem_orchestrator.orchestrator.promotion import Promotion
 from tandem_orchestrator.orchestrator.routing import Routing
+from tandem_orchestrator.orchestrator.shadows import Shadows
 from tandem_orchestrator.orchestrator.surroundings import CapsuleMaker
 from tandem_orchestrator.orchestrator.watching import Watching
 from tandem_orchestrator.orchestrator.wishes import Wishes
@@ -43,7 +46,7 @@ class Parts:
         on_native_change: Told (kind, detail) when the bridge starts, dies or is restarted.
         cache: Outputs of attempts before, also of an earlier session.
         plugins: Told of conflicts.
-        policies: Gives the policy of each mode.
+        inventory: Agents, actions and policies.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class Parts:
         on_native_change: Callable[[str, str], None],
         cache: OutputCache,
         plugins: Plugins,
-        policies: Callable[[], Mapping[str, Policy]],
+        inventory: Inventory,
     ) -> None:
         self._owner, self._settings = owner, settings
         self.journal = make_journal(settings)
@@ -74,9 +77,30 @@ class Parts:
         if self.native is not None:
             builds = NativeBuilds(self.native)
             layers[self.native.name] = CachedSegmentLayer(self.native, cache, builds)
+        ladder = beside_journal(settings, "ladder")
+        self.promotion = Promotion(settings.twins, ladder, clock, inventory.catalogue)
+        inventory.ladder = self.promotion
         self.routing = Routing(
-            settings.router, clock, rng, beside_journal(settings, "costs"), policies, self.load
+            settings.router,
+            clock,
+            rng,
+            beside_journal(settings, "costs"),
+            inventory.policies,
+            self.load,
+            self.promotion,
         )
+        capsules = CapsuleMaker(settings, clock.wall_ns)
+        self._shadows = Shadows(
+            settings.twins,
+            clock,
+            {layer.name: layer for layer in self.layers},
+            self.python,
+            self.promotion,
+            capsules.make,
+            beside_journal(settings, "shadow"),
+        )
+        self.routing.use_shadows(self._shadows)
+        self._tell = watching.event
         self.engine = Engine(
             layers,
             self.python,
@@ -88,12 +112,12 @@ class Parts:
             attempts_max=settings.orchestrator.max_parallel_steps,
             output_bytes_max=settings.limits.output_bytes_max,
             close_grace_s=settings.orchestrator.close_timeout_s,
-            observe=watching.event,
+            observe=self._observe,
             on_progress=watching.progress,
             on_conflict=plugins.conflict,
             witness=self.routing,
             limits_of=registry.limits_of,
-            make_capsule=CapsuleMaker(settings, clock.wall_ns).make_value,
+            make_capsule=capsules.make_value,
         )
         self._wishes = Wishes(self.journal, self.engine.tickets)
 
@@ -101,6 +125,12 @@ class Parts:
     def layers(self) -> list[PythonLayer | NativeLayer]:
         """The layers that are not switched off."""
         return [self.python] if self.native is None else [self.python, self.native]
+
+    def _observe(self, run_id: str, event: AnyEvent) -> None:
+        """Tell everybody; what comparing gave is evidence as well."""
+        self._tell(run_id, event)
+        if type(event) is Judged:
+            self.promotion.judged(run_id, event)
 
     def load(self) -> dict[str, float]:
         """Give each layer's attempts in progress as a share of its workers."""
@@ -126,6 +156,7 @@ class Parts:
                 starting.create_task(self.journal.open(self._owner))
                 for layer in self.layers:
                     starting.create_task(layer.start())
+            self.promotion.start()
             self.routing.start()
             await self.engine.start()
             self._wishes.start()
@@ -139,7 +170,15 @@ class Parts:
     async def close(self) -> None:
         """End everything in the order in which parts use each other, whatever one of them says."""
         errors: list[Exception] = []
-        for part in (self._wishes, self.engine, self.routing, *self.layers, self.journal):
+        for part in (
+            self._wishes,
+            self.engine,
+            self._shadows,
+            self.promotion,
+            self.routing,
+            *self.layers,
+            self.journal,
+        ):
             try:
                 await part.close()
             except Exception as error:  # noqa: BLE001 - the others are closed first, then it is raised

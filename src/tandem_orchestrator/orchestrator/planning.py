@@ -44,8 +44,11 @@ class Planning:
         faults: Iterable[Fault] = (),
         *,
         runs: bool = True,
+        roll: float | None = None,
     ) -> Intake:
         """Plan a command set; with ``runs`` it is about to run, so that a try counts as one.
+
+        ``roll``: where among all runs it falls, if that was drawn already.
 
         Raises: InvalidCommandSet with every fault at once; LayerUnavailable.
         """
@@ -53,7 +56,7 @@ class Planning:
         intake = take_in(
             command_set,
             self._catalogue(),
-            plan_options(settings, known, runs=runs),
+            plan_options(settings, known, runs=runs, roll=roll),
             inputs=inputs,
             steps_max=settings.limits.steps_max,
             faults=faults,
@@ -75,8 +78,8 @@ class Planning:
             steps_max=settings.limits.steps_max,
         )
 
-    def again(self, old: Intake, roll: float) -> Intake:
-        """Route a set anew that is about to run; ``roll`` says where among all runs it falls.
+    def again(self, old: Intake, roll: float | None) -> Intake:
+        """Route a set anew that is about to run; ``roll`` says where among all runs it falls; None: drawn.
 
         Raises: as ``take_in``.
         """

@@ -28,7 +28,7 @@ class PreparedPlan:
         stamp: object,
         *,
         stamp_of_now: Callable[[], object],
-        plan_again: Callable[[Intake, float], Intake],
+        plan_again: Callable[[Intake, float | None], Intake],
         watch: Callable[[Plan], Watch | None],
         submit: Callable[[Intake, SegmentEnded | None], Awaitable[Run]],
         express: Callable[[], Express],
@@ -73,8 +73,9 @@ class PreparedPlan:
     def _with(self, inputs: Mapping[str, Any] | None) -> Intake:
         """Give the intake of one run, routed anew if what there is has changed."""
         stamp, watch = self._stamp_of_now(), self._watch
-        if stamp != self._stamp or (watch is not None and watch.has_changed()):
-            roll = 1.0 if watch is None else watch.roll
+        is_stale = watch is not None and watch.has_changed()
+        if is_stale or stamp != self._stamp:
+            roll = None if watch is None else watch.roll
             self._intake, self._stamp = self._plan_again(self._intake, roll), stamp
             self._way = way_of(self._intake)
             self._watch = self._watch_of(self._intake.plan)

@@ -23,6 +23,8 @@ from tandem_orchestrator.model.policies import Policy, RouteQuestion
 from tandem_orchestrator.model.routing import UNSIZED, RouteRecord, Standing
 from tandem_orchestrator.observe import Costs
 from tandem_orchestrator.observe.costs import Kept
+from tandem_orchestrator.orchestrator.promotion import Promotion
+from tandem_orchestrator.orchestrator.shadows import Shadows
 from tandem_orchestrator.plan.sizing import size_of
 from tandem_orchestrator.settings import Router
 
@@ -32,7 +34,7 @@ class Watch:
 
     Args:
         standings: What its steps were chosen by.
-        share: Share of the runs for which it is made anew, to try or compare something.
+        share: Share of the runs in which a twin on trial takes part.
         always: It was made for one run alone.
     """
 
@@ -43,7 +45,7 @@ class Watch:
     ) -> None:
         self._standings, self._share, self._rng, self._always = standings, share, rng, always
         self._version = self._version_now()
-        self.roll = 1.0
+        self.roll: float | None = None
         """What was drawn at the last look, from 0.0 up to 1.0, for the plan that is made then."""
 
     @property
@@ -51,11 +53,22 @@ class Watch:
         """Whether the plan was made to try something, or by a route that is asked each time."""
         return self._always
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether what it was chosen by has changed."""
+        return self._always or self._version != self._version_now()
+
+    def draws_trial(self) -> bool:
+        """Draw, once for a run, whether a twin on trial takes part in it; see ``roll``."""
+        if not self._share:
+            return False
+        self.roll = self._rng.random()
+        return self.roll < self._share
+
     def has_changed(self) -> bool:
-        """Look once, for one run."""
-        if self._share:
-            self.roll = self._rng.random()
-        return self._always or self.roll < self._share or self._version != self._version_now()
+        """Look once, for one run, at both."""
+        draws = self.draws_trial()
+        return draws or self.is_stale
 
     def _version_now(self) -> int:
         if len(self._standings) == 1:
@@ -70,6 +83,7 @@ class Routing:
         path: The file in which costs outlast the session, or None.
         policies: Gives the policy of each mode.
         load: Gives each layer's share of workers in use.
+        promotion: Counts what comparing gives.
     """
 
     def __init__(
@@ -80,7 +94,10 @@ class Routing:
         path: Path | None,
         policies: Callable[[], Mapping[str, Policy]],
         load: Callable[[], dict[str, float]],
+        promotion: Promotion,
     ) -> None:
+        self._promotion = promotion
+        self._shadows: Shadows | None = None
         self._clock, self._rng = clock, rng
         self._frozen, self._entries_max = settings.frozen, settings.entries_max
         self._save_interval_s = settings.save_interval_s
@@ -95,6 +112,10 @@ class Routing:
         )
         self._saved = 0
         self._saving: asyncio.Task[None] | None = None
+
+    def use_shadows(self, shadows: Shadows) -> None:
+        """Hand runs that were drawn for it to those who run twins beside them."""
+        self._shadows = shadows
 
     def start(self) -> None:
         """Read what earlier sessions learned, and write what this one does from time to time."""
@@ -123,6 +144,10 @@ class Routing:
             "resting": self.costs.resting(),
             "explore_share": self.costs.explore_share if explore else 0.0,
             "load": self._load(),
+            "trial_shares": {} if self._frozen else self._promotion.shares,
+            "roll": self._rng.random()
+            if roll is None and explore
+            else (1.0 if roll is None else roll),
         }
 
     def claim(self, plan: Plan) -> None:
@@ -131,28 +156,42 @@ class Routing:
 
     def watch(self, plan: Plan) -> Watch | None:
         """Give what says when a kept plan is stale; None where there was nothing to choose."""
-        routes = [
-            (step, step.assignment.route)
-            for step in plan.steps
-            if step.assignment is not None and step.assignment.route is not None
-        ]
-        if not routes:
+        standings: dict[tuple[str, str, int], Standing] = {}
+        share, once = 0.0, False
+        for step in plan.steps:
+            assignment = step.assignment
+            if assignment is None:
+                continue
+            share = max(share, assignment.trial_share)
+            route = assignment.route
+            if route is not None:
+                key = (step.agent, step.action, route.bucket)
+                standings[key] = self.costs.standing(*key)
+                once = once or route.explored or bool(route.asked)
+            once = once or bool(assignment.trial)
+        if not standings and not share:
             return None
-        standings = {
-            (step.agent, step.action, route.bucket): self.costs.standing(
-                step.agent, step.action, route.bucket
-            )
-            for step, route in routes
-        }
-        once = any(route.explored or route.asked for _, route in routes)
-        return Watch(tuple(standings.values()), 0.0, self._rng, always=once)
+        return Watch(tuple(standings.values()), share, self._rng, always=once)
 
     # --- learning --------------------------------------------------------------------------------
 
-    def attempted(self, step: PlannedStep, work: Work, report: Report, waited_s: float) -> None:
-        """Learn from an attempt."""
+    def attempted(
+        self,
+        step: PlannedStep,
+        work: Work,
+        report: Report,
+        waited_s: float,
+        callables: Mapping[str, Callable[..., Any]],
+    ) -> None:
+        """Learn from an attempt, and let twins that are drawn for it run beside it."""
         assignment = step.assignment
-        if assignment is None or report.cached:
+        if assignment is None:
+            return
+        if assignment.shadow and self._shadows is not None:
+            self._shadows.offer(step, work, report, waited_s, callables)
+        if len(assignment.implementations) > 1:
+            self._promotion.attempted(step, work, report, waited_s)
+        if report.cached:
             return
         route = assignment.route
         if route is None and len(assignment.implementations) < 2:

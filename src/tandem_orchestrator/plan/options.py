@@ -36,6 +36,10 @@ class PlanOptions:
     """(agent, action, implementation) whose breaker is open at this moment."""
     explore_share: float = 0.0
     """Bound of calls, and of their time, for trying what is not the fastest; 0.0: never."""
+    trial_shares: Mapping[str, float] = field(default_factory=dict)
+    """Rung to the share of runs in which a twin on it takes part; empty: none ever does."""
+    roll: float = 1.0
+    """Where among all runs this one falls, from 0.0 up to 1.0; 1.0: no twin on trial takes part."""
     load: Mapping[str, float] = field(default_factory=dict)
     """Layer to the share of its workers in use; above 1.0 where work waits."""
     machine: Machine | None = None

@@ -257,6 +257,8 @@ def _fits_a_program(flat: FlatStep, action: Action | None, assignment: Assignmen
         return False
     if action.limited:
         return False
+    if assignment.shadow:
+        return False  # Its payload has to be seen, to give it to the other one as well.
     implementation = action.implementation(assignment.implementations[0])
     if implementation is None or not implementation.in_programs:
         return False

@@ -15,6 +15,7 @@ from tandem_orchestrator.model.routing import Estimate, RouteOption, RouteRecord
 from tandem_orchestrator.plan.options import PlanOptions
 from tandem_orchestrator.plan.router import choose
 from tandem_orchestrator.plan.sizing import size_of
+from tandem_orchestrator.plan.trial import with_trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +114,13 @@ def _forced(
         return fault
     result = _named(action, policy, mode, names, catalogue, path)
     if isinstance(result, Assignment):
+        low = (action.implementation(name) for name in result.implementations)
+        rung = next((one.rung for one in low if one is not None and one.rung != "native"), "")
+        note = f"; its rung {rung!r} is overridden" if rung else ""
         return Assignment(
             implementations=result.implementations,
             layers=result.layers,
-            reason=f"the step names {' and '.join(names)}",
+            reason=f"the step names {' and '.join(names)}{note}",
             verdict=policy.verdict if len(names) > 1 else "none",
             not_compared=why if comparing and len(names) == 1 else None,
             forced=True,
@@ -173,13 +177,18 @@ def _route(
     chosen = next(i for i in allowed if i.name == choice)
     spare = next((i.name for i in allowed if i.layer == "python"), None)
     fallback = spare if chosen.layer == "c" and policy.if_away == "python" else None
-    return Assignment(
+    routed = Assignment(
         implementations=(chosen.name,),
         layers=(chosen.layer,),
         reason=reason,
         fallback=fallback,
         route=record,
     )
+    if not options.trial_shares:
+        return routed
+    well = [i for i in present if (action.agent, action.name, i.name) not in options.resting]
+    well = well if chosen in well else [chosen, *well]
+    return with_trial(routed, action, well, options.trial_shares, options.roll)
 
 
 def _chosen(

@@ -22,7 +22,7 @@ from tandem_orchestrator.settings.sections import (
     PythonLayer,
 )
 from tandem_orchestrator.settings.settings import KEYS, Settings
-from tandem_orchestrator.settings.trust import Router
+from tandem_orchestrator.settings.trust import Router, Twins
 
 __all__ = [
     "KEYS",
@@ -39,6 +39,7 @@ __all__ = [
     "Redundancy",
     "Router",
     "Settings",
+    "Twins",
     "settings_table",
     "weights_of",
 ]

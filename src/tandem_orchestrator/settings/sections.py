@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tandem_orchestrator.settings.keys import key, keys_of
 from tandem_orchestrator.settings.redundancy import Redundancy
 from tandem_orchestrator.settings.section import Section
-from tandem_orchestrator.settings.trust import Router
+from tandem_orchestrator.settings.trust import Router, Twins
 
 _MODE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
 _CPUS = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?){0,255}\Z")
@@ -445,6 +445,7 @@ SECTIONS: dict[str, type[Section]] = {
         CLayer,
         Router,
         Redundancy,
+        Twins,
         Metrics,
         Hardware,
         Journal,

@@ -34,7 +34,7 @@ from tandem_orchestrator.settings.sources import (
     from_mapping,
     from_texts,
 )
-from tandem_orchestrator.settings.trust import Router
+from tandem_orchestrator.settings.trust import Router, Twins
 
 __all__ = ["KEYS", "Settings"]
 
@@ -54,6 +54,7 @@ class Settings:
     c_layer: CLayer = field(default_factory=CLayer)
     router: Router = field(default_factory=Router)
     redundancy: Redundancy = field(default_factory=Redundancy)
+    twins: Twins = field(default_factory=Twins)
     metrics: Metrics = field(default_factory=Metrics)
     hardware: Hardware = field(default_factory=Hardware)
     journal: Journal = field(default_factory=Journal)
