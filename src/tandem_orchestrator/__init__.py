@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from tandem_orchestrator.orchestrator import Run, TandemOrchestrator
     from tandem_orchestrator.plugins import TandemPlugin
     from tandem_orchestrator.settings import Settings
-    from tandem_orchestrator.twins import Calibration
+    from tandem_orchestrator.twins import Bisection, Calibration
     from tandem_orchestrator.workflows import StandardWorkflows
 
 __version__ = "0.1.0"
@@ -67,7 +67,7 @@ _HOMES = {
     "orchestrator": "Run TandemOrchestrator",
     "plugins": "TandemPlugin",
     "settings": "Settings",
-    "twins": "Calibration",
+    "twins": "Bisection Calibration",
     "workflows": "StandardWorkflows",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
@@ -76,6 +76,7 @@ __all__ = [
     "ActionFailed",
     "ActionHandle",
     "Agent",
+    "Bisection",
     "Busy",
     "Calibration",
     "CapsuleError",

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from tandem_orchestrator import Calibration, Settings, TandemOrchestrator
-from tandem_orchestrator.cli import ladder
+from tandem_orchestrator.cli import bisect, ladder
 from tandem_orchestrator.cli.capsule_view import first_words
 from tandem_orchestrator.cli.exits import Exit, UsageError
 from tandem_orchestrator.cli.loop import run_in_loop
-from tandem_orchestrator.cli.options import Import, Journal, Json, Set, end
+from tandem_orchestrator.cli.options import Import, Input, Journal, Json, Set, end
 from tandem_orchestrator.cli.output import (
     print_json,
     print_table,
@@ -61,6 +61,23 @@ def calibrate(
     asked: list[Any] | int = read_payloads(inputs) if inputs else samples or _SAMPLES
     options = {"implementation": implementation, "pause_s": pause, "timeout_s": timeout}
     end(lambda: _calibrate(settings, import_ or [], action, asked, options, as_json=json))
+
+
+@app.command("bisect")
+def bisect_(
+    target: Annotated[str, typer.Argument(help="A file or a workflow's name, as for run.")],
+    left: Annotated[str, typer.Option(help="One implementation.")] = "python",
+    right: Annotated[str, typer.Option(help="The other one.")] = "c",
+    input: Input = None,
+    import_: Import = None,
+    set: Set = None,
+    journal: Journal = None,
+    json: Json = False,
+) -> None:
+    """Run a set in one implementation, then in the other, and say at which step they part."""
+    settings = read_settings(set or [], journal)
+    wish = bisect.BisectWish(target, left, right, input or [], import_ or [], json)
+    end(lambda: bisect.bisect(wish, settings))
 
 
 def read_payloads(file: str) -> list[Any]:

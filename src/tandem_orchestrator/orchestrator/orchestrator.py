@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -34,7 +34,6 @@ from tandem_orchestrator.model.modes import ExecutionMode
 from tandem_orchestrator.model.plans import Plan
 from tandem_orchestrator.model.policies import Policy
 from tandem_orchestrator.orchestrator.cache import OutputCache
-from tandem_orchestrator.orchestrator.calibrating import PAUSE_S, calibrate, find_action
 from tandem_orchestrator.orchestrator.composition import (
     announce,
     cache_bounds,
@@ -51,17 +50,16 @@ from tandem_orchestrator.orchestrator.planning import Planning
 from tandem_orchestrator.orchestrator.plugin_doors import PluginDoors
 from tandem_orchestrator.orchestrator.prepared import PreparedPlan
 from tandem_orchestrator.orchestrator.probes import BinaryBridge, PythonOrchestrator
-from tandem_orchestrator.orchestrator.recorded import recorded_payloads
 from tandem_orchestrator.orchestrator.run import Run
 from tandem_orchestrator.orchestrator.setting_doors import SettingDoors
 from tandem_orchestrator.orchestrator.shown_doors import ShownDoors
+from tandem_orchestrator.orchestrator.twin_doors import TwinDoors
 from tandem_orchestrator.orchestrator.watching import Watching
 from tandem_orchestrator.plugins import Plugins
 from tandem_orchestrator.settings import Settings
-from tandem_orchestrator.twins import Calibration
 
 
-class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors):
+class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors, TwinDoors):
     """Runs command sets in both layers and keeps what happened in a journal.
 
     ``async with TandemOrchestrator() as tandem: …``, or ``await initialize()`` and ``close()``.
@@ -380,41 +378,6 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors):
             watch=self._planning.watch,
             submit=self._submit,
             express=self._express_now,
-        )
-
-    # Any: payloads are values of any kind.
-    async def calibrate(
-        self,
-        action: str,
-        payloads: Sequence[Any] | int,
-        *,
-        implementation: str | None = None,
-        timeout_s: float = 30.0,
-        pause_s: float = PAUSE_S,
-    ) -> Calibration:
-        """Run one side of ``AGENT.ACTION`` twice and learn which fields of its output are noise.
-
-        Args:
-            payloads: Inputs; or how many to take from runs in the journal.
-            implementation: Which side; None: ``python`` where there is one.
-            timeout_s: Seconds for one attempt.
-            pause_s: Seconds between the passes, so that stamps have moved on.
-
-        Raises: CommandError if it may not be run twice, or there is no input.
-        """
-        _, journal = self._usable()
-        entry = find_action(self, action)
-        if isinstance(payloads, int):
-            taken = await recorded_payloads(journal, entry.agent, entry.name, payloads)
-            payloads = [{"$literal": payload} for payload in taken]
-        return await calibrate(
-            self,
-            self._clock,
-            entry,
-            payloads,
-            implementation=implementation,
-            timeout_s=timeout_s,
-            pause_s=pause_s,
         )
 
     def run(self, run_id: str) -> Run:

@@ -31,7 +31,7 @@ from tandem_orchestrator.settings import Settings
 from tandem_orchestrator.sync.handles import PreparedPlan, Run, take_in
 from tandem_orchestrator.sync.loop_thread import LoopThread, call
 from tandem_orchestrator.sync.message_doors import MessageDoors
-from tandem_orchestrator.twins import Calibration
+from tandem_orchestrator.twins import Bisection, Calibration
 
 _T = TypeVar("_T")
 
@@ -206,6 +206,19 @@ class TandemOrchestrator(MessageDoors):
         asked = self._tandem.calibrate(
             action, payloads, implementation=implementation, timeout_s=timeout_s, pause_s=pause_s
         )
+        return self._usable().wait(asked)
+
+    # Any: inputs are values of any kind.
+    def bisect(
+        self,
+        command_set: CommandSet,
+        *,
+        left: str = "python",
+        right: str = "c",
+        inputs: Mapping[str, Any] | None = None,
+    ) -> Bisection:
+        """See the async class."""
+        asked = self._tandem.bisect(command_set, left=left, right=right, inputs=inputs)
         return self._usable().wait(asked)
 
     def run(self, run_id: str) -> Run:

@@ -6,6 +6,7 @@ on ``differences``, what it takes to compute it from values that were cleaned be
 with secrets taken out.
 """
 
+from tandem_orchestrator.twins.bisection import Bisection, Divergence, Side
 from tandem_orchestrator.twins.calibration import Calibration, Ended, NoisyField, learn
 from tandem_orchestrator.twins.capsule import (
     CAPSULE_BYTES_MAX,
@@ -25,10 +26,12 @@ __all__ = [
     "CAPSULE_BYTES_MAX",
     "DEFAULT_HOOKS",
     "REDACTED",
+    "Bisection",
     "Calibration",
     "Capsule",
     "Cleaned",
     "Difference",
+    "Divergence",
     "Ended",
     "Environment",
     "Kinds",
@@ -36,6 +39,7 @@ __all__ = [
     "RedactionHook",
     "Shrinking",
     "Shrunk",
+    "Side",
     "clean",
     "differences",
     "differences_of_cleaned",

@@ -28,6 +28,7 @@ COMMANDS = (
     ["doctor"],
     ["topology"],
     ["demo", "twins"],
+    ["twins", "bisect"],
     ["twins", "calibrate"],
     ["conflicts", "list"],
     ["conflicts", "show"],
