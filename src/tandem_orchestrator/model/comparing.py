@@ -127,7 +127,9 @@ class Tolerance(
     @property
     def has_figure(self) -> bool:
         """Whether it sets any of ``abs``, ``rel``, ``ulp`` and ``places``."""
-        return any(f is not None for f in (self.abs, self.rel, self.ulp, self.places))
+        return not (
+            self.abs is None and self.rel is None and self.ulp is None and self.places is None
+        )
 
     def within(self, outer: Tolerance) -> Tolerance:
         """Fill in from further out what this one leaves open; ``clean`` is never inherited."""
@@ -179,6 +181,13 @@ class CompareRules(
     def has_hooks(self) -> bool:
         """Whether anything is cleaned."""
         return self.clean is not None or any(t.clean is not None for t in self.fields.values())
+
+    @property
+    def tells_nan(self) -> bool:
+        """Whether NaN may differ from NaN somewhere, so that being the same is not enough."""
+        return self.default.nan_equal is False or any(
+            tolerance.nan_equal is False for tolerance in self.fields.values()
+        )
 
     def failure_kind(self, type: str | None) -> str | None:
         """Give what a failure's type is compared as."""

@@ -57,10 +57,9 @@ def differences(left: Any, right: Any, rules: CompareRules | None = None) -> lis
     """
     if rules is not None and rules.has_hooks:
         return differences_of_cleaned(clean(left, rules), clean(right, rules), rules)
-    place = root_place(rules)
-    if place.nan_equal and same(left, right):
+    if (rules is None or not rules.tells_nan) and same(left, right):
         return []
-    return _Comparison(place).walk(left, right)
+    return _Comparison(root_place(rules)).walk(left, right)
 
 
 def differences_of_cleaned(
@@ -120,6 +119,8 @@ class _Comparison:
             if kind is type(b) and (kind is dict or kind is list):
                 if place.nan_equal and same(a, b):
                     continue
+                if searching and not self._budget.spend(len(a)):
+                    return [Difference(path, ABSENT, ABSENT)]
                 if kind is dict:
                     found.extend(self._dicts(todo, stack))
                 elif place.tolerance.unordered:
@@ -144,11 +145,10 @@ class _Comparison:
                 return found
             if not place.exact:
                 return []
-        keys = [*a, *(key for key in b if key not in a)]
-        stack.extend(
-            (f"{path}/{escape(key)}", a.get(key, _ABSENT), b.get(key, _ABSENT), place.child(key))
-            for key in reversed(keys)
-        )
+        for key in reversed([*a, *(key for key in b if key not in a)]):
+            x, y, below = a.get(key, _ABSENT), b.get(key, _ABSENT), place.child(key)
+            if not _done(x, y, below):
+                stack.append((f"{path}/{escape(key)}", x, y, below))
         return []
 
     def _multisets(self, todo: _Todo, most: int, *, searching: bool) -> list[Difference]:
@@ -176,15 +176,23 @@ class _Comparison:
 
 def _push_items(todo: _Todo, stack: list[_Todo]) -> None:
     path, a, b, place = todo
-    stack.extend(
-        (
-            f"{path}/{i}",
-            a[i] if i < len(a) else _ABSENT,
-            b[i] if i < len(b) else _ABSENT,
-            place.child(str(i)),
-        )
-        for i in reversed(range(max(len(a), len(b))))
-    )
+    both = min(len(a), len(b))
+    for i in reversed(range(both, max(len(a), len(b)))):
+        x, y = (a[i], _ABSENT) if i < len(a) else (_ABSENT, b[i])
+        stack.append((f"{path}/{i}", x, y, place.child(str(i))))
+    everywhere = place.child("") if place.ends_here else None
+    for i in reversed(range(both)):
+        below = everywhere or place.child(str(i))
+        if not _done(a[i], b[i], below):
+            stack.append((f"{path}/{i}", a[i], b[i], below))
+
+
+def _done(a: Any, b: Any, place: Place) -> bool:
+    """Say whether two values are no containers and agree: they need not be looked at again."""
+    kind = type(a)
+    if kind is dict or kind is list or a is _ABSENT or b is _ABSENT:
+        return False
+    return type(b) is kind and atoms_agree(a, b, place.tolerance)
 
 
 def _difference(path: str, a: Any, b: Any) -> Difference:

@@ -108,12 +108,9 @@ def root_place(rules: CompareRules | None) -> Place:
         for part in pattern_parts(pattern):
             node = node.children.setdefault(part, _Node())
         node.tolerance = tolerance
-    nan_equal = default.nan_equal is not False and all(
-        tolerance.nan_equal is not False for tolerance in rules.fields.values()
-    )
     own = default if root.tolerance is None else root.tolerance.within(default)
     nodes = (root,) if root.children else ()
-    return Place(_replaced(own, clean=None), nodes, bool(default.unordered), nan_equal)
+    return Place(_replaced(own, clean=None), nodes, bool(default.unordered), not rules.tells_nan)
 
 
 def _get(node: _Node, key: str) -> _Node | None:
@@ -132,6 +129,12 @@ _EXACT_PLACE = Place(EXACT, (), False, True)
 
 def atoms_agree(a: Any, b: Any, tolerance: Tolerance) -> bool:
     """Say whether two values that are no containers agree."""
+    kind = type(a)
+    if kind is type(b):
+        if kind is float or kind is int:
+            return numbers_agree(a, b, tolerance)
+        if kind is not str or not tolerance.numeric:
+            return bool(a == b)
     left, right = number_in(a, tolerance), number_in(b, tolerance)
     if left is None or right is None:
         return same_atom(a, b)

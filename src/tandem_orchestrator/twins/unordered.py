@@ -83,9 +83,6 @@ def _pairs(
         return {i: i for i in range(len(ours))}
     partner: dict[int, int] = {}
     taken: dict[int, int] = {}
-    same: dict[tuple[Any, ...], list[int]] = {}
-    for j, (loose, _) in enumerate(theirs):
-        same.setdefault(loose, []).append(j)
     known: dict[tuple[int, int], bool] = {}
 
     def fit(i: int, j: int) -> bool:
@@ -93,11 +90,16 @@ def _pairs(
             known[i, j] = budget.spend(1) and fits(i, j)
         return known[i, j]
 
-    for i, (loose, _) in enumerate(ours):
-        candidates = same.get(loose)
-        if candidates and fit(i, candidates[-1]):
-            partner[i], taken[partner[i]] = candidates[-1], i
-            candidates.pop()
+    # Side by side through both, as one merges: in one dimension that finds all there are.
+    i = j = 0
+    while i < len(ours) and j < len(theirs) and budget.steps > 0:
+        if fit(i, j):
+            partner[i], taken[j] = j, i
+            i, j = i + 1, j + 1
+        elif ours[i][0] <= theirs[j][0]:
+            i += 1
+        else:
+            j += 1
     for i in range(len(ours)):
         if i not in partner and budget.steps > 0:
             _augment(i, len(theirs), fit, partner, taken)
