@@ -217,8 +217,15 @@ class SyncBoom(Boom):
         raise self.error
 
 
-@pytest.mark.parametrize("kind", [Boom, SyncBoom])
-@pytest.mark.parametrize("error", [ValueError("broken"), SystemExit(3), asyncio.CancelledError()])
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        *((Boom, e) for e in (ValueError("broken"), SystemExit(3), asyncio.CancelledError())),
+        *((SyncBoom, e) for e in (ValueError("broken"), SystemExit(3), asyncio.CancelledError())),
+        (SyncBoom, KeyboardInterrupt()),
+        (SyncBoom, StopIteration(7)),
+    ],
+)
 async def test_a_plugin_that_raises_is_reported_and_hurts_neither_run_nor_neighbour(
     tandem: TandemOrchestrator,
     caplog: pytest.LogCaptureFixture,

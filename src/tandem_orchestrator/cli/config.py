@@ -126,9 +126,9 @@ def check_settings(file: Path | None, *, as_json: bool) -> Exit:
             print_text(visible(fault["message"]))
         for note in notes:
             print_text(visible(f"note: {note}"))
-        counts = ", ".join(f"{count} from {source}" for source, count in sources.items())
+        counts = ", ".join(f"{count} by {source}" for source, count in sources.items())
         total = f"{len(faults)} fault{'s' if len(faults) != 1 else ''}"
-        print_text(visible(total if faults else f"no faults; {counts}"))
+        print_text(visible(total if faults else f"no faults; settings: {counts}"))
     return Exit.INVALID if faults else Exit.DONE
 
 

@@ -136,20 +136,24 @@ class Seat:
             if inspect.iscoroutinefunction(function):
                 await function(*arguments)
                 return None
-            given = await self._in_thread(lambda: function(*arguments), run)
+            given, error = await self._in_thread(lambda: function(*arguments), run)
+            if error is not None:
+                return error
             if isinstance(given, Awaitable):
                 await given
-        except asyncio.CancelledError as error:
+        except asyncio.CancelledError as stopped:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            return error  # Its own doing, not ours.
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code; it is reported
-            return error
+            return stopped  # Its own doing, not ours.
+        except (Exception, SystemExit) as raised:  # noqa: BLE001 - a stranger's code; it is reported
+            return raised
         return None
 
     # Any: whatever the hook gives.
-    async def _in_thread(self, function: Callable[[], Any], run: ThreadRunner) -> Any:
+    async def _in_thread(
+        self, function: Callable[[], Any], run: ThreadRunner
+    ) -> tuple[Any, BaseException | None]:
         await run.permits.acquire()
         job = run.start(function)
         try:
@@ -158,10 +162,7 @@ class Seat:
             job.abandon()
             self._hangs(job.future)
             raise
-        given, error = job.future.result()
-        if error is not None:
-            raise error
-        return given
+        return job.future.result()
 
     def _hangs(self, future: asyncio.Future[Any]) -> None:
         self._hanging.add(future)
