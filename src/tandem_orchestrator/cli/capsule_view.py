@@ -45,7 +45,7 @@ def print_capsule(capsule: Capsule) -> None:
     print_text("")
     _print_outcomes(capsule.outcomes)
     about = capsule.environment
-    builds = ", ".join(f"{part} {build[:12]}" for part, build in about.get("builds", {}).items())
+    builds = ", ".join(f"{part} {_build(build)}" for part, build in about.get("builds", {}).items())
     print_text("")
     _print_facts(
         [
@@ -76,6 +76,11 @@ def print_fields(
     hidden = max(total, len(fields)) - len(rows)
     if hidden > 0:
         print_text(f"  … and {hidden} more places; --json shows what the capsule has")
+
+
+def _build(build: str) -> str:
+    """Cut a bare digest to what people compare."""
+    return build if " " in build or ":" in build else build[:12]
 
 
 def _print_outcomes(outcomes: Sequence[dict[str, Any]]) -> None:

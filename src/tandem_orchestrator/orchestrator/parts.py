@@ -31,7 +31,7 @@ from tandem_orchestrator.orchestrator.machine import SessionMachine
 from tandem_orchestrator.orchestrator.promotion import Promotion
 from tandem_orchestrator.orchestrator.routing import Routing
 from tandem_orchestrator.orchestrator.shadows import Shadows
-from tandem_orchestrator.orchestrator.surroundings import CapsuleMaker
+from tandem_orchestrator.orchestrator.surroundings import CapsuleMaker, sources_of
 from tandem_orchestrator.orchestrator.watching import Watching
 from tandem_orchestrator.orchestrator.wishes import Wishes
 from tandem_orchestrator.plugins import Plugins
@@ -62,7 +62,7 @@ class Parts:
         plugins: Plugins,
         inventory: Inventory,
     ) -> None:
-        self._owner, self._settings = owner, settings
+        self._owner, self._settings, self._registry = owner, settings, registry
         self.journal = make_journal(settings)
         self.machine = SessionMachine(settings.hardware, clock)
         self.python = make_python_layer(settings, registry, clock, self.machine)
@@ -89,7 +89,7 @@ class Parts:
             self.load,
             self.promotion,
         )
-        capsules = CapsuleMaker(settings, clock.wall_ns)
+        capsules = CapsuleMaker(settings, clock.wall_ns, self._sources)
         self._shadows = Shadows(
             settings.twins,
             clock,
@@ -120,6 +120,12 @@ class Parts:
             make_capsule=capsules.make_value,
         )
         self._wishes = Wishes(self.journal, self.engine.tickets)
+
+    def _sources(self, agent: str, action: str) -> dict[str, str]:
+        native = () if self.native is None else self.native.actions()
+        both = (*self._registry.entries(), *native)
+        mine = [entry for entry in both if (entry.agent, entry.name) == (agent, action)]
+        return sources_of(mine, self._registry)
 
     @property
     def layers(self) -> list[PythonLayer | NativeLayer]:

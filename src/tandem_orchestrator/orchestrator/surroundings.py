@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import locale
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -12,7 +13,11 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from tandem_orchestrator.layers.native import find_native_files
+from tandem_orchestrator.layers.python import Registry
+from tandem_orchestrator.model.catalogue import Action
 from tandem_orchestrator.settings import Settings
 from tandem_orchestrator.twins import (
     DEFAULT_HOOKS,
@@ -32,7 +37,7 @@ class CapsuleMaker:
     Args:
         settings: ``limits.capsule_bytes_max`` caps each capsule, ``c_layer.plugins`` are builds.
         wall_ns: Source of the time, nanoseconds since the epoch.
-        builds: Name to file of what else is compiled, such as libraries with twins.
+        sources: Gives what the implementations of an (agent, action) are made of, by name.
         hooks: What claims a part of a value as secret.
     """
 
@@ -40,12 +45,13 @@ class CapsuleMaker:
         self,
         settings: Settings,
         wall_ns: Callable[[], int] = time.time_ns,
-        builds: Callable[[], dict[str, Path]] = dict,
+        sources: Callable[[str, str], dict[str, str]] = lambda _agent, _action: {},
         hooks: Iterable[RedactionHook] = DEFAULT_HOOKS,
     ) -> None:
         self._bytes_max = settings.limits.capsule_bytes_max
         self._plugins = settings.c_layer.plugins or ()
-        self._wall_ns, self._builds = wall_ns, builds
+        self._wall_ns = wall_ns
+        self._sources = cache(sources)
         self._hooks = tuple(hooks)
 
     @cached_property
@@ -54,14 +60,16 @@ class CapsuleMaker:
         files = {Path(plugin).name: Path(plugin) for plugin in self._plugins}
         if bridge := find_native_files().bridge_path:
             files["agent_bridge"] = Path(bridge)
-        return read_environment(files | self._builds())
+        return read_environment(files)
 
     # Any: the keywords of ``make_capsule``.
     def make(self, **given: Any) -> Capsule:
         """Make a capsule: ``make_capsule`` with all that belongs to the session filled in."""
+        environment = self.environment
+        builds = environment.builds | self._sources(given["agent"], given["action"])
         return make_capsule(
             **given,
-            environment=self.environment,
+            environment=msgspec.structs.replace(environment, builds=builds),
             bytes_max=self._bytes_max,
             hooks=self._hooks,
             at_ns=self._wall_ns(),
@@ -71,6 +79,25 @@ class CapsuleMaker:
     def make_value(self, **given: Any) -> dict[str, Any]:
         """Make a capsule as events hold it."""
         return self.make(**given).to_value()
+
+
+def sources_of(actions: Iterable[Action], registry: Registry) -> dict[str, str]:
+    """Say what implementations are made of: a function and its code, or a library and its digest.
+
+    Args:
+        actions: Entries of one action, of whatever layer.
+    """
+    found: dict[str, str] = {}
+    for action in actions:
+        for one in action.implementations:
+            source = re.sub(r"^/.*/", "", one.source)  # A folder of ours means nothing elsewhere.
+            declared = registry.find(action.agent, action.name, one.name)
+            code = getattr(declared[2].handler, "__code__", None) if declared else None
+            if code is not None:
+                digest = hashlib.sha256(code.co_code + repr(code.co_consts).encode()).hexdigest()
+                source = f"{source} code:{digest[:12]}"
+            found[one.name] = source
+    return found
 
 
 def read_environment(builds: dict[str, Path] | None = None) -> Environment:

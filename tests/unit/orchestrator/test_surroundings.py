@@ -3,8 +3,15 @@
 import hashlib
 import platform
 
-from tandem_orchestrator import Settings
-from tandem_orchestrator.orchestrator.surroundings import CapsuleMaker, build_of, read_environment
+from tandem_orchestrator import Agent, Settings
+from tandem_orchestrator.layers.python import Registry
+from tandem_orchestrator.model.catalogue import Action, Implementation
+from tandem_orchestrator.orchestrator.surroundings import (
+    CapsuleMaker,
+    build_of,
+    read_environment,
+    sources_of,
+)
 
 
 def test_it_names_python_processor_locale_and_time_zone():
@@ -25,15 +32,14 @@ def test_a_build_is_known_by_its_content(tmp_path):
 
 
 def test_a_maker_reads_once_and_keeps_to_the_settings(tmp_path):
-    library, asked = tmp_path / "librate.so", []
-    library.write_bytes(b"one")
+    asked = []
     settings = Settings.load({"limits": {"capsule_bytes_max": 4096}}, environ={}, cwd=tmp_path)
 
-    def builds():
-        asked.append(1)
-        return {"librate": library}
+    def sources(agent, action):
+        asked.append((agent, action))
+        return {"c": "librate.so:rate"}
 
-    maker = CapsuleMaker(settings, lambda: 7, builds)
+    maker = CapsuleMaker(settings, lambda: 7, sources)
     assert not asked
     made = [
         maker.make(
@@ -43,7 +49,26 @@ def test_a_maker_reads_once_and_keeps_to_the_settings(tmp_path):
         for _ in range(2)
     ]  # fmt: skip
 
-    assert asked == [1]
+    assert asked == [("a", "b")]
     assert made[0].at_ns == 7
-    assert made[0].environment["builds"]["librate"] == build_of(library)
+    assert made[0].environment["builds"]["c"] == "librate.so:rate"
     assert "/payload" in made[0].truncated
+
+
+def test_a_function_is_known_by_its_code_and_a_library_without_its_folder():
+    def entry(name: str, source: str) -> Action:
+        return Action("a", "b", implementations=(Implementation(name, "python", source=source),))
+
+    def made(body):
+        agent = Agent("a")
+        agent.action("b", effects="none")(body)
+        registry = Registry()
+        registry.add(agent)
+        actions = [*registry.entries(), entry("c", "/home/me/lib/librate.so:rate sha256:ab")]
+        return sources_of([each for each in actions if each.agent == "a"], registry)
+
+    one, same, other = made(lambda p: p + 1), made(lambda p: p + 1), made(lambda p: p + 2)
+
+    assert one["c"] == "librate.so:rate sha256:ab"
+    assert one["python"] == same["python"] != other["python"]
+    assert " code:" in one["python"]
