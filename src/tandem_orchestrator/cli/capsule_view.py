@@ -22,6 +22,15 @@ def first_words(value: Any, chars_max: int = 60) -> str:
     return text if len(text) <= chars_max else text[: chars_max - 1] + "…"
 
 
+def flat_words(value: Any) -> str:
+    """Write a small dict as ``v=0.145, n=2``, and anything else on one line."""
+    if not isinstance(value, dict) or not 1 <= len(value) <= 3:
+        return first_words(value)
+    if any(isinstance(part, dict | list) for part in value.values()):
+        return first_words(value)
+    return ", ".join(f"{visible(key)}={first_words(v, 30)}" for key, v in value.items())
+
+
 def when(at_ns: int) -> str:
     """Give a moment as people read it, UTC."""
     return datetime.fromtimestamp(at_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S") if at_ns else ""

@@ -11,7 +11,7 @@ import typer
 from tandem_orchestrator import CapsuleError, Settings
 from tandem_orchestrator.cli import capsule_runs, decide
 from tandem_orchestrator.cli.capsule_runs import RerunWish
-from tandem_orchestrator.cli.capsule_view import first_words, print_capsule, when
+from tandem_orchestrator.cli.capsule_view import first_words, flat_words, print_capsule, when
 from tandem_orchestrator.cli.exits import Exit
 from tandem_orchestrator.cli.loop import run_in_loop
 from tandem_orchestrator.cli.options import Import, Journal, Json, Limit, Set, end
@@ -160,7 +160,7 @@ def list_conflicts(settings: Settings, wanted: CapsuleFilter, *, limit: int, as_
             capsule.id,
             f"{capsule.agent}.{capsule.action}",
             capsule.step if capsule.item is None else f"{capsule.step}[{capsule.item}]",
-            first_words(capsule.payload),
+            flat_words(capsule.payload),
             _difference(capsule),
             when(capsule.at_ns),
         )

@@ -32,6 +32,7 @@ _NEXT = (
     ("tandem conflicts shrink last --import money", "the smallest price that differs"),
     ("tandem conflicts export conflicts/*.capsule.json", "a test that fails until they agree"),
     ("pytest -q conflicts", "red"),
+    ("pytest -q test_money.py --tandem-twins=verify", "what your own tests never saw"),
     ("cp fixed.c money.c && make", "the fix"),
     ("pytest -q conflicts", "green"),
     ("tandem run compare.yaml --import money", "no conflict on any price"),
@@ -68,7 +69,8 @@ def demo_twins(folder: str, *, as_json: bool) -> Exit:
         return Exit.DONE
     tell(f"compared   python and c on {INPUTS:,} prices, both really run  ({seconds:.1f} s)")
     tell("")
-    tell(f"{len(conflicts)} of {INPUTS:,} prices differ. The first {SHOWN}:")
+    console().print(f"{len(conflicts)} of {INPUTS:,} prices differ", style="bold", end="")
+    tell(f". The first {SHOWN}:")
     tell("")
     prices = [k / INPUTS * 100 for k in range(INPUTS)]
     rows = [
@@ -158,8 +160,8 @@ def _compare(place: Path, *, quiet: bool) -> tuple[dict[str, Any], float]:
 
 
 def _agent_of(file: Path) -> Agent:
-    """Import the project's module from its file, under a name that nobody else has."""
-    spec = importlib.util.spec_from_file_location(f"_tandem_demo_{os.getpid()}", file)
+    """Import the project's module from its file; other modules of that name do not matter."""
+    spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None and spec.loader is not None, file
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -89,8 +89,8 @@ double round_price(double v)
 
 _REGRESSION_C = _FIXED_C.replace(
     "/* Rounds what is written, not what is stored: 0.575 is stored as 0.57499999999999996. */",
-    "/* Somebody made it faster: 15 digits are enough for everybody. */",
-).replace("digits <= 17", "digits <= 15")
+    "/* Somebody tidied up: half up became more than half up. */",
+).replace("digits[place] >= '5'", "digits[place] > '5'")
 
 _MAKEFILE = """\
 libmoney.so: money.c
@@ -125,11 +125,26 @@ _CONFIG = """\
 }
 """
 
+_TEST_MONEY = '''\
+"""The project's own tests. They call Python, and know nothing of the twin in C."""
+
+from money import round_price
+
+
+def test_half_a_cent_goes_up():
+    assert round_price({"v": 0.145}) == 0.15
+
+
+def test_less_than_half_a_cent_goes_down():
+    assert round_price({"v": 0.144}) == 0.14
+'''
+
 FILES = {
     "money.py": _MONEY_PY,
     "money.c": _MONEY_C,
     "fixed.c": _FIXED_C,
     "regression.c": _REGRESSION_C,
+    "test_money.py": _TEST_MONEY,
     "Makefile": _MAKEFILE,
     "compare.yaml": _COMPARE,
     "use.yaml": _USE,
