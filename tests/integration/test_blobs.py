@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tandem_orchestrator import CommandSet, CommandStep, TandemOrchestrator
-from tandem_orchestrator.errors import ActionFailed, CommandError
+from tandem_orchestrator.errors import ActionFailed, Busy, CommandError
 
 pytestmark = pytest.mark.native
 WAIT_S = 60.0
@@ -136,6 +137,18 @@ async def test_a_step_gives_one_where_its_limit_allows(join: Start):
 async def test_many_more_than_the_quota_holds_go_one_after_the_other(tandem: TandemOrchestrator):
     for _ in range(12):
         assert await within(tandem.send("long", "count", bytes(LONG))) == LONG + 5
+
+
+async def test_send_many_waits_for_room_where_send_says_busy(tandem: TandemOrchestrator):
+    payload = msgspec.msgpack.encode(bytes(300 << 20))  # three of them fit into 1 GiB
+    payloads = [payload] * 7
+    answers = await within(tandem.send_many("long", "count", payloads, encoded=True, timeout=None))
+    assert [msgspec.msgpack.decode(each) for each in answers] == [len(payload)] * 7
+    held = [tandem.send("long", "count", payload, encoded=True) for _ in range(3)]
+    with pytest.raises(Busy):
+        for _ in range(3):
+            held.append(tandem.send("long", "count", payload, encoded=True))
+    await within(asyncio.gather(*held))
 
 
 async def test_the_setting_bounds_them_and_0_is_none(join: Start):

@@ -105,7 +105,8 @@ void agent_run_perform(agent_run *run); /* any thread */
  * checksum is what the caller said. */
 td_status agent_blob_take(td_agent *agent, const tdi_frame *frame, const tdi_extension *ext,
                           tdi_blob_view *out, bool *sound);
-/* An answer longer than a ring may carry becomes a blob's name; `sum` must outlive the parcel's
+#define AGENT_RING_BODY_BYTES_MAX (64u << 20)
+/* An answer longer than that becomes a blob's name; `sum` must outlive the parcel's
  * push. Without one it becomes TD_TOO_LARGE. */
 td_status agent_blob_give(td_agent *agent, agent_parcel *parcel, uint32_t *sum);
 

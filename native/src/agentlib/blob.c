@@ -4,8 +4,6 @@
 #include "agentlib/agent_state.h"
 #include "base/crc32c.h"
 
-#define RING_BODY_BYTES_MAX (64u << 20)
-
 td_status agent_blob_take(td_agent *agent, const tdi_frame *frame, const tdi_extension *ext,
                           tdi_blob_view *out, bool *sound)
 {
@@ -23,8 +21,6 @@ td_status agent_blob_take(td_agent *agent, const tdi_frame *frame, const tdi_ext
 
 td_status agent_blob_give(td_agent *agent, agent_parcel *parcel, uint32_t *sum)
 {
-    if (parcel->bytes <= RING_BODY_BYTES_MAX)
-        return TD_OK;
     const td_view whole = {parcel->body, parcel->bytes};
     tdi_blob_name name;
     const td_status status =

@@ -141,12 +141,15 @@ static td_status answer(td_agent *agent, agent_run *run)
     atomic_store_explicit(&progress->done, 0, memory_order_relaxed);
     atomic_store_explicit(&progress->total, 0, memory_order_relaxed);
     uint32_t sum;
-    td_status status = agent_blob_give(agent, &parcel, &sum);
+    td_status status = TD_OK;
+    if (parcel.bytes > AGENT_RING_BODY_BYTES_MAX)
+        status = agent_blob_give(agent, &parcel, &sum);
     if (status == TD_OK)
         status = send_parcel(agent, &parcel);
     free(run->owned_body);
     run->owned_body = NULL;
-    tdi_blob_close(&run->blob);
+    if (run->blob.data != NULL)
+        tdi_blob_close(&run->blob);
     return status;
 }
 

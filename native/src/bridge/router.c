@@ -8,50 +8,13 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/crc32c.h"
-#include "bridge/blob.h"
+#include "bridge/router.h"
 #include "strict/strict.h"
-
-#define MESSAGES_MAX     1000000u
-#define DESTINATIONS_MAX 256u
 
 const td_action tdi_router_actions[] = {
     {"router", "route_messages", NULL, TD_EFFECTS_EXTERNAL, TD_RUNS_SHORT, 0, 0, "1"},
 };
 const size_t tdi_router_actions_count = 1;
-
-typedef enum policy { ROUND_ROBIN, HASH, BROADCAST } policy;
-
-typedef struct destination {
-    char name[TDI_NAME_BYTES_MAX + 1];
-    uint32_t action_id;
-    uint32_t at; /* the next message to look at */
-    uint64_t delivered, refused;
-} destination;
-
-/* One long message for every destination. */
-typedef struct shared_body {
-    tdi_blob *blob;
-    uint32_t crc, sent;
-    bool copied; /* no blob was to be had: each gets a copy */
-} shared_body;
-
-struct tdi_batch {
-    tdi_batch *next;
-    tdi_session *caller; /* NULL: gone */
-    uint64_t call_id, charged, deadline_ns, started_ns;
-    uint16_t attempt;
-    uint8_t lane;
-    policy policy;
-    uint32_t messages, destinations;
-    destination *to;
-    uint16_t *owner;     /* HASH: whose each message is */
-    uint8_t *payload;    /* a copy, when it has the messages */
-    td_view *bodies;     /* into it; NULL: {"seq": i} */
-    shared_body *shared; /* BROADCAST: one a message, or NULL */
-    uint64_t outstanding;
-    td_status stop; /* TD_OK, or why nothing more is sent */
-};
 
 static void free_batch(tdi_batch *batch)
 {
@@ -63,21 +26,6 @@ static void free_batch(tdi_batch *batch)
     free(batch->payload);
     free(batch->bodies);
     free(batch);
-}
-
-static size_t body_of(const tdi_batch *batch, uint32_t index, uint8_t *memory, td_view *out)
-{
-    if (batch->bodies != NULL) {
-        *out = batch->bodies[index];
-        return out->bytes;
-    }
-    td_writer writer;
-    td_writer_fixed(&writer, memory, 16);
-    td_write_map(&writer, 1);
-    td_write_text(&writer, "seq");
-    td_write_uint(&writer, index);
-    *out = (td_view){memory, td_writer_bytes(&writer)};
-    return out->bytes;
 }
 
 static void answered(tdi_relay *relay, tdi_reply *reply)
@@ -189,7 +137,7 @@ static bool send_some(tdi_bridge *bridge, tdi_batch *batch)
                 .owner = to,
                 .batch = true,
             };
-            body_of(batch, to->at, memory, &call.body);
+            tdi_batch_body(batch, to->at, memory, &call.body);
             batch->outstanding++; /* before: it may be answered at once */
             const td_status status = send_one(bridge, batch, to->at, row, &call);
             if (status == TD_BUSY) {
@@ -318,169 +266,6 @@ void tdi_batches_orphan(tdi_session *caller)
         }
 }
 
-/* ---- the payload ---- */
-
-typedef struct fault {
-    const char *type;
-    char text[400];
-} fault;
-
-static bool fail(fault *why, const char *type, const char *text)
-{
-    why->type = type;
-    snprintf(why->text, sizeof why->text, "%s", text);
-    return false;
-}
-
-static bool read_destinations(const tdi_bridge *bridge, tdi_batch *batch, td_reader value,
-                              const char *action, size_t action_bytes, fault *why)
-{
-    size_t total;
-    if (td_read_array(&value, &total) != TD_OK || total == 0 || total > DESTINATIONS_MAX)
-        return fail(why, "ValueError", "destinations must be a list of 1 to 256 agents");
-    batch->to = calloc(total, sizeof *batch->to);
-    if (batch->to == NULL)
-        return fail(why, "MemoryError", "no memory for the destinations");
-    batch->destinations = (uint32_t)total;
-    for (size_t d = 0; d < total; d++) {
-        const char *name;
-        size_t bytes;
-        if (td_read_str(&value, &name, &bytes) != TD_OK || bytes == 0 || bytes > TDI_NAME_BYTES_MAX)
-            return fail(why, "TypeError", "destinations must be names of agents");
-        memcpy(batch->to[d].name, name, bytes);
-        for (size_t k = 0; k < d; k++)
-            if (strcmp(batch->to[k].name, batch->to[d].name) == 0) {
-                snprintf(why->text, sizeof why->text, "destination %s is named twice",
-                         batch->to[d].name);
-                why->type = "ValueError";
-                return false;
-            }
-        const td_view agent = {(const uint8_t *)name, bytes};
-        if (tdi_agent_find(bridge, agent) == NULL) {
-            why->type = "unknown_agent";
-            snprintf(why->text, sizeof why->text, "destination %s: no such agent is connected",
-                     batch->to[d].name);
-            return false;
-        }
-        batch->to[d].action_id = tdi_registry_id(&bridge->registry, agent,
-                                                 (td_view){(const uint8_t *)action, action_bytes});
-        if (batch->to[d].action_id == 0) {
-            why->type = "unknown_action";
-            snprintf(why->text, sizeof why->text, "destination %s offers no action %.*s",
-                     batch->to[d].name, (int)(action_bytes > 128 ? 128 : action_bytes), action);
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool read_messages(tdi_batch *batch, td_reader value, fault *why)
-{
-    size_t total;
-    if (td_read_array(&value, &total) != TD_OK || total > MESSAGES_MAX)
-        return fail(why, "TypeError", "messages must be a list of at most 1000000");
-    batch->bodies = calloc(total + 1, sizeof *batch->bodies);
-    if (batch->bodies == NULL)
-        return fail(why, "MemoryError", "no memory for the messages");
-    batch->messages = (uint32_t)total;
-    for (size_t i = 0; i < total; i++)
-        if (td_read_raw(&value, &batch->bodies[i].data, &batch->bodies[i].bytes) != TD_OK)
-            return fail(why, "TypeError", "messages must be a list");
-    return true;
-}
-
-/* HASH: by the value under `key` in each message, or by the whole message. */
-static bool read_key(tdi_batch *batch, td_reader payload, fault *why)
-{
-    td_reader value;
-    const char *key = NULL;
-    size_t key_bytes = 0;
-    td_type type;
-    if (td_map_find(payload, "key", &value) == TD_OK && td_peek_type(&value, &type) == TD_OK &&
-        type != TD_TYPE_NIL && td_read_str(&value, &key, &key_bytes) != TD_OK)
-        return fail(why, "TypeError", "key must be the name of a field, or null");
-    if (batch->policy != HASH)
-        return true;
-    batch->owner = calloc(batch->messages + 1u, sizeof *batch->owner);
-    if (batch->owner == NULL)
-        return fail(why, "MemoryError", "no memory for the messages");
-    for (uint32_t i = 0; i < batch->messages; i++) {
-        uint8_t memory[16];
-        td_view body;
-        body_of(batch, i, memory, &body);
-        td_view hashed = body;
-        if (key != NULL) {
-            td_reader found;
-            if (td_map_find_n(td_reader_of(body.data, body.bytes), key, key_bytes, &found) !=
-                    TD_OK ||
-                td_read_raw(&found, &hashed.data, &hashed.bytes) != TD_OK) {
-                why->type = "ValueError";
-                snprintf(why->text, sizeof why->text, "message %u has no field %.*s", i,
-                         (int)(key_bytes > 128 ? 128 : key_bytes), key);
-                return false;
-            }
-        }
-        batch->owner[i] =
-            (uint16_t)(tdi_crc32c(0, hashed.data, hashed.bytes) % batch->destinations);
-    }
-    return true;
-}
-
-static bool read_policy(tdi_batch *batch, td_reader payload, fault *why)
-{
-    static const char *const names[] = {"round_robin", "hash", "broadcast"};
-    td_reader value;
-    const char *text;
-    size_t bytes;
-    if (td_map_find(payload, "policy", &value) != TD_OK)
-        return true;
-    if (td_read_str(&value, &text, &bytes) == TD_OK)
-        for (int i = 0; i < 3; i++)
-            if (strlen(names[i]) == bytes && memcmp(names[i], text, bytes) == 0) {
-                batch->policy = (policy)i;
-                return true;
-            }
-    return fail(why, "ValueError", "policy must be round_robin, hash or broadcast");
-}
-
-static bool read_payload(const tdi_bridge *bridge, tdi_batch *batch, td_view body, fault *why)
-{
-    const td_reader payload = td_reader_of(body.data, body.bytes);
-    td_reader value;
-    td_type type;
-    uint64_t size = 0;
-    const char *action = "receive";
-    size_t action_bytes = 7;
-    if (td_peek_type(&payload, &type) != TD_OK || type != TD_TYPE_MAP)
-        return fail(why, "TypeError", "the payload must be a map");
-    const bool sized = td_map_find(payload, "batch_size", &value) == TD_OK;
-    if (sized && (td_read_uint(&value, &size) != TD_OK || size > MESSAGES_MAX))
-        return fail(why, "ValueError", "batch_size must be a number from 0 to 1000000");
-    if (td_map_find(payload, "action", &value) == TD_OK &&
-        td_read_str(&value, &action, &action_bytes) != TD_OK)
-        return fail(why, "TypeError", "action must be a name");
-    if (!read_policy(batch, payload, why))
-        return false;
-    if (td_map_find(payload, "destinations", &value) != TD_OK)
-        return fail(why, "ValueError", "destinations are missing");
-    if (!read_destinations(bridge, batch, value, action, action_bytes, why))
-        return false;
-    if (td_map_find(payload, "messages", &value) == TD_OK && td_peek_type(&value, &type) == TD_OK &&
-        type != TD_TYPE_NIL) {
-        if (!read_messages(batch, value, why))
-            return false;
-        if (sized && size != batch->messages)
-            return fail(why, "ValueError", "batch_size is not the number of messages");
-    } else {
-        if (!sized)
-            return fail(why, "ValueError", "batch_size is missing, and so are messages");
-        batch->messages = (uint32_t)size;
-    }
-    if (batch->policy == BROADCAST && batch->bodies != NULL && batch->destinations > 1)
-        batch->shared = calloc(batch->messages + 1u, sizeof *batch->shared); /* NULL: copies */
-    return read_key(batch, payload, why);
-}
-
 void tdi_router_start(tdi_session *session, const tdi_frame *frame, const tdi_extension *ext,
                       td_view body, uint64_t charged)
 {
@@ -509,8 +294,8 @@ void tdi_router_start(tdi_session *session, const tdi_frame *frame, const tdi_ex
     batch->started_ns = tdi_now_ns();
     batch->attempt = frame->attempt;
     batch->lane = frame->lane;
-    fault why = {NULL, ""};
-    if (read_payload(session->bridge, batch, (td_view){copy, payload.bytes}, &why)) {
+    tdi_batch_fault why = {NULL, ""};
+    if (tdi_batch_read(session->bridge, batch, (td_view){copy, payload.bytes}, &why)) {
         batch->next = session->bridge->batches;
         session->bridge->batches = batch; /* the round's end sends */
         return;

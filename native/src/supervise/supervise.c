@@ -32,9 +32,10 @@ static const char usage[] =
     "usage: agent_bridge supervise [--socket PATH] [--plugin FILE.so]... [--config FILE]\n"
     "                              [options of the bridge or of a host]\n"
     "\n"
-    "The bridge is handed --buffer-size, --max-agents, --workers, --spin-ns, --cpus,\n"
-    "--huge-pages, --lock-memory and --realtime (agent_bridge --help); each host --grace-ms and\n"
-    "--memory-max (agent_bridge host --help).\n"
+    "The bridge is handed --buffer-size, --max-agents, --workers, --spin-ns, --cpus, --blobs,\n"
+    "--blob-bytes, --blob-bytes-total, --blob-broadcast-bytes, --huge-pages, --lock-memory and\n"
+    "--realtime (agent_bridge --help); each host --grace-ms and --memory-max (agent_bridge host\n"
+    "--help).\n"
     "A configuration file has lines `key = value` and # comments; keys: socket, plugin (may\n"
     "come again), and those options with _ for -, the last three of the bridge's as true or\n"
     "false. It must be yours, and nobody else may be able to write it. Options win over the\n"
@@ -50,6 +51,10 @@ static const struct passed {
     {"workers", "--workers", false, false},
     {"spin_ns", "--spin-ns", false, false},
     {"cpus", "--cpus", false, false},
+    {"blobs", "--blobs", false, false},
+    {"blob_bytes", "--blob-bytes", false, false},
+    {"blob_bytes_total", "--blob-bytes-total", false, false},
+    {"blob_broadcast_bytes", "--blob-broadcast-bytes", false, false},
     {"huge_pages", "--huge-pages", false, true},
     {"lock_memory", "--lock-memory", false, true},
     {"realtime", "--realtime", false, true},
