@@ -538,7 +538,7 @@ static void a_wrong_checksum_is_corrupt_for_its_call_alone(void)
     const pid_t agent = start_agent(&bridge, "agent1");
     const uint32_t echo = await_action(client, "agent1", "echo");
     const int fd = granted(client, 4096, &id);
-    CHECK_EQ(pwrite(fd, "\xC0", 1, 0), 1);
+    CHECK_EQ(pwrite(fd, "\xC5\x0F\xFD", 3, 0), 3); /* a sound value, so that the sum alone tells */
     CHECK_EQ(commit(client, id), TD_OK);
     close(fd);
     /* A slot of the client's own, so that the answer finds its way. */
