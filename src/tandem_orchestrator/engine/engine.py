@@ -26,6 +26,7 @@ from tandem_orchestrator.engine.surroundings import Surroundings
 from tandem_orchestrator.errors import Closed, InternalError, TandemError
 from tandem_orchestrator.journal.journal import Journal, Ticket
 from tandem_orchestrator.layers.layer import Layer
+from tandem_orchestrator.model.carried import release
 from tandem_orchestrator.model.events import AnyEvent
 from tandem_orchestrator.model.limits import LimitsOf, no_limits
 
@@ -215,6 +216,7 @@ class Engine:
             self._admission.come_back()
 
     def _ended(self, run: ActiveRun, error: TandemError | None) -> None:
+        release(run.run_id)
         if error is None and run.request.after_end is not None:
             self._spawn(self._tell_end(run, run.request.after_end), run.request.context.copy())
         else:

@@ -14,7 +14,7 @@ from typing import Any
 RESERVED_STEP_IDS = frozenset({"inputs", "item"})
 """``inputs`` are the run's own inputs, ``item`` the current item of a ``for_each``."""
 
-RESERVED_KEYS = frozenset({"$ref", "$buffer", "$literal"})
+RESERVED_KEYS = frozenset({"$ref", "$buffer", "$literal", "$codec", "$transient"})
 """A dict whose only key is one of these is not an ordinary value."""
 
 

@@ -15,6 +15,8 @@ with str keys. Conversion copies; nothing a caller holds is shared with a run.
 | bytearray                              | bytes                                              |
 | NumPy array, ``array``, ``memoryview`` | ``{"$buffer": {dtype, shape, data, kind}}``        |
 | NumPy scalar                           | int, float or bool                                 |
+| any, by an action's codec              | ``{"$codec": {codec, data}}``, in outputs only     |
+| any, of a transient action             | ``{"$transient": {type, run, number}}``, likewise  |
 | ``Ref``                                | ``{"$ref": "step#/path"}``, in payloads only       |
 """
 
@@ -33,6 +35,7 @@ from typing import Any
 from uuid import UUID
 
 from tandem_orchestrator.errors import NotAValue
+from tandem_orchestrator.model.carried import restored
 from tandem_orchestrator.model.refs import RESERVED_KEYS, Ref
 
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1
@@ -181,8 +184,12 @@ _CODES = {"i8": "b", "i16": "h", "i32": "i", "i64": "q"} | {
 }  # fmt: skip
 
 
-def from_value(value: Any) -> Any:
+def from_value(value: Any, strict: bool = False) -> Any:
     """Give back Python objects: buffers as the kind that went in, ``$literal`` unwrapped.
+
+    Args:
+        strict: Refuse a ``$codec`` or ``$transient`` whose object cannot be had here; without it
+            such a stand-in stays what it is, for people to see.
 
     Raises: NotAValue if a ``$buffer`` is malformed or needs NumPy and NumPy is not there.
     """
@@ -191,15 +198,17 @@ def from_value(value: Any) -> Any:
             if "$literal" in value:
                 inner = value["$literal"]
                 return (
-                    {k: from_value(v) for k, v in inner.items()}
+                    {k: from_value(v, strict) for k, v in inner.items()}
                     if isinstance(inner, dict)
                     else inner
                 )
             if "$buffer" in value:
                 return _from_buffer(value["$buffer"])
-        return {key: from_value(item) for key, item in value.items()}
+            if "$codec" in value or "$transient" in value:
+                return restored(value, strict)
+        return {key: from_value(item, strict) for key, item in value.items()}
     if type(value) is list:
-        return [from_value(item) for item in value]
+        return [from_value(item, strict) for item in value]
     return value
 
 

@@ -133,7 +133,8 @@ class ExpressPlan:
             shown["seconds"] = row.elapsed_ns / 1e9
             shown["failed_items"] = []
             outputs[step_id] = row.output
-        if b"$" in body and (b"$buffer" in body or b"$literal" in body):  # they come back as others
+        marks = (b"$buffer", b"$literal", b"$codec")  # they come back as others
+        if b"$" in body and any(mark in body for mark in marks):
             outputs = {step_id: from_value(output) for step_id, output in outputs.items()}
         result = self._template.copy()
         result["results"] = outputs

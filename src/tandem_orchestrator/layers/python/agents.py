@@ -14,6 +14,7 @@ from typing import Any, Literal, get_type_hints, overload
 
 from tandem_orchestrator.errors import CommandError, TwinError
 from tandem_orchestrator.layers.libraries import BoundTwin, LibraryTwin, make_twin, open_library
+from tandem_orchestrator.model.carried import Codec, register_codec
 from tandem_orchestrator.model.catalogue import Action, Implementation
 from tandem_orchestrator.model.comparing import CompareRules
 from tandem_orchestrator.model.effects import EFFECTS, Effects
@@ -53,8 +54,11 @@ class ActionHandle:
         entry: Action,
         errors: Mapping[Any, str] | None,
         limits: Limits = Limits(),  # noqa: B008 - a frozen value
+        codec: Codec | None = None,
     ) -> None:
         self._agents = [agent]
+        self.codec = codec
+        """Makes values of objects in its outputs that are none."""
         self.limits = limits
         """What it takes of attempts, whichever implementation they run."""
         self.entry = entry
@@ -123,6 +127,8 @@ class ActionHandle:
         _check_name("twin", name, TwinError)
         if name in self.implementations or name in self.libraries:
             raise TwinError(f"{label}: {name!r} is taken already")
+        if self.entry.transient:
+            raise TwinError(f"{label}: objects passed by reference cannot be compared")
         if library is not None:
             if cpu is not None:
                 raise TwinError(f"{label}: a function of a library has no cpu=")
@@ -189,6 +195,7 @@ class ActionHandle:
             version=entry.version,
             batch=entry.batch,
             max_concurrency=entry.max_concurrency,
+            transient=entry.transient,
             limited=self.limits.bind or any(agent.limits.bind for agent in self._agents),
             implementations=implementations,
             documentation=entry.documentation,
@@ -256,6 +263,8 @@ class Agent:
         version: str = "1",
         cpu: Literal["process"] | None = None,
         batch: Literal["items"] | None = None,
+        codec: Codec | None = None,
+        transient: bool = False,
         errors: Mapping[Any, str] | None = None,
         compare: CompareRules | None = None,
         max_concurrency: int | None = None,
@@ -274,6 +283,10 @@ class Agent:
             deterministic: Same payload, same output, always; needed for caching.
             version: Changes when the meaning of the action changes.
             batch: ``items``: payload["items"] is a list, the output a list of the same length.
+            codec: Makes values of objects in outputs that are none (``name, encode, decode``); who
+                takes them from there gets the objects again.
+            transient: Objects in outputs that are no values are passed by reference, to steps of
+                the same run in this process, and never journaled.
             errors: Exception class or name to the failure type it is reported and compared as.
             compare: What counts as equal for its twins; without it outputs must be the same.
             max_concurrency: Attempts of this action at one time, whatever implementation they run.
@@ -294,6 +307,10 @@ class Agent:
             raise CommandError(f"{self.name}.{name}: batch={batch!r}, expected None or 'items'")
         limits = Limits(max_concurrency, rate_per_s, concurrency_key)
         limits.checked(f"{self.name}.{name}")
+        if codec is not None:
+            register_codec(codec, f"{self.name}.{name}")
+        if transient:
+            _check_transient(f"{self.name}.{name}", effects, cpu, codec)
         rules, hooks = _rules(f"{self.name}.{name}", compare)
 
         def add(handler: Handler) -> ActionHandle:
@@ -305,11 +322,12 @@ class Agent:
                 version=version,
                 batch=batch,
                 max_concurrency=max_concurrency,
+                transient=transient,
                 documentation=(inspect.getdoc(handler) or "").partition("\n")[0],
                 compare=rules,
                 hooks=hooks,
             )
-            handle = ActionHandle(self, entry, errors, limits)
+            handle = ActionHandle(self, entry, errors, limits, codec)
             implementation = describe_handler("python", handler, cpu, "native")
             self.actions[name] = handle
             handle.add(implementation)
@@ -341,6 +359,17 @@ def _rules(
     if not isinstance(compare, CompareRules):
         raise CommandError(f"{label}: compare={compare!r:.80}, expected CompareRules")
     return compare.named(label)
+
+
+def _check_transient(label: str, effects: str, cpu: str | None, codec: object) -> None:
+    """Refuse what cannot be passed by reference. Raises: CommandError."""
+    if codec is not None:
+        raise CommandError(f"{label}: transient=True and codec= exclude each other")
+    if effects == "external":
+        text = "its outputs are not kept, so it may have to run again: effects none or idempotent"
+        raise CommandError(f"{label}: transient=True: {text}")
+    if cpu is not None:
+        raise CommandError(f"{label}: transient=True: an object cannot leave a worker process")
 
 
 def _folder_of(frame: FrameType) -> str:

@@ -26,9 +26,9 @@ def call_handler(implementation: PythonImplementation, payload: Any, context: Co
     """Call a handler with what it takes; gives its value, or its coroutine.
 
     Raises: whatever the handler raises; msgspec.ValidationError (a ValueError) if the payload is
-        not of the annotated type.
+        not of the annotated type; NotAValue if it holds an object that cannot be had here.
     """
-    value = from_value(payload)
+    value = from_value(payload, strict=True)
     if implementation.payload_type is not None:
         value = msgspec.convert(value, implementation.payload_type)
     arguments = (value, context)[: implementation.takes]

@@ -15,6 +15,7 @@ from tandem_orchestrator.errors import CommandError, LayerUnavailable, NotAValue
 from tandem_orchestrator.layers.layer import CancelToken, LayerHealth, Report, Work
 from tandem_orchestrator.layers.python.agents import ActionHandle, Agent, PythonImplementation
 from tandem_orchestrator.layers.python.calling import call_handler, describe_error
+from tandem_orchestrator.layers.python.carrying import output_value
 from tandem_orchestrator.layers.python.context import Context, make_log
 from tandem_orchestrator.layers.python.messages import Done, Job
 from tandem_orchestrator.layers.python.processes import ProcessRunner, WorkerDied
@@ -30,7 +31,7 @@ from tandem_orchestrator.layers.python.threads import ThreadRunner
 from tandem_orchestrator.layers.python.worker import is_loading_main
 from tandem_orchestrator.model.catalogue import Action
 from tandem_orchestrator.model.outcomes import Failure, Outcome
-from tandem_orchestrator.model.values import from_value, to_value
+from tandem_orchestrator.model.values import from_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,7 @@ class PythonLayer:
             work.step_id,
             work.attempt,
             work.idempotency_key,
-            {name: from_value(value) for name, value in work.inputs.items()},
+            {name: from_value(value, strict=True) for name, value in work.inputs.items()},
             work.item,
             lambda: cancel.requested,
             work.on_progress,
@@ -185,7 +186,7 @@ class PythonLayer:
             enter_step(StepMark(work.run_id, work.step_id, work.attempt))
             return call_handler(implementation, work.payload, context)
 
-        return await self._timed(start, call, cancel, handle, where)
+        return await self._timed(start, call, cancel, handle, where, work.run_id)
 
     async def _timed(
         self,
@@ -194,6 +195,7 @@ class PythonLayer:
         cancel: CancelToken,
         handle: ActionHandle | None,
         where: str,
+        run_id: str = "",
     ) -> Report:
         """Run a call and turn whatever becomes of it into a report."""
         began_ns = self._clock.monotonic_ns()
@@ -206,7 +208,7 @@ class PythonLayer:
                 return _NEVER_RAN
             if isinstance(output, _Raised):
                 return self._failed(output.error, handle, began_ns)
-            value = to_value(output, where=where)
+            value = output_value(output, handle, run_id, where)
             return Report(Outcome.SUCCEEDED, value, seconds=self._since(began_ns))
         except asyncio.CancelledError as error:
             if (task := asyncio.current_task()) is not None and task.cancelling():

@@ -220,9 +220,9 @@ def _load_main(path: str | None) -> None:
 
 def _run(job: Job, link: _Link, main_path: str | None) -> Done | Failed:
     from tandem_orchestrator.layers.python.calling import call_handler, describe_error
+    from tandem_orchestrator.layers.python.carrying import output_value
     from tandem_orchestrator.layers.python.context import Context, make_log
     from tandem_orchestrator.layers.python.step_log import StepMark, enter_step
-    from tandem_orchestrator.model.values import to_value
 
     def progress(done: int, total: int) -> None:
         link.send(Progress(job.number, int(done), int(total)))
@@ -230,7 +230,7 @@ def _run(job: Job, link: _Link, main_path: str | None) -> Done | Failed:
     try:
         if job.module == "__main__":
             _load_main(main_path)
-        implementation = _resolve(job.module, job.qualname, job.implementation)
+        implementation, handle = _resolve(job.module, job.qualname, job.implementation)
         context = Context(
             job.run_id, job.step_id, job.attempt, job.idempotency_key, job.inputs, job.item,
             lambda: link.cancelled == job.number, progress,
@@ -238,18 +238,19 @@ def _run(job: Job, link: _Link, main_path: str | None) -> Done | Failed:
         )  # fmt: skip
         enter_step(StepMark(job.run_id, job.step_id, job.attempt))
         output = call_handler(implementation, job.payload, context)
-        return Done(job.number, to_value(output, where=f"step {job.step_id!r} output"))
+        where = f"step {job.step_id!r} output"
+        return Done(job.number, output_value(output, handle, job.run_id, where))
     except BaseException as error:  # noqa: BLE001 - the attempt's outcome, sys.exit() included
         failure = describe_error(error, job.errors, job.traceback_chars_max)
         return Failed(job.number, failure.type, failure.message, failure.traceback)
 
 
-def _resolve(module_name: str, qualname: str, implementation: str) -> Any:
+def _resolve(module_name: str, qualname: str, implementation: str) -> tuple[Any, Any]:
     from tandem_orchestrator.layers.python.agents import ActionHandle, describe_handler
 
     target: Any = importlib.import_module(module_name)
     for part in qualname.split("."):
         target = getattr(target, part)
     if isinstance(target, ActionHandle):
-        return target.implementations[implementation]
-    return describe_handler(implementation, target, "process", "native")
+        return target.implementations[implementation], target
+    return describe_handler(implementation, target, "process", "native"), None
