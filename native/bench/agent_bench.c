@@ -1,5 +1,6 @@
 /* One caller -> bridge -> agent and back, three processes: round trips one by one, spinning and
  * asleep, and a stream with a full window. argv: agent_bridge, agent_test_program [, pinned]. */
+#include <sched.h>
 #include <stdlib.h>
 
 #include "client/bridge_fixture.h"

@@ -10,6 +10,7 @@
 
 #include "agentlib/agent_state.h"
 #include "base/clock.h"
+#include "base/spin.h"
 #include "wire/channel.h"
 
 #define FRAMES_A_ROUND  64u /* before the rest of the loop gets its turn */
@@ -366,7 +367,7 @@ static void sleep_once(td_agent *agent)
 /* Serve one session to its end. TD_OK: stopped. */
 static td_status serve_session(td_agent *agent)
 {
-    uint64_t idle_since_ns = 0;
+    tdi_spin spin = {0};
     for (;;) {
         td_status status = pump(agent);
         if (status == TD_OK)
@@ -389,7 +390,7 @@ static td_status serve_session(td_agent *agent)
             taken += status == TD_OK;
         }
         if (status == TD_OK || (status == TD_ERR_AGAIN && taken > 0)) {
-            idle_since_ns = 0;
+            tdi_spin_end(&spin);
             if (status == TD_ERR_AGAIN)
                 show(agent); /* nothing more to wait for: let the callers have them */
             continue;
@@ -397,16 +398,8 @@ static td_status serve_session(td_agent *agent)
         if (status != TD_ERR_AGAIN)
             return status;
         show(agent);
-        if (agent->options.spin_ns > 0) {
-            const uint64_t now_ns = tdi_now_ns();
-            if (idle_since_ns == 0)
-                idle_since_ns = now_ns;
-            if (now_ns - idle_since_ns < agent->options.spin_ns) {
-                tdi_spin_once(idle_since_ns, now_ns);
-                continue;
-            }
-            idle_since_ns = 0;
-        }
+        if (tdi_spin_once(&spin, tdi_now_ns(), agent->options.spin_ns))
+            continue;
         sleep_once(agent);
         if (agent_bridge_gone(agent) && !tdi_ring_waiting(&agent->rx))
             return TD_ERR_CLOSED;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/spin.h"
 #include "bridge/bridge.h"
 #include "program/run.h"
 #include "wire/channel.h"
@@ -328,12 +329,12 @@ static int stop(tdi_bridge *bridge)
 
 int tdi_bridge_serve(tdi_bridge *bridge)
 {
-    uint64_t idle_since_ns = 0;
+    tdi_spin spin = {0};
     uint32_t rounds = 0;
     for (;;) {
         if (round_of_all(bridge) > 0) {
             bridge->worked++;
-            idle_since_ns = 0;
+            tdi_spin_end(&spin);
             if (++rounds % ROUNDS_A_LOOK == 0) {
                 look(bridge, 0);
                 housekeeping(bridge, tdi_now_ns());
@@ -342,13 +343,9 @@ int tdi_bridge_serve(tdi_bridge *bridge)
             }
             continue;
         }
-        uint64_t now_ns = tdi_now_ns();
-        if (idle_since_ns == 0)
-            idle_since_ns = now_ns;
-        if (now_ns - idle_since_ns < bridge->options.spin_ns && bridge->sessions_total > 0) {
-            tdi_spin_once(idle_since_ns, now_ns);
+        const uint64_t now_ns = tdi_now_ns();
+        if (bridge->sessions_total > 0 && tdi_spin_once(&spin, now_ns, bridge->options.spin_ns))
             continue;
-        }
         housekeeping(bridge, now_ns);
         if (should_leave(bridge, now_ns))
             break;
@@ -360,7 +357,7 @@ int tdi_bridge_serve(tdi_bridge *bridge)
             rescue(bridge);
         disarm_all(bridge);
         housekeeping(bridge, tdi_now_ns());
-        idle_since_ns = 0;
+        tdi_spin_end(&spin);
         if (should_leave(bridge, tdi_now_ns()))
             break;
     }

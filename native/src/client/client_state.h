@@ -3,6 +3,7 @@
 #define TDI_CLIENT_STATE_H
 
 #include "base/error.h"
+#include "base/spin.h"
 #include "blob/peer.h"
 #include "client/client.h"
 #include "ring/bell.h"
@@ -40,6 +41,7 @@ struct tdi_client {
     int64_t bridge_pid;
     int owner_pid; /* the process that has the mappings */
     uint32_t session, spin_ns;
+    tdi_spin spin;
 
     tdi_region down, up;
     tdi_ring_tx tx;

@@ -273,16 +273,15 @@ td_status tdi_client_poll(tdi_client *client, size_t max, tdi_completion_fn fn, 
     return drain(client, max, fn, context, more, 0);
 }
 
-static td_status spin(tdi_client *client, uint64_t from_ns, uint64_t until_ns)
+static td_status spin(tdi_client *client, uint64_t now_ns, uint64_t spin_ns)
 {
-    uint64_t now_ns = from_ns;
-    do {
-        if (tdi_ring_waiting(&client->rx))
-            return TD_OK;
-        tdi_spin_once(from_ns, now_ns);
+    while (!tdi_ring_waiting(&client->rx)) {
+        if (!tdi_spin_once(&client->spin, now_ns, spin_ns))
+            return TD_ERR_AGAIN;
         now_ns = tdi_now_ns();
-    } while (now_ns < until_ns);
-    return tdi_ring_waiting(&client->rx) ? TD_OK : TD_ERR_AGAIN;
+    }
+    tdi_spin_end(&client->spin);
+    return TD_OK;
 }
 
 /* Sleep once, at most until `until_ns`. TD_ERR_AGAIN: nothing yet. */
@@ -322,8 +321,8 @@ td_status tdi_client_wait(tdi_client *client, uint64_t timeout_ns)
         return client->broken;
     const uint64_t now = tdi_now_ns();
     const uint64_t until_ns = timeout_ns < UINT64_MAX - now ? now + timeout_ns : UINT64_MAX;
-    const uint64_t spin_until = client->spin_ns < timeout_ns ? now + client->spin_ns : until_ns;
-    td_status status = spin(client, now, spin_until);
+    td_status status =
+        spin(client, now, client->spin_ns < timeout_ns ? client->spin_ns : timeout_ns);
     while (status == TD_ERR_AGAIN) {
         if (tdi_client_pump(client) == TD_CORRUPT)
             return TD_CORRUPT;
