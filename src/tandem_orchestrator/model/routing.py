@@ -80,6 +80,8 @@ class RouteRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     """Of the payload on the wire; where it holds references, of the rest."""
     bucket: int = UNSIZED
     options: tuple[RouteOption, ...] = ()
+    chosen: str = ""
+    """The implementation that was chosen among them."""
     explored: bool = False
     """Whether it was chosen to learn what it costs."""
     asked: str = ""

@@ -114,8 +114,13 @@ class Costs:
         seconds: float,
         outcome: Outcome,
         failure: str | None = None,
+        *,
+        times: int = 1,
     ) -> None:
-        """Learn from an attempt: what it took if it succeeded, whether it was lost if not."""
+        """Learn from an attempt: what it took if it succeeded, whether it was lost if not.
+
+        ``times``: for how many alike it stands.
+        """
         self._note_breaker((agent, action, implementation), outcome, failure)
         if outcome is not Outcome.SUCCEEDED:
             return  # What fails at once would look fast.
@@ -125,8 +130,8 @@ class Costs:
         mine.since, mine.spent_s = 0, 0.0
         for name, other in standing.estimates.items():
             if name != implementation:
-                other.since += 1
-                other.spent_s += seconds
+                other.since += times
+                other.spent_s += seconds * times
         leader = leader_of(standing)
         if leader != standing.leader:
             standing.leader = leader
@@ -146,7 +151,8 @@ class Costs:
             assignment = step.assignment
             if assignment is None or assignment.route is None:
                 continue
-            name, route = assignment.implementations[0], assignment.route
+            route = assignment.route
+            name = route.chosen
             standing = self.standing(step.agent, step.action, route.bucket)
             for option in route.options:
                 if not option.excluded:

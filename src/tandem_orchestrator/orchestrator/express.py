@@ -45,6 +45,8 @@ from tandem_orchestrator.observe import Metrics, RunView
 from tandem_orchestrator.orchestrator.intake import Intake
 from tandem_orchestrator.orchestrator.routing import Routing
 
+LEARN_FIRST, LEARN_EVERY = 8, 16
+"""Of a plan's runs the router learns from so many first ones, then from one in so many."""
 KEPT_BYTES = 1024
 """What an ended run that nobody has asked for is taken to cost beside its bodies."""
 
@@ -84,6 +86,7 @@ class ExpressPlan:
             step.assignment is not None and step.assignment.route is not None for step in plan.steps
         )
         """Whether what it takes is to be learned from."""
+        self._runs = 0
         self._segments: Segments | None = None
         self._actions: object = None
         self._program: Program | None = None
@@ -106,6 +109,16 @@ class ExpressPlan:
             if number is not None:
                 self._loaded = (self._program, number)
         return self._loaded
+
+    def counts_for(self) -> int:
+        """Say for how many runs the figures of this one stand; 0: they need not be looked at.
+
+        All of the first few; then one in ``LEARN_EVERY``, since looking costs as much as a step.
+        """
+        self._runs += 1
+        if self._runs <= LEARN_FIRST:
+            return 1
+        return 0 if self._runs % LEARN_EVERY else LEARN_EVERY
 
     def forget_number(self) -> None:
         """The bridge does not know the program any more."""
@@ -298,10 +311,10 @@ class Express:
         except (Busy, CommandError, LayerUnavailable, ProgramRefused):
             way.forget_number()
             return None
-        if way.is_routed:
+        if way.is_routed and (times := way.counts_for()):
             seconds = [row.elapsed_ns / 1e9 for row in rows if row.code == SUCCEEDED]
             if len(seconds) == len(rows):
-                self._routing.express_returned(way.plan.steps, seconds, kept.duration_s)
+                self._routing.express_returned(way.plan.steps, seconds, kept.duration_s, times)
         elapsed_ns = 0
         for row in rows:
             if row.code != SUCCEEDED:

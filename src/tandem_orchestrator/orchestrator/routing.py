@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -219,11 +219,27 @@ class Routing:
         self._note_together(work.steps, rows, waited_s)
 
     def express_returned(
-        self, steps: tuple[PlannedStep, ...], seconds: Iterable[float], waited_s: float
+        self, steps: tuple[PlannedStep, ...], seconds: Sequence[float], waited_s: float, times: int
     ) -> None:
-        """Learn from a plan that went the express way and succeeded."""
-        rows = [(one, Outcome.SUCCEEDED, None) for one in seconds]
-        self._note_together(steps, rows, waited_s)
+        """Learn from a plan that went the express way and succeeded, ``times`` times like this."""
+        crossing_s = max(0.0, waited_s - sum(seconds)) / len(seconds)
+        together: dict[tuple[str, str, int, str], list[float]] = {}
+        for step, one_s in zip(steps, seconds, strict=True):
+            route = None if step.assignment is None else step.assignment.route
+            if route is None:
+                continue
+            assert step.assignment is not None
+            name = step.assignment.implementations[0]
+            together.setdefault((step.agent, step.action, route.bucket, name), []).append(one_s)
+            if route.asked:
+                self._tell(step, route, name, Outcome.SUCCEEDED, one_s + crossing_s)
+        if self._frozen:
+            return
+        for (agent, action, bucket, name), took in together.items():
+            mean_s = sum(took) / len(took) + crossing_s
+            self.costs.note(
+                agent, action, bucket, name, mean_s, Outcome.SUCCEEDED, times=times * len(took)
+            )
 
     def _note_together(
         self,

@@ -39,6 +39,10 @@ CLOSE_S = 2.0
 """How long the end of what runs may take at ``close``."""
 
 
+CHECKS = frozenset({"ValidationFailed", "UnexpectedOutput", "TooLarge"})
+"""Types of failure that come from looking at an output, not from the implementation."""
+
+
 def _nobody(done: int, total: int) -> None:
     """Nobody watches a shadow's progress."""
 
@@ -103,6 +107,8 @@ class Shadows:
         assignment = step.assignment
         if assignment is None or not may_repeat(step.effects) or report.outcome in LOST:
             return
+        if report.failure is not None and report.failure.type in CHECKS:
+            return  # It gave an output, which then was refused: nothing to compare with.
         for name, layer in zip(assignment.shadow, assignment.shadow_layers, strict=True):
             if self._is_closing or len(self._waiting) >= self._waiting_max:
                 self._promotion.drop(step, name)
@@ -168,13 +174,15 @@ class Shadows:
             self._tokens.discard(token)
         fields = verdict.compare(left, right, job.step.compare)
         timed = job.primary.outcome is report.outcome is Outcome.SUCCEEDED
+        timed = timed and not job.primary.cached and not report.cached
         self._promotion.note(
             job.step,
             job.work.implementation,
             agreed=not fields,
             digest=digest_of(job.work),
-            primary_s=job.primary_s if timed and not job.primary.cached else 0.0,
-            own_s=own_s if timed and not report.cached else 0.0,
+            # With a validation_fn the primary's time has that of the validation in it.
+            primary_s=job.primary_s if timed and job.step.validation is None else 0.0,
+            own_s=own_s if timed else 0.0,
             capsule=await self._keep(job, report, fields) if fields else None,
         )
 

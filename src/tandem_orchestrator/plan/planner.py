@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tandem_orchestrator.errors import Fault, InvalidCommandSet, LayerUnavailable
 from tandem_orchestrator.model.catalogue import Action, Catalogue, nearest
@@ -145,9 +145,13 @@ def _assign(draft: _Draft) -> None:
         policy = draft.catalogue.policies.get(mode.value)
         if policy is None:
             continue  # Said once for its set, by _check.
+        options = draft.options
+        if flat.step.for_each is not None and options.explore_share:
+            # All its items would go to the one that is tried, however many they are.
+            options = replace(options, explore_share=0.0)
         result = assign(
             action, policy, mode.value, flat.step.implementations,
-            draft.catalogue, draft.options, flat.path, flat.step.payload,
+            draft.catalogue, options, flat.path, flat.step.payload,
         )  # fmt: skip
         if isinstance(result, Fault):
             draft.faults.append(result)

@@ -234,6 +234,7 @@ def _chosen(
         bytes=size,
         bucket=bucket,
         options=tuple(_option(i, known, resting, catalogue) for i in action.implementations),
+        chosen=name,
         explored=explored,
         asked=mode if policy.route is not None else "",
         load=dict(options.load),
