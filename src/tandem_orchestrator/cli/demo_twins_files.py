@@ -89,8 +89,8 @@ double round_price(double v)
 
 _REGRESSION_C = _FIXED_C.replace(
     "/* Rounds what is written, not what is stored: 0.575 is stored as 0.57499999999999996. */",
-    "/* Somebody tidied up: half up became more than half up. */",
-).replace("digits[place] >= '5'", "digits[place] > '5'")
+    "/* Somebody made it faster: 15 digits are enough for everybody. */",
+).replace("digits <= 17", "digits <= 15")
 
 _MAKEFILE = """\
 libmoney.so: money.c
@@ -121,7 +121,8 @@ _USE = _COMPARE.replace(
 
 _CONFIG = """\
 {
-  "journal": {"path": "journal.db"}
+  "journal": {"path": "journal.db"},
+  "twins": {"canary_share": 1.0, "min_speedup": 0.0}
 }
 """
 
