@@ -4,6 +4,7 @@ import asyncio
 import importlib.resources
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -87,13 +88,14 @@ def join(program: Path) -> Iterator[Start]:
     """Start the agent at an orchestrator's bridge, and wait until it is offered."""
     made: list[subprocess.Popen[bytes]] = []
 
-    async def begin(tandem: TandemOrchestrator) -> None:
+    async def begin(tandem: TandemOrchestrator) -> "subprocess.Popen[bytes]":
         socket = tandem.layer_health()["c"].details["socket"]
         made.append(subprocess.Popen([program], env={**os.environ, "TANDEM_SOCKET": socket}))
         give_up_at = time.monotonic() + WAIT_S
         while ("long", "echo") not in tandem.catalogue().actions:
             assert time.monotonic() < give_up_at
             await asyncio.sleep(0.002)
+        return made[-1]
 
     yield begin
     for process in made:
@@ -139,15 +141,20 @@ async def test_many_more_than_the_quota_holds_go_one_after_the_other(tandem: Tan
         assert await within(tandem.send("long", "count", bytes(LONG))) == LONG + 5
 
 
-async def test_send_many_waits_for_room_where_send_says_busy(tandem: TandemOrchestrator):
+async def test_send_many_waits_for_room_where_send_says_busy(join: Start):
     payload = msgspec.msgpack.encode(bytes(300 << 20))  # three of them fit into 1 GiB
-    payloads = [payload] * 7
-    answers = await within(tandem.send_many("long", "count", payloads, encoded=True, timeout=None))
-    assert [msgspec.msgpack.decode(each) for each in answers] == [len(payload)] * 7
-    held = [tandem.send("long", "count", payload, encoded=True) for _ in range(3)]
-    with pytest.raises(Busy):
-        tandem.send("long", "count", payload, encoded=True)
-    await within(asyncio.gather(*held))
+    async with TandemOrchestrator(CONFIG) as tandem:
+        process = await join(tandem)
+        answers = await within(
+            tandem.send_many("long", "count", [payload] * 7, encoded=True, timeout=None)
+        )
+        assert [msgspec.msgpack.decode(each) for each in answers] == [len(payload)] * 7
+        process.send_signal(signal.SIGSTOP)
+        held = [tandem.send("long", "count", payload, encoded=True) for _ in range(3)]
+        with pytest.raises(Busy):
+            tandem.send("long", "count", payload, encoded=True)
+        process.send_signal(signal.SIGCONT)
+        await within(asyncio.gather(*held))
 
 
 async def test_the_setting_bounds_them_and_0_is_none(join: Start):
