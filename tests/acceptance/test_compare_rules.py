@@ -129,3 +129,28 @@ async def test_failures_that_the_action_maps_are_compared_as_what_it_maps_them_t
     assert result["status"] == "failed"
     assert result["conflicts"] == []
     assert result["steps"]["s"]["outcome"] == "failed"
+
+
+async def test_what_an_action_maps_of_its_own_failures_counts_for_every_twin(
+    tandem: TandemOrchestrator,
+) -> None:
+    agent = tandem.register_agent("shop")
+    handle = agent.action("rate", effects="none", errors={KeyError: "Missing", "ENOENT": "Missing"})
+
+    @handle
+    def rate(payload: Any) -> None:
+        raise KeyError("x")
+
+    entry = agent.actions["rate"].entry
+    assert entry.compare == CompareRules(errors={"KeyError": "Missing", "ENOENT": "Missing"})
+    assert entry.compare.failure_kind("ENOENT") == entry.compare.failure_kind("Missing")
+    swapped = CompareRules().with_errors({KeyError: "IndexError", IndexError: "KeyError"})
+    assert swapped == CompareRules(), "a mapping in a circle is applied once, where it is reported"
+
+
+async def test_hooks_that_give_too_much_are_a_difference(open_tandem: Any) -> None:
+    tandem = open_tandem({"limits": {"output_bytes_max": 2_000}})
+    await tandem.initialize()
+    offer(tandem, {"x": 1}, {"x": 1}, CompareRules(clean=lambda value: {"x": "y" * 5_000}))
+    (conflict,) = await conflicts(tandem)
+    assert "at most 2000 (limits.output_bytes_max)" in conflict["fields"][0]["reason"]

@@ -171,6 +171,7 @@ async def clean_output(
     step: PlannedStep,
     callables: Mapping[str, Callable[..., Any]],
     caller: Caller,
+    output_bytes_max: int,
     cancel: CancelToken,
 ) -> dict[str, Any] | None:
     """Run the ``clean`` hooks over an output that will be compared.
@@ -192,7 +193,11 @@ async def clean_output(
 
     verdict = await caller.call(work, (), cancel, f"step {step.id!r} clean hooks")
     if given and verdict.outcome is Outcome.SUCCEEDED:
-        return given[0].to_value()
+        size = len(msgspec.msgpack.encode(given[0].value))
+        if size <= output_bytes_max:
+            return given[0].to_value()
+        limit = f"at most {output_bytes_max} (limits.output_bytes_max)"
+        return Cleaned(None, {"": f"the clean hooks gave {size} bytes, {limit}"}).to_value()
     why = verdict.failure.line() if verdict.failure else str(verdict.outcome)
     return Cleaned(report.output, {"": f"the clean hooks came to no end: {why}"}).to_value()
 

@@ -339,7 +339,9 @@ class ActiveRun:
         finally:
             passage.leave()
         around, callables = self._around, self.request.callables
-        cleaned = await clean_output(report, step.plan, callables, around.caller, token)
+        cleaned = await clean_output(
+            report, step.plan, callables, around.caller, around.output_bytes_max, token
+        )
         if self._tokens.get(dispatch.unit) is token:
             del self._tokens[dispatch.unit]
         self.post(

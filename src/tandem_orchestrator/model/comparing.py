@@ -182,6 +182,16 @@ class CompareRules(
         """Whether anything is cleaned."""
         return self.clean is not None or any(t.clean is not None for t in self.fields.values())
 
+    def with_errors(self, errors: Mapping[Any, str]) -> CompareRules:
+        """Add an action's own mapping of failure types; what is said here already stays.
+
+        A type that others are mapped to stays as it is: it may have been mapped before.
+        """
+        given = {_error_name(kind): shared for kind, shared in errors.items()}
+        shared_names = set(given.values())
+        added = {k: v for k, v in given.items() if k not in shared_names and k not in self.errors}
+        return msgspec.structs.replace(self, errors={**added, **self.errors}) if added else self
+
     @property
     def tells_nan(self) -> bool:
         """Whether NaN may differ from NaN somewhere, so that being the same is not enough."""

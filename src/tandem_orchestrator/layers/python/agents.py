@@ -311,7 +311,7 @@ class Agent:
             register_codec(codec, f"{self.name}.{name}")
         if transient:
             _check_transient(f"{self.name}.{name}", effects, cpu, codec)
-        rules, hooks = _rules(f"{self.name}.{name}", compare)
+        rules, hooks = _rules(f"{self.name}.{name}", compare, errors)
 
         def add(handler: Handler) -> ActionHandle:
             entry = Action(
@@ -351,14 +351,18 @@ class Agent:
 
 
 def _rules(
-    label: str, compare: object
+    label: str, compare: object, errors: Mapping[Any, str] | None
 ) -> tuple[CompareRules | None, dict[str, Callable[..., Any]]]:
-    """Give rules with their hooks by name, and the hooks."""
-    if compare is None:
+    """Give rules with their hooks by name, and the hooks.
+
+    What the action maps of its own failures counts for every twin's: C knows nothing of it.
+    """
+    if compare is None and not errors:
         return None, {}
-    if not isinstance(compare, CompareRules):
+    if compare is not None and not isinstance(compare, CompareRules):
         raise CommandError(f"{label}: compare={compare!r:.80}, expected CompareRules")
-    return compare.named(label)
+    rules, hooks = (compare or CompareRules()).named(label)
+    return rules.with_errors(errors or {}), hooks
 
 
 def _check_transient(label: str, effects: str, cpu: str | None, codec: object) -> None:
