@@ -27,6 +27,10 @@ def settle(turn: Turn, step: StepState, mine: Sequence[UnitState]) -> Ending | N
     assignment, state = step.plan.assignment, turn.state
     assert assignment is not None
     if assignment.verdict == "none" or len(mine) < 2:
+        if units.may_have_run(mine[0]) and not state.is_halted(step):
+            holding.keep(turn, step, f"unknown:{units.key_of(step, mine[0])}", mine)
+            _take_figures(step, mine, mine[0])
+            return None
         return _over(step, mine, mine[0])
     key = units.key_of(step, mine[0])
     cancelled = next((unit for unit in mine if _was_cancelled(unit)), None)
@@ -57,7 +61,7 @@ def settle(turn: Turn, step: StepState, mine: Sequence[UnitState]) -> Ending | N
     )
     if result.decision == "repeat":
         state.conflict_rounds[place] = rounds + 1
-        units.start_all(turn, step, [_again(unit) for unit in mine], rounds + 1)
+        units.start_all(turn, step, [again(unit) for unit in mine], rounds + 1)
         return None
     state.conflict_rounds.pop(place, None)
     conflict = _conflict(state, key, mine, fields, result)
@@ -98,10 +102,11 @@ def _terms(state: RunState, step: StepState) -> verdict.Terms:
     )
 
 
-def _again(unit: UnitState) -> UnitState:
-    again = UnitState(unit.implementation, unit.layer, unit.item, unit.reason, part=unit.part)
-    again.attempts, again.seconds = unit.attempts, unit.seconds
-    return again
+def again(unit: UnitState) -> UnitState:
+    """Make the unit that does what this one did once more."""
+    other = UnitState(unit.implementation, unit.layer, unit.item, unit.reason, part=unit.part)
+    other.attempts, other.seconds = unit.attempts, unit.seconds
+    return other
 
 
 def _size_of_agreement(step: StepState, unit: UnitState) -> int:

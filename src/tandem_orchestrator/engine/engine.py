@@ -146,22 +146,54 @@ class Engine:
 
         Raises: Busy if no run may wait any more, or the journal's backlog is full. Closed.
         """
+        self._check_room()
+        run = ActiveRun(request, self._around, self._ended, self._held)
+        durable = run.accept()
+        ticket = self._ticket_of(run, may_be_held=request.plan.conflict_resolution == "hold")
+        self._spawn(self._accept(run, ticket, durable), None)
+        return ticket
+
+    def resume(self, request: RunRequest) -> RunTicket:
+        """Go on with a run that another owner began and that this journal's owner has taken over.
+
+        Raises: as ``submit``.
+        """
+        self._check_room()
+        run = ActiveRun(request, self._around, self._ended, self._held)
+        ticket = self._ticket_of(run, may_be_held=True)
+        ticket.accepted.set_result(None)
+        if run.is_held:
+            assert ticket.held is not None
+            ticket.held.set()  # It has no place, and needs none before somebody decides.
+            run.begin()
+        else:
+            self._admission.enter(request.priority, run.run_id, lambda: self._begin(run))
+        return ticket
+
+    def has_room(self) -> bool:
+        """Whether one more run would be taken in at this moment."""
+        try:
+            self._check_room()
+        except TandemError:
+            return False
+        return True
+
+    def _check_room(self) -> None:
         if self._closing.is_set():
             raise Closed("the orchestrator is closing")
         self._admission.check(len(self._runs))
         if self._tasks is None or self._parent is None or self._parent.done():
             raise InternalError("the engine has stopped; close the orchestrator and make a new one")
-        run = ActiveRun(request, self._around, self._ended, self._held)
-        durable = run.accept()
+
+    def _ticket_of(self, run: ActiveRun, *, may_be_held: bool) -> RunTicket:
         loop = asyncio.get_running_loop()
         ticket = RunTicket(
-            request.run_id, loop.create_future(), loop.create_future(), run.cancel, run.settle
+            run.run_id, loop.create_future(), loop.create_future(), run.cancel, run.settle
         )
-        if request.plan.conflict_resolution == "hold":
+        if may_be_held:
             ticket.held = asyncio.Event()
         self._runs[run.run_id], self._tickets[run.run_id] = run, ticket
         self._idle.clear()
-        self._spawn(self._accept(run, ticket, durable), None)
         return ticket
 
     def step_in(self) -> bool:

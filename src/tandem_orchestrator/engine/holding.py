@@ -34,14 +34,26 @@ def forget(turn: Turn, step: StepState, held: HeldState) -> None:
         splits.part_released(step, held.item)
 
 
-def release(turn: Turn, event: ConflictSettled) -> tuple[StepState, HeldState, Ending] | None:
-    """Give what a decision is about, and what it makes of it; None if nobody waits for it."""
+def take(turn: Turn, conflict: str) -> tuple[StepState, HeldState] | None:
+    """Give what waited for a decision, which it does no more; None if nothing did."""
     state = turn.state
-    step_id = state.held.get(event.conflict)
+    step_id = state.held.get(conflict)
     if step_id is None:
         return None
     step = state.steps[step_id]
-    held = step.held[event.conflict]
+    held = step.held[conflict]
+    forget(turn, step, held)
+    if state.status is RunStatus.HELD:
+        state.status = RunStatus.RUNNING
+    return step, held
+
+
+def release(turn: Turn, event: ConflictSettled) -> tuple[StepState, HeldState, Ending] | None:
+    """Give what a decision is about, and what it makes of it; None if nobody waits for it."""
+    taken = take(turn, event.conflict)
+    if taken is None:
+        return None
+    step, held = taken
     if event.pick is None:
         output = event.output if held.part is None else [event.output]
         ending = Ending(Outcome.SUCCEEDED, output)
@@ -51,10 +63,8 @@ def release(turn: Turn, event: ConflictSettled) -> tuple[StepState, HeldState, E
         unit = next(unit for unit in held.units if unit.implementation == event.pick)
         ending = Ending.of(unit)
         step.implementation, step.layer = unit.implementation, unit.layer
-    forget(turn, step, held)
-    if state.status is RunStatus.HELD:
-        state.status = RunStatus.RUNNING
-    state.conflicts[:] = [event.applied_to(conflict) for conflict in state.conflicts]
+    conflicts = turn.state.conflicts
+    conflicts[:] = [event.applied_to(conflict) for conflict in conflicts]
     return step, held, ending
 
 
@@ -91,7 +101,7 @@ def decide(state: RunState, decision: Decision, output_bytes_max: int) -> Confli
         if pick not in names:
             have = ", ".join(["left", "right", *names])
             raise CommandError(f"conflict {conflict}: pick={pick!r}, expected one of {have}")
-    output = decision.output if pick is None else None
+    output = decision.output if pick is None and not decision.again else None
     size = len(msgspec.msgpack.encode(output))
     if size > output_bytes_max:
         text = (
@@ -99,5 +109,10 @@ def decide(state: RunState, decision: Decision, output_bytes_max: int) -> Confli
         )
         raise CommandError(f"conflict {conflict}: {text}")
     return ConflictSettled(
-        conflict=conflict, pick=pick, output=output, by=decision.by, note=decision.note
+        conflict=conflict,
+        pick=pick,
+        output=output,
+        again=decision.again,
+        by=decision.by,
+        note=decision.note,
     )

@@ -6,12 +6,15 @@ import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tandem_orchestrator.layers.layer import Report, SegmentReport, SegmentWork, Work
 from tandem_orchestrator.model.commands import CommandSet
 from tandem_orchestrator.model.events import RunAccepted, SegmentEnded
 from tandem_orchestrator.model.plans import Plan, PlannedStep
+
+if TYPE_CHECKING:
+    from tandem_orchestrator.engine.recover import Recovered
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class RunRequest:
     """What its one segment came back with already; the run goes on from there."""
     before_start: Callable[[], Awaitable[None]] | None = None
     """Awaited once it is accepted, before it takes a place; must not raise."""
+    recovered: Recovered | None = None
+    """Of a run that another owner began: where it stood; ``accepted`` is in the journal already."""
     after_end: Callable[[], Awaitable[None]] | None = None
     """Awaited once its end is durable and its place free, before ``ended`` is; must not raise."""
 
@@ -52,6 +57,8 @@ class Decision:
     output: Any = None
     by: str = ""
     note: str = ""
+    again: bool = False
+    """Whether it is to be done once more; the rest does not count then."""
 
 
 Observer = Callable[[str, Any], None]

@@ -40,6 +40,7 @@ from tandem_orchestrator.engine.instructions import (
     UnitKey,
     Wait,
 )
+from tandem_orchestrator.engine.recover import Recovered, remaining_s
 from tandem_orchestrator.engine.request import (
     Decision,
     RunRequest,
@@ -92,8 +93,11 @@ class ActiveRun:
         self._around = around
         self._on_end, self._on_hold = on_end, on_hold
         self._head = request.head
-        self._state = RunState.of(
-            request.plan, request.inputs, segment_steps_min=2 if request.head is None else 1
+        self._recovered = found = request.recovered
+        self._state = (
+            RunState.of(request.plan, request.inputs, segment_steps_min=1 if request.head else 2)
+            if found is None
+            else found.state
         )
         self._inbox: deque[AnyEvent] = deque()
         self._folding = False
@@ -106,7 +110,8 @@ class ActiveRun:
         self._timers: dict[str, Timer] = {}
         self._tokens: dict[UnitKey | int, CancelToken] = {}
         """Of what runs: units, and segments by their number."""
-        self._began_ns = around.clock.monotonic_ns()
+        past_ns = 0 if found is None else around.clock.wall_ns() - found.accepted.at_ns
+        self._began_ns = around.clock.monotonic_ns() - max(0, past_ns)
         self._over = False
         self._barrier = request.plan.durability in ("sync", "group")
 
@@ -126,11 +131,25 @@ class ActiveRun:
         return ticket
 
     def begin(self) -> None:
-        """Start: the run has its place."""
-        self.post(RunStarted(roll=self._around.rng.random()))
+        """Start, or go on: the run has its place."""
+        found, self._recovered = self._recovered, None
+        if found is not None and found.started:
+            self._go_on(found)
+        else:
+            self.post(RunStarted(roll=self._around.rng.random()))
+
+    def _go_on(self, found: Recovered) -> None:
+        """Take up what another owner left: its waits, and its attempts, whose ends nobody knows."""
+        now_ns = self._around.clock.wall_ns()
+        for key, (due_ns, event) in found.waits.items():
+            self._wait(key, remaining_s(due_ns, now_ns), event)
+        for lost in list(found.lost()):
+            self.post(msgspec.structs.replace(lost, roll=self._around.rng.random()))
 
     def cancel(self, step: str | None, by: str) -> None:
         """Ask the run, or one step of it, to stop."""
+        if self._recovered is not None and self._recovered.started:
+            self.begin()  # Nothing that runs here could be stopped else.
         self.post(CancelRequested(step=step, by=by))
 
     def settle(self, decision: Decision) -> None:
@@ -182,11 +201,13 @@ class ActiveRun:
                     if token := self._tokens.get(segment):
                         token.cancel(reason)
                 case Wait(key=key, delay_s=delay_s, event=later):
-                    self._drop(key)
-                    call = self._around.clock.call_later
-                    self._timers[key] = call(delay_s, lambda e=later, k=key: self._due(k, e))  # type: ignore[misc]
+                    self._wait(key, delay_s, later)
                 case Drop(key=key):
                     self._drop(key)
+
+    def _wait(self, key: str, delay_s: float, event: AnyEvent) -> None:
+        self._drop(key)
+        self._timers[key] = self._around.clock.call_later(delay_s, lambda: self._due(key, event))
 
     def _started(self, dispatch: Dispatch) -> AttemptStarted:
         unit = dispatch.unit
@@ -280,14 +301,10 @@ class ActiveRun:
         """End the run as failed: what it noted last cannot be kept, a small record can."""
         if self._over:
             return
-        line = f"{type(error).__name__}: {error}"
-        detail = {
-            "type": type(error).__name__,
-            "step": None,
-            "message": str(error),
-            "traceback": None,
-        }
-        ended = RunEnded(status="failed", error=line[:500], error_detail=detail)
+        failure = Failure(type(error).__name__, str(error))
+        detail = {**failure.to_value(), "step": None}
+        line = f"{failure.type}: {failure.message}"[:500]
+        ended = RunEnded(status="failed", error=line, error_detail=detail)
         self._unwritten, self._dispatches, self._segments = [self._stamp(ended)], [], []
         try:
             ticket = self._append()

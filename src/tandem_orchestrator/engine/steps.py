@@ -114,6 +114,12 @@ def unit_ended(
 
 def settled(turn: Turn, event: ConflictSettled) -> None:
     """Take in what a person decided about a conflict that was held; a stale one changes nothing."""
+    if event.again:
+        taken = holding.take(turn, event.conflict)
+        if taken is not None:
+            step, held = taken
+            units.start_all(turn, step, [comparing.again(unit) for unit in held.units])
+        return
     found = holding.release(turn, event)
     if found is None:
         return

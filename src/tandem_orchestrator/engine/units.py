@@ -29,6 +29,12 @@ OWNER_LOSSES_MAX = 20
 """The same limit where the orchestrator died: programs are ended for many reasons."""
 
 
+def may_have_run(unit: UnitState) -> bool:
+    """Whether only a person can say what it did: it has effects, and its orchestrator died."""
+    died = unit.failure is not None and unit.failure.type == OWNER_DIED
+    return unit.outcome is Outcome.UNKNOWN and died
+
+
 def key_of(step: StepState, unit: UnitState) -> UnitKey:
     """Give the unit's name."""
     return UnitKey(step.plan.id, unit.item, unit.implementation, unit.part)

@@ -219,6 +219,8 @@ class ConflictSettled(Event, tag="conflict_settled", frozen=True, omit_defaults=
     conflict: str
     pick: str | None = None
     """The implementation whose end counts; None: ``output`` does."""
+    again: bool = False
+    """Whether it is done once more instead."""
     # Any: an output is any value.
     output: Any = None
     by: str = ""

@@ -18,7 +18,7 @@ ANSWER_TRIES, ANSWER_PAUSE_S = 100, 0.1
 
 def wish_of(decision: Decision, *, id: str, run_id: str, at_ns: int) -> Control:
     """Give a decision as a wish about a run."""
-    given = ("conflict", "step", "pick", "output", "note")
+    given = ("conflict", "step", "pick", "output", "note", "again")
     body = {name: getattr(decision, name) for name in given}
     return Control(id, run_id, KIND, body, decision.by, at_ns)
 
@@ -30,7 +30,15 @@ def obey(ticket: RunTicket, wish: Control) -> str:
         if text is not None and not isinstance(text, str):
             return f"{KIND}: {name}={text!r}, expected a text"
     note = str(wish.body.get("note") or "")
-    decision = Decision(**texts, output=wish.body.get("output"), by=wish.by, note=note)
+    decision = Decision(
+        texts["conflict"],
+        texts["step"],
+        texts["pick"],
+        output=wish.body.get("output"),
+        by=wish.by,
+        note=note,
+        again=wish.body.get("again") is True,
+    )
     try:
         ticket.settle(decision)
     except CommandError as error:

@@ -50,7 +50,9 @@ from tandem_orchestrator.orchestrator.planning import Planning
 from tandem_orchestrator.orchestrator.plugin_doors import PluginDoors
 from tandem_orchestrator.orchestrator.prepared import PreparedPlan
 from tandem_orchestrator.orchestrator.probes import BinaryBridge, PythonOrchestrator
+from tandem_orchestrator.orchestrator.recovery import Recovery
 from tandem_orchestrator.orchestrator.run import Run
+from tandem_orchestrator.orchestrator.run_doors import RunDoors
 from tandem_orchestrator.orchestrator.setting_doors import SettingDoors
 from tandem_orchestrator.orchestrator.shown_doors import ShownDoors
 from tandem_orchestrator.orchestrator.twin_doors import TwinDoors
@@ -59,7 +61,7 @@ from tandem_orchestrator.plugins import Plugins
 from tandem_orchestrator.settings import Settings
 
 
-class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors, TwinDoors):
+class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, ShownDoors, TwinDoors):
     """Runs command sets in both layers and keeps what happened in a journal.
 
     ``async with TandemOrchestrator() as tandem: …``, or ``await initialize()`` and ``close()``.
@@ -103,6 +105,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors, Tw
         self._loop: asyncio.AbstractEventLoop | None = None
         self._parts: Parts | None = None
         self._express: Express | None = None
+        self._recovery: Recovery | None = None
         self._familiar = Familiar()
         self._changing = asyncio.Lock()
         """Held while it opens or closes."""
@@ -180,6 +183,17 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors, Tw
             self._parts.routing,
         )
         self._messages.start()
+        self._recovery = Recovery(
+            self._parts.journal,
+            self._parts.engine,
+            self._clock,
+            self.catalogue,
+            self._inventory.stamp,
+            self._watching.resume,
+            self._with_hooks,
+        )
+        if settings.journal.recover:
+            self._recovery.start()
         self._state = "open"
         self.config.session_open = True
 
@@ -204,6 +218,8 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors, Tw
             if was_open and self._parts is not None:
                 self._messages.close()
                 try:
+                    if self._recovery is not None:
+                        await self._recovery.close()
                     await self._parts.close()
                 finally:
                     await self._plugins.close()
@@ -379,12 +395,6 @@ class TandemOrchestrator(MessageDoors, PluginDoors, SettingDoors, ShownDoors, Tw
             submit=self._submit,
             express=self._express_now,
         )
-
-    def run(self, run_id: str) -> Run:
-        """Give a handle for a run of this journal, in progress or ended, of any process."""
-        engine, journal = self._usable()
-        active = engine.tickets.get(run_id)
-        return self._make_run(run_id, journal, active, self._watching.view(run_id))
 
     # --- inside ----------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import msgspec
 
 from tandem_orchestrator.engine import Decision, RunTicket
 from tandem_orchestrator.errors import CommandError, OutcomeUnknown
-from tandem_orchestrator.journal import Control, Journal
+from tandem_orchestrator.journal import Control, Journal, RunRow
 from tandem_orchestrator.model.catalogue import nearest
 from tandem_orchestrator.model.events import AnyEvent, RunEnded
 from tandem_orchestrator.model.outcomes import RunStatus
@@ -20,6 +20,8 @@ from tandem_orchestrator.orchestrator.decisions import ask, wish_of
 
 NOT_GIVEN: Any = object()
 """Stands for an output that was not given, since None is one."""
+TAKEN_OVER_LOOKS, TAKEN_OVER_PAUSE_S = 10, 0.5
+"""How often, and with what pause in seconds, an interrupted run is looked at before its wait ends."""
 FOLLOW_S = 30.0
 """Longest single wait for the next records of a run that another process owns."""
 
@@ -47,6 +49,11 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run {self.id}>"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this orchestrator has the run in progress; handles of other processes see it."""
+        return self._ticket is not None and not self._ticket.ended.done()
 
     # Any: results hold values of any kind.
     async def result(self) -> dict[str, Any]:
@@ -164,7 +171,7 @@ class Run:
             raise CommandError(f"run {self.id}: {error}") from error
 
     async def _events(self) -> AsyncIterator[AnyEvent]:
-        after = 0
+        after = looks = 0
         while True:
             row = await self._journal.run(self.id)
             if row is None and self._ticket is not None:
@@ -173,13 +180,24 @@ class Run:
             if row is None:
                 raise CommandError(f"run {self.id!r}: there is no such run in the journal")
             if row.status == RunStatus.INTERRUPTED and row.records <= after:
-                raise OutcomeUnknown(
-                    f"run {self.id} was interrupted: its owner {row.owner} is dead, and nobody "
-                    "has taken it over; 'tandem runs show' has what it had done"
-                )
+                if row.waiting_for or looks >= TAKEN_OVER_LOOKS:
+                    raise _interrupted(row)
+                looks += 1
+                await self._journal.follow(self.id, after=after, timeout_s=TAKEN_OVER_PAUSE_S)
+                continue
             records = await self._journal.follow(self.id, after=after, timeout_s=FOLLOW_S)
             for record in records:
                 after = record.seq
                 yield record.event
                 if isinstance(record.event, RunEnded):
                     return
+
+
+def _interrupted(row: RunRow) -> OutcomeUnknown:
+    waits = (
+        f"it waits for {', '.join(row.waiting_for)}" if row.waiting_for else "nobody took it over"
+    )
+    return OutcomeUnknown(
+        f"run {row.run_id} was interrupted: its owner {row.owner} is dead, and {waits}; "
+        "'tandem runs show' has what it had done"
+    )

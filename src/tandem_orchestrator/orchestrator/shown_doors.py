@@ -8,9 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from tandem_orchestrator.engine import Engine
-from tandem_orchestrator.journal import Journal, JournalHealth, RunRow
+from tandem_orchestrator.journal import Journal, JournalHealth
 from tandem_orchestrator.layers import LayerHealth
-from tandem_orchestrator.observe import RunView
 from tandem_orchestrator.orchestrator.cache import OutputCache
 from tandem_orchestrator.orchestrator.messages import Messages
 from tandem_orchestrator.orchestrator.parts import Parts
@@ -38,24 +37,6 @@ class ShownDoors(ABC):
     @abstractmethod
     def _away(self) -> Mapping[str, str]:
         """Give the layers that are not there, with the reason."""
-
-    async def runs(
-        self, *, status: str | None = None, name: str | None = None, limit: int = 100
-    ) -> list[RunRow]:
-        """List the runs in the journal, newest first."""
-        _, journal = self._usable()
-        return await journal.runs(status=status, name=name, limit=limit)
-
-    async def view(self, run_id: str) -> RunView | None:
-        """Fold a run's events as far as they are written; None if there is no such run."""
-        _, journal = self._usable()
-        records = await journal.records(run_id)
-        if not records:
-            return None
-        view = RunView()
-        for record in records:
-            view.apply(record.event)
-        return view
 
     # Any: SPEC's table of numbers.
     def get_metrics(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from tandem_orchestrator.model.events import AnyEvent, RunEnded, kind_of
@@ -31,6 +31,14 @@ class Watching:
     def begin(self, run_id: str) -> RunView:
         """Make the view of a run that is about to be accepted."""
         view = self._views[run_id] = RunView()
+        return view
+
+    def resume(self, run_id: str, events: Sequence[AnyEvent]) -> RunView:
+        """Make the view of a run that another process began, of all that happened to it."""
+        view = self.begin(run_id)
+        for event in events:
+            view.apply(event)
+        self.metrics.apply(run_id, events[0])
         return view
 
     def view(self, run_id: str) -> RunView | None:

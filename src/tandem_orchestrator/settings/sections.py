@@ -371,6 +371,11 @@ class Journal(Section, title="journal"):
         counts="session",
         guarded=True,
     )
+    recover: bool = key(
+        True,
+        "Whether runs whose orchestrator died go on here once all they need is registered.",
+        counts="session",
+    )
     keep_days: float | None = key(
         None,
         "Days that finished runs are kept; null: for ever.",

@@ -226,6 +226,11 @@ class TandemOrchestrator(MessageDoors):
         thread = self._usable()
         return Run(thread.wait(call(lambda: self._tandem.run(run_id))), thread)
 
+    def resume(self, run_id: str) -> Run:
+        """See the async class."""
+        thread = self._usable()
+        return Run(thread.wait(self._tandem.resume(run_id)), thread)
+
     def runs(
         self, *, status: str | None = None, name: str | None = None, limit: int = 100
     ) -> list[RunRow]:

@@ -119,9 +119,10 @@ def end_segment(driver: Driver, rng: random.Random) -> None:
 
 
 def settle_one(driver: Driver, rng: random.Random) -> None:
-    """Let a person decide about one conflict."""
-    conflict = rng.choice(list(driver.state.held))
-    pick = rng.choice([None, "python", "c"])
+    """Let a person decide about one conflict, or about what may have run."""
+    conflict, step_id = rng.choice(list(driver.state.held.items()))
+    sides = [u.implementation for u in driver.state.steps[step_id].held[conflict].units]
+    pick = rng.choice([None, *sides])
     driver.post(ConflictSettled(conflict=conflict, pick=pick, output=rng.choice([1, 2])))
 
 

@@ -20,6 +20,8 @@ from tandem_orchestrator.engine.state import RunState
 from tandem_orchestrator.model.events import (
     AttemptEnded,
     AttemptStarted,
+    CancelRequested,
+    ConflictSettled,
     RunAccepted,
     RunStarted,
     SegmentStarted,
@@ -28,6 +30,7 @@ from tandem_orchestrator.model.events import (
     encode_event,
     steps_ended,
 )
+from tandem_orchestrator.model.outcomes import RunStatus
 from tandem_orchestrator.model.plans import plan_to_value
 from tandem_orchestrator.model.retry import RetryPolicy
 from tandem_orchestrator.testing.driver import Driver, plan, step
@@ -175,7 +178,50 @@ def test_pure_work_in_flight_is_given_out_again_with_the_next_attempt():
     assert second.outcomes() == {"a": "succeeded", "b": "succeeded"}
 
 
-def test_external_work_in_flight_is_unknown_unless_its_policy_retries_that():
+def recovered_with_one_in_flight(**fields):
+    """Give whoever took over a run of one external step that was in flight."""
+    the_plan = plan(step("a", effects="external", **fields), step("b", "a"))
+    found = recover(read_back(list(appends(the_plan, [RunStarted()]))))
+    second = Second(found, ())
+    for lost in list(found.lost()):
+        second.post(lost)
+    return second
+
+
+def test_external_work_in_flight_waits_for_a_person_who_says_what_it_gave():
+    second = recovered_with_one_in_flight()
+    assert second.state.status is RunStatus.HELD
+    assert second.state.held == {"unknown:a/python": "a"}
+    assert not second.running
+    second.post(ConflictSettled(conflict="unknown:a/python", output=7, by="ann"))
+    assert second.ended["a"].outcome == "succeeded"
+    assert (second.ended["a"].output, second.ended["a"].reason) == (7, "decided by ann")
+    assert second.log == ["b/python#1"]
+
+
+def test_external_work_in_flight_is_done_again_when_a_person_says_so():
+    second = recovered_with_one_in_flight()
+    second.post(ConflictSettled(conflict="unknown:a/python", again=True))
+    assert second.log == ["a/python#2"]
+    second.end("a", output=1)
+    second.end("b", output=2)
+    assert second.run_ended.status == "completed"
+
+
+def test_external_work_in_flight_may_be_given_up_for_unknown():
+    second = recovered_with_one_in_flight()
+    second.post(ConflictSettled(conflict="unknown:a/python", pick="python"))
+    assert second.outcomes() == {"a": "unknown", "b": "skipped"}
+    assert second.run_ended.status == "failed"
+
+
+def test_cancelling_ends_what_waits_for_a_person():
+    second = recovered_with_one_in_flight()
+    second.post(CancelRequested())
+    assert second.run_ended.status == "cancelled"
+
+
+def test_external_work_in_flight_is_done_again_where_its_policy_says_so():
     retry = RetryPolicy(max_retries=1, retry_on=("unknown",))
     the_plan = plan(step("a", effects="external", retry=retry))
     found = recover(read_back(list(appends(the_plan, [RunStarted()]))))
