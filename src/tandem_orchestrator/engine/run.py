@@ -15,7 +15,6 @@ from typing import Any
 
 import msgspec
 
-from tandem_orchestrator.clock import Timer
 from tandem_orchestrator.engine import segment_attempt
 from tandem_orchestrator.engine.advance import advance
 from tandem_orchestrator.engine.attempt import (
@@ -48,6 +47,7 @@ from tandem_orchestrator.engine.request import (
 from tandem_orchestrator.engine.state import RunState
 from tandem_orchestrator.engine.surroundings import Surroundings
 from tandem_orchestrator.engine.turn import inputs_of, part_of, resolve_payload
+from tandem_orchestrator.engine.waits import Waits
 from tandem_orchestrator.errors import (
     Busy,
     Closed,
@@ -107,7 +107,7 @@ class ActiveRun:
         self._told: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
         """Conflicts of which nobody has been told yet."""
         self._stalled = False
-        self._timers: dict[str, Timer] = {}
+        self._waits = Waits(around.clock, self.post)
         self._tokens: dict[UnitKey | int, CancelToken] = {}
         """Of what runs: units, and segments by their number."""
         past_ns = 0 if found is None else around.clock.wall_ns() - found.accepted.at_ns
@@ -142,7 +142,7 @@ class ActiveRun:
         """Take up what another owner left: its waits, and its attempts, whose ends nobody knows."""
         now_ns = self._around.clock.wall_ns()
         for key, (due_ns, event) in found.waits.items():
-            self._wait(key, remaining_s(due_ns, now_ns), event)
+            self._waits.add(key, remaining_s(due_ns, now_ns), event)
         for lost in list(found.lost()):
             self.post(msgspec.structs.replace(lost, roll=self._around.rng.random()))
 
@@ -201,13 +201,9 @@ class ActiveRun:
                     if token := self._tokens.get(segment):
                         token.cancel(reason)
                 case Wait(key=key, delay_s=delay_s, event=later):
-                    self._wait(key, delay_s, later)
+                    self._waits.add(key, delay_s, later)
                 case Drop(key=key):
-                    self._drop(key)
-
-    def _wait(self, key: str, delay_s: float, event: AnyEvent) -> None:
-        self._drop(key)
-        self._timers[key] = self._around.clock.call_later(delay_s, lambda: self._due(key, event))
+                    self._waits.drop(key)
 
     def _started(self, dispatch: Dispatch) -> AttemptStarted:
         unit = dispatch.unit
@@ -497,15 +493,5 @@ class ActiveRun:
             token.cancel("cancelled")
 
     def _finish(self, error: TandemError | None) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+        self._waits.drop_all()
         self._on_end(self, error)
-
-    def _due(self, key: str, event: AnyEvent) -> None:
-        self._timers.pop(key, None)
-        self.post(event)
-
-    def _drop(self, key: str) -> None:
-        if timer := self._timers.pop(key, None):
-            timer.cancel()
