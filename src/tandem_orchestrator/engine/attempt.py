@@ -13,6 +13,7 @@ import msgspec
 from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.engine.gates import Gates, Passage
 from tandem_orchestrator.engine.instructions import Dispatch, UnitKey
+from tandem_orchestrator.engine.retry_pace import RetryPace
 from tandem_orchestrator.engine.state import RunState, StepState
 from tandem_orchestrator.engine.turn import resolve_payload
 from tandem_orchestrator.layers.layer import CancelToken, Layer, Report, Work
@@ -111,11 +112,26 @@ def never_entered(failure: Failure) -> Report:
     return Report(Outcome.CANCELLED if stopped else Outcome.FAILED, failure=failure)
 
 
+class Waits(Protocol):
+    """Where attempts wait before they take a place."""
+
+    @property
+    def gates(self) -> Gates:
+        """For the limits of agents and actions."""
+
+    @property
+    def retries(self) -> RetryPace:
+        """For the retry budgets of agents."""
+
+
 async def passage_of(
-    gates: Gates, state: RunState, unit: UnitKey, priority: int, cancel: CancelToken
+    around: Waits, state: RunState, dispatch: Dispatch, priority: int, cancel: CancelToken
 ) -> Passage:
-    """Wait for the limits of a unit's agent and action."""
+    """Wait for the retry budget of an attempt's agent, then for its limits and its action's."""
+    unit = dispatch.unit
     step = state.steps[unit.step]
+    if dispatch.attempt > 1:
+        await around.retries.wait(step.plan.agent, cancel)
 
     # Any: a payload is any plain value.
     def payload() -> Any:
@@ -124,7 +140,7 @@ async def passage_of(
         except Missing:
             return None  # its attempt will say which reference leads nowhere
 
-    return await gates.enter(step.plan.agent, step.plan.action, payload, priority, cancel)
+    return await around.gates.enter(step.plan.agent, step.plan.action, payload, priority, cancel)
 
 
 async def perform(

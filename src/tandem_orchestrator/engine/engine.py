@@ -21,6 +21,7 @@ from tandem_orchestrator.engine.request import (
     RunTicket,
     Witness,
 )
+from tandem_orchestrator.engine.retry_pace import RetryPace
 from tandem_orchestrator.engine.run import ActiveRun
 from tandem_orchestrator.engine.surroundings import Surroundings
 from tandem_orchestrator.errors import Closed, InternalError, TandemError
@@ -46,6 +47,7 @@ class Engine:
         observe, on_progress: Told everything, on the loop.
         witness: Sees what attempts took.
         limits_of: Gives the limits of an agent and action.
+        retries_per_s: The retry budget of each agent; 0: none.
         make_capsule, on_conflict: See ``Desk``.
     """
 
@@ -68,6 +70,7 @@ class Engine:
         on_conflict: OnConflict | None = None,
         witness: Witness | None = None,
         limits_of: LimitsOf = no_limits,
+        retries_per_s: float = 0.0,
     ) -> None:
         self.gates = Gates(clock, limits_of)
         """Where attempts wait for the limits of their agents and actions; messages may, too."""
@@ -86,6 +89,7 @@ class Engine:
             on_progress,
             Desk(make_capsule, on_conflict),
             self.gates,
+            RetryPace(clock, retries_per_s),
             witness,
         )
         self._runs: dict[str, ActiveRun] = {}

@@ -337,7 +337,7 @@ class ActiveRun:
         if self._barrier and step.plan.effects == "external":
             await ticket.durable()
         passage = await passage_of(
-            self._around.gates, self._state, dispatch.unit, self.request.priority, token
+            self._around, self._state, dispatch, self.request.priority, token
         )
         try:
             if passage.failure is not None:

@@ -13,6 +13,7 @@ from tandem_orchestrator.engine.desk import Desk
 from tandem_orchestrator.engine.gates import Gates
 from tandem_orchestrator.engine.places import Places
 from tandem_orchestrator.engine.request import Observer, ProgressObserver, Witness
+from tandem_orchestrator.engine.retry_pace import RetryPace
 from tandem_orchestrator.journal.journal import Journal
 from tandem_orchestrator.layers.layer import Layer
 
@@ -39,4 +40,6 @@ class Surroundings:
     desk: Desk
     gates: Gates
     """Where attempts wait for the limits of their agents and actions."""
+    retries: RetryPace
+    """Where retries wait for the budgets of their agents."""
     witness: Witness | None = None

@@ -117,6 +117,7 @@ class Parts:
             on_conflict=plugins.conflict,
             witness=self.routing,
             limits_of=registry.limits_of,
+            retries_per_s=settings.limits.retries_per_s,
             make_capsule=capsules.make_value,
         )
         self._wishes = Wishes(self.journal, self.engine.tickets)

@@ -440,6 +440,13 @@ class Limits(Section, title="limits"):
     traceback_chars_max: int = key(
         16_384, "Characters of a failure's traceback.", low=0, high=65_536, counts="session"
     )
+    retries_per_s: float = key(
+        100.0,
+        "Retries of one agent in a second, over all runs; past it they wait for their turn. 0: any.",
+        low=0,
+        high=1e6,
+        counts="session",
+    )
 
 
 SECTIONS: dict[str, type[Section]] = {
