@@ -154,3 +154,32 @@ async def test_hooks_that_give_too_much_are_a_difference(open_tandem: Any) -> No
     offer(tandem, {"x": 1}, {"x": 1}, CompareRules(clean=lambda value: {"x": "y" * 5_000}))
     (conflict,) = await conflicts(tandem)
     assert "at most 2000 (limits.output_bytes_max)" in conflict["fields"][0]["reason"]
+
+
+class Table:
+    """An object that is no value."""
+
+    def __init__(self, rows: list[int]) -> None:
+        self.rows = rows
+
+
+class TableCodec:
+    """Writes a table down, and with it whatever was at hand."""
+
+    name = "compared-table"
+
+    def encode(self, table: Table) -> Any:
+        return {"rows": table.rows, "at": id(table)}
+
+    def decode(self, value: Any) -> Table:
+        return Table(value["rows"])
+
+
+@pytest.mark.parametrize(("other", "differs"), [([1, 2], False), ([1, 3], True)])
+async def test_objects_of_a_codec_are_compared_by_what_a_hook_makes_of_them(
+    tandem: TandemOrchestrator, other: list[int], differs: bool
+) -> None:
+    rules = CompareRules(clean=lambda table: table.rows)
+    offer(tandem, Table([1, 2]), Table(other), rules, codec=TableCodec())
+    found = await conflicts(tandem)
+    assert [f["path"] for c in found for f in c["fields"]] == (["/1"] if differs else [])
