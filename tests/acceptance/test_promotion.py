@@ -350,3 +350,24 @@ async def test_clean_hooks_are_run_over_a_shadows_output(tmp_path: Path) -> None
         climb = parts.promotion._climbs["t", "stamp", "v2"]
 
     assert (climb.conflicts_total, climb.compared_total) == (1, 5)
+
+
+async def test_a_shadow_keeps_to_the_limits_of_its_action(tmp_path: Path) -> None:
+    running = most = 0
+    async with TandemOrchestrator(config(tmp_path, shadow_parallel=8)) as tandem:
+
+        async def one(payload: int) -> int:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0)
+            running -= 1
+            return 2 * payload
+
+        action = tandem.register_agent("t").action("double", effects="none", max_concurrency=1)
+        action(one).twin("v2")(one)
+        await asyncio.gather(*(run(tandem, [n]) for n in range(20)))
+        climb = await drained(tandem)
+
+    assert climb is not None and climb.agreements == 20
+    assert most == 1

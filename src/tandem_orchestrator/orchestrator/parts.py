@@ -90,16 +90,6 @@ class Parts:
             self.promotion,
         )
         capsules = CapsuleMaker(settings, clock.wall_ns, self._sources)
-        self._shadows = Shadows(
-            settings.twins,
-            clock,
-            {layer.name: layer for layer in self.layers},
-            self.python,
-            self.promotion,
-            capsules.make,
-            beside_journal(settings, "shadow"),
-        )
-        self.routing.use_shadows(self._shadows)
         self._tell = watching.event
         self.engine = Engine(
             layers,
@@ -120,6 +110,17 @@ class Parts:
             retries_per_s=settings.limits.retries_per_s,
             make_capsule=capsules.make_value,
         )
+        self._shadows = Shadows(
+            settings.twins,
+            clock,
+            {layer.name: layer for layer in self.layers},
+            self.engine.gates,
+            self.python,
+            self.promotion,
+            capsules.make,
+            beside_journal(settings, "shadow"),
+        )
+        self.routing.use_shadows(self._shadows)
         self._wishes = Wishes(self.journal, self.engine.tickets)
 
     def _sources(self, agent: str, action: str) -> dict[str, str]:

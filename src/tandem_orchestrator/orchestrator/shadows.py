@@ -18,10 +18,12 @@ from typing import Any
 from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.engine import verdict
 from tandem_orchestrator.engine.attempt import Caller, idempotency_key
+from tandem_orchestrator.engine.gates import Gates
 from tandem_orchestrator.engine.instructions import UnitKey
 from tandem_orchestrator.engine.state import UnitState
 from tandem_orchestrator.layers.layer import CancelToken, Layer, Report, Work
 from tandem_orchestrator.model.effects import may_repeat
+from tandem_orchestrator.model.levels import Priority
 from tandem_orchestrator.model.outcomes import Outcome
 from tandem_orchestrator.model.plans import PlannedStep
 from tandem_orchestrator.orchestrator.promotion import LOST, Promotion, digest_of
@@ -63,6 +65,7 @@ class Shadows:
 
     Args:
         layers: By name.
+        gates: The engine's: limits of agents and actions hold for shadows, too.
         caller: Runs clean hooks.
         promotion: Told what comparing gave.
         make_capsule: As ``twins.make_capsule``, with all that belongs to the session filled in.
@@ -74,12 +77,13 @@ class Shadows:
         settings: Twins,
         clock: Clock,
         layers: Mapping[str, Layer],
+        gates: Gates,
         caller: Caller,
         promotion: Promotion,
         make_capsule: Callable[..., Capsule],
         folder: Path | None,
     ) -> None:
-        self._clock, self._layers, self._caller = clock, layers, caller
+        self._clock, self._layers, self._gates, self._caller = clock, layers, gates, caller
         self._promotion, self._make_capsule, self._folder = promotion, make_capsule, folder
         self._waiting_max = settings.shadow_queue_max
         self._parallel = settings.shadow_parallel
@@ -156,16 +160,22 @@ class Shadows:
         token = CancelToken()
         self._tokens.add(token)
         timer = self._clock.call_later(self._timeout_s, lambda: token.cancel("timed_out"))
-        began_ns = self._clock.monotonic_ns()
+        work, layer = job.work, self._layers.get(job.layer)
         try:
-            layer = self._layers.get(job.layer)
-            if layer is None:
-                self._promotion.error(job.step, job.work.implementation)
+            passage = await self._gates.enter(
+                work.agent, work.action, lambda: work.payload, Priority.BACKGROUND, token
+            )
+            if passage.failure is not None or layer is None:
+                self._promotion.error(job.step, work.implementation)
                 return
-            report = await layer.run(job.work, token)
+            began_ns = self._clock.monotonic_ns()
+            try:
+                report = await layer.run(work, token)
+            finally:
+                passage.leave()
             own_s = (self._clock.monotonic_ns() - began_ns) / 1e9
             if report.outcome in LOST or token.requested or _is_away(report):
-                self._promotion.error(job.step, job.work.implementation)
+                self._promotion.error(job.step, work.implementation)
                 return
             left = await self._unit(job, job.primary_implementation, job.primary, token)
             right = await self._unit(job, job.work.implementation, report, token)
