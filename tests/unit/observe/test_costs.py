@@ -137,6 +137,18 @@ def test_it_notices_that_only_the_other_one_became_faster() -> None:
     assert settled(made, quick_c, 100) == "c"
 
 
+def test_two_that_cost_about_the_same_do_not_take_turns() -> None:
+    made, rng = Simulation(), random.Random(5)
+    alike: Cost = lambda name, size: 10e-6 if name == "c" else 10.3e-6  # noqa: E731
+    leaders = []
+    for _ in range(1000):
+        made.call(100, alike, noise=rng.lognormvariate(0.0, 0.02))
+        leaders.append(made.costs.standing("a", "do", 6).leader)
+
+    changes = sum(one != other for one, other in zip(leaders[50:], leaders[51:], strict=False))
+    assert changes <= 1
+
+
 def test_one_outlier_does_not_move_it() -> None:
     made = Simulation(share=0.0)
     for name in ("python", "c"):
