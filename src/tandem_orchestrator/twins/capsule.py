@@ -8,14 +8,13 @@ cannot be run again.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from tandem_orchestrator.errors import CapsuleError
-from tandem_orchestrator.model.values import INT_MAX, INT_MIN
+from tandem_orchestrator.twins.kept import encoded_bytes, fitting, kept_side, stub
 from tandem_orchestrator.twins.pointers import escape
 from tandem_orchestrator.twins.redaction import DEFAULT_HOOKS, Redaction, RedactionHook
 
@@ -23,10 +22,6 @@ CAPSULE_BYTES_MAX = 1024 * 1024
 """Encoded size of a capsule where the settings (``limits.capsule_bytes_max``) do not say."""
 CAPSULE_BYTES_MIN = 4096
 """A cap below this has no room for what names a capsule."""
-TEXT_CHARS_MAX = 512
-"""What is left of a text in what was cut."""
-SIDE_BYTES_MAX = 4096
-"""One side of a differing place; a larger one is to be found in the output."""
 FIELDS_MAX = 100
 """Differing places that a capsule lists."""
 
@@ -176,19 +171,30 @@ def make_capsule(
     odd: list[str] = []
     shown_fields = fields[:FIELDS_MAX]
     parts: dict[str, Any] = {
-        "payload": _kept(payload, "/payload", odd),
-        "inputs": _kept(dict(inputs or {}), "/inputs", odd),
-        "outcomes": _kept([dict(each) for each in outcomes], "/outcomes", odd),
+        "payload": fitting(payload, "/payload", odd, bytes_max),
+        "inputs": {
+            name: fitting(output, f"/inputs/{escape(name)}", odd, bytes_max)
+            for name, output in (inputs or {}).items()
+        },
+        "outcomes": [
+            {
+                key: fitting(part, f"/outcomes/{i}/{escape(key)}", odd, bytes_max)
+                for key, part in each.items()
+            }
+            for i, each in enumerate(outcomes)
+        ],
         "fields": [
-            {side: _kept_side(each.get(side), f"/fields/{i}/{side}", odd) for side in _SIDES}
+            {side: kept_side(each.get(side), f"/fields/{i}/{side}", odd) for side in _SIDES}
             for i, each in enumerate(shown_fields)
         ],
     }
     redaction = Redaction(hooks)
     by_path = [str(each.get("path", "")) for each in shown_fields]
-    for name, part in parts.items():
-        if name != "fields":
-            redaction.find(f"/{name}", part)
+    # In what was given, not in what is kept of it: a secret in a part that was cut is one as well.
+    redaction.find("/payload", payload)
+    redaction.find("/inputs", dict(inputs or {}))
+    for i, outcome in enumerate(outcomes):
+        redaction.find(f"/outcomes/{i}", dict(outcome))
     for field, path in zip(parts["fields"], by_path, strict=True):
         for side in _SIDES:  # As they stand in the outputs, under the same names.
             redaction.find(path, field.get(side))
@@ -223,35 +229,7 @@ def make_capsule(
 
 
 _SIDES = ("left", "right")
-_ATOMS = (type(None), bool, int, float, str, bytes)
-_PLAIN = frozenset({float, bool, type(None)})
 _encoder = msgspec.msgpack.Encoder()
-
-
-def _kept(value: Any, path: str, odd: list[str]) -> Any:
-    """Copy a value; what is none (``transient`` objects) leaves its type's name, and is noted."""
-    if isinstance(value, str) and not value.isascii():
-        return value.encode(errors="replace").decode()
-    if isinstance(value, _ATOMS) and not (type(value) is int and not INT_MIN <= value <= INT_MAX):
-        return value
-    if isinstance(value, dict):
-        return {str(k): _kept(v, f"{path}/{escape(str(k))}", odd) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        if _PLAIN.issuperset(map(type, value)):
-            return list(value)
-        return [_kept(v, f"{path}/{i}", odd) for i, v in enumerate(value)]
-    odd.append(path)
-    return f"<not kept: {type(value).__name__}>"
-
-
-def _kept_side(value: Any, path: str, odd: list[str]) -> Any:
-    """Copy one side of a difference; a large one stands in the outputs, and is only named here."""
-    kept = _kept(value, path, odd)
-    size = len(_encoder.encode(kept))
-    if size <= SIDE_BYTES_MAX:
-        return kept
-    odd.append(path)
-    return {"cut": {"type": type(value).__name__, "bytes": size}}
 
 
 def _cut(capsule: Capsule, bytes_max: int) -> Capsule:
@@ -268,10 +246,10 @@ def _cut(capsule: Capsule, bytes_max: int) -> Capsule:
             truncated.append(f"/outcomes/{i}/failure/traceback")
     capsule = _with(capsule, truncated, outcomes=tuple(outcomes))
     steps = [(f"/outcomes/{i}/output", i) for i in range(len(outcomes))]
-    for path, i in sorted(steps, key=lambda s: -_bytes(outcomes[s[1]].get("output"))):
+    for path, i in sorted(steps, key=lambda s: -encoded_bytes(outcomes[s[1]].get("output"))):
         if len(_encoder.encode(capsule)) <= bytes_max:
             return capsule
-        outcomes[i]["output"] = _stub(outcomes[i].get("output"))
+        outcomes[i]["output"] = stub(outcomes[i].get("output"))
         truncated.append(path)
         capsule = _with(capsule, truncated, outcomes=tuple(outcomes))
     for name in ("fields", "inputs", "payload", "rules", "environment", "outcomes"):
@@ -293,8 +271,8 @@ def _stub_of(capsule: Capsule, name: str) -> Any:
             return tuple(
                 {
                     "path": str(field["path"])[:100],
-                    "left": _stub(field["left"]),
-                    "right": _stub(field["right"]),
+                    "left": stub(field["left"]),
+                    "right": stub(field["right"]),
                 }
                 for field in value[:5]
             )
@@ -310,7 +288,7 @@ def _stub_of(capsule: Capsule, name: str) -> Any:
                 for each in value[:8]
             )
         case "payload":
-            return _stub(value)
+            return stub(value)
         case "rules":
             return None
         case _:
@@ -319,22 +297,3 @@ def _stub_of(capsule: Capsule, name: str) -> Any:
 
 def _with(capsule: Capsule, truncated: Sequence[str], **changes: Any) -> Capsule:
     return msgspec.structs.replace(capsule, truncated=tuple(dict.fromkeys(truncated)), **changes)
-
-
-def _bytes(value: Any) -> int:
-    return len(_encoder.encode(value))
-
-
-def _stub(value: Any) -> Any:
-    """Leave of a large value its size, its digest and how it begins; a small one whole."""
-    encoded = _encoder.encode(value)
-    if len(encoded) <= 128:
-        return value
-    left = {
-        "type": type(value).__name__,
-        "bytes": len(encoded),
-        "sha256": hashlib.sha256(encoded).hexdigest(),
-    }
-    if isinstance(value, str | bytes):
-        left["begins"] = value[:TEXT_CHARS_MAX]
-    return {"cut": left}

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
+from tandem_orchestrator.model.values import DEPTH_MAX
 from tandem_orchestrator.twins.pointers import escape, tokens_of
 
 REDACTED = "<redacted>"
@@ -24,7 +26,9 @@ SECRETS_MAX = 64
 """Texts that are looked for everywhere else; beyond it the longest stay."""
 TEXT_CHARS_MIN = 4
 """A shorter secret is replaced where it stands alone, not inside other texts."""
-NODES_MAX = 200_000
+LOOKING_CHARS_MIN = 10
+"""A shorter text looks like nothing."""
+NODES_MAX = 20_000
 """Parts of one value in which secrets are looked for to take them from the others."""
 PATHS_MAX = 100
 """Paths that a capsule lists of what was taken out."""
@@ -50,10 +54,12 @@ _HINTS = (
     "sk-", "sk_", "rk-", "rk_", "://",
 )  # fmt: skip
 """One of them is in every text that ``_LOOKS`` finds; looking for them is fifty times faster."""
+_HINT = re.compile("|".join(map(re.escape, _HINTS)))
 _LOOKED_AT_CHARS = 65_536
 """A longer text is looked at in its first characters only; names still count."""
 
 
+@lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
     """Say whether what has this name is a secret: ``password``, ``apiKey``, ``X-Auth-Token``."""
     words = [word.lower() for word in _WORDS.findall(name)]
@@ -70,11 +76,13 @@ def is_secret_name(name: str) -> bool:
 def by_name(path: str, value: Any) -> bool:
     """Claim what has the name of a secret; numbers of tokens are no tokens."""
     tokens = tokens_of(path)
-    if not tokens or value is None or isinstance(value, bool):
+    return bool(tokens) and _is_named_secret(tokens[-1], value)
+
+
+def _is_named_secret(name: str, value: Any) -> bool:
+    if value is None or isinstance(value, bool) or not is_secret_name(name):
         return False
-    if isinstance(value, int | float) and "token" in tokens[-1].lower():
-        return False
-    return is_secret_name(tokens[-1])
+    return not (isinstance(value, int | float) and "token" in name.lower())
 
 
 # Any: as in ``RedactionHook``.
@@ -88,7 +96,13 @@ def by_look(path: str, value: Any) -> bool:
 
 
 def _looks_secret(text: str) -> bool:
-    return any(hint in text for hint in _HINTS) and _LOOKS.search(text) is not None
+    if len(text) < LOOKING_CHARS_MIN:
+        return False
+    if len(text) < 256:
+        hinted = _HINT.search(text) is not None
+    else:  # Each by itself is sought at the speed of memory.
+        hinted = any(hint in text for hint in _HINTS)
+    return hinted and _LOOKS.search(text) is not None
 
 
 DEFAULT_HOOKS: tuple[RedactionHook, ...] = (by_name, by_look)
@@ -96,6 +110,7 @@ DEFAULT_HOOKS: tuple[RedactionHook, ...] = (by_name, by_look)
 
 
 _PLAIN = frozenset({int, float, bool, type(None)})
+_WITHOUT_LOOK = _PLAIN | {dict, list, tuple}
 
 
 class Redaction:
@@ -109,23 +124,33 @@ class Redaction:
         self._are_usual = self._hooks == DEFAULT_HOOKS
         self._texts: set[str] = set()
         self._replaced: re.Pattern[str] | None = None
+        self._left = 0
         self.paths: list[str] = []
         """What was taken out, as JSON Pointers; at most ``PATHS_MAX``."""
 
     # Any below: values of any kind, also such as cannot be kept.
     def find(self, path: str, value: Any) -> None:
         """Learn the texts of the secrets in a value, in its first ``NODES_MAX`` parts."""
-        stack, left = [(path, value)], NODES_MAX
-        while stack and left:
-            left -= 1
-            here, part = stack.pop()
-            if self._claims(here, part):
-                self._learn(part)
-            elif isinstance(part, dict):
-                stack.extend((f"{here}/{escape(str(k))}", v) for k, v in part.items())
-            elif isinstance(part, list | tuple) and not self._is_plain(part):
-                stack.extend((f"{here}/{i}", v) for i, v in enumerate(part))
+        self._left = NODES_MAX
+        self._find([*tokens_of(path)], value)
         self._replaced = None
+
+    def _find(self, tokens: list[str | int], value: Any) -> None:
+        self._left -= 1
+        if self._left < 0 or len(tokens) > DEPTH_MAX + 4:
+            return
+        if self._claims(tokens, value):
+            self._learn(value)
+        elif isinstance(value, dict):
+            for key, part in value.items():
+                tokens.append(str(key))
+                self._find(tokens, part)
+                tokens.pop()
+        elif isinstance(value, list | tuple) and not self._is_plain(value):
+            for i, part in enumerate(value):
+                tokens.append(i)
+                self._find(tokens, part)
+                tokens.pop()
 
     def apply(self, path: str, value: Any, shown: str | None = None) -> Any:
         """Copy a value without secrets. Linear in its size.
@@ -135,42 +160,68 @@ class Redaction:
             value: The value.
             shown: Where it stands in what is kept, if that is not the same.
         """
-        shown = path if shown is None else shown
-        if self._claims(path, value):
+        stands = tokens_of(path if shown is None else shown)
+        return self._apply([*tokens_of(path)], value, [*stands])
+
+    def _apply(self, tokens: list[str | int], value: Any, shown: list[str | int]) -> Any:
+        if self._claims(tokens, value):
             self._note(shown)
             return REDACTED
         if isinstance(value, dict):
             kept = {}
             for key, part in value.items():
                 name = self._scrub(shown, str(key))
-                here = f"{path}/{escape(str(key))}"
-                kept[name] = self.apply(here, part, f"{shown}/{escape(name)}")
+                tokens.append(str(key))
+                shown.append(name)
+                kept[name] = self._apply(tokens, part, shown)
+                tokens.pop()
+                shown.pop()
             return kept
         if isinstance(value, list | tuple):
             if not self._texts and self._is_plain(value):
                 return list(value)
-            return [self.apply(f"{path}/{i}", v, f"{shown}/{i}") for i, v in enumerate(value)]
+            items = []
+            for i, part in enumerate(value):
+                tokens.append(i)
+                shown.append(i)
+                items.append(self._apply(tokens, part, shown))
+                tokens.pop()
+                shown.pop()
+            return items
+        return self._scrubbed(value, shown) if self._texts else value
+
+    def _scrubbed(self, value: Any, shown: list[str | int]) -> Any:
         if isinstance(value, str):
             return self._scrub(shown, value)
-        if isinstance(value, bytes) and self._texts:
+        if isinstance(value, bytes):
             text = value.decode("latin-1")
             scrubbed = self._scrub(shown, text)
             return value if scrubbed == text else scrubbed.encode("latin-1", "replace")
-        if isinstance(value, int | float) and not isinstance(value, bool) and self._texts:
+        if isinstance(value, int | float) and not isinstance(value, bool):
             text = repr(value)
             return self._scrub(shown, text) if self._is_known(text) else value
         return value
 
     def clean_pointer(self, pointer: str) -> str:
         """Take what was found out of the keys that a pointer names."""
-        return "".join(f"/{escape(self._scrub('', token))}" for token in tokens_of(pointer))
+        return _pointer([self._scrub([], token) for token in tokens_of(pointer)])
 
     def _is_plain(self, items: list[Any] | tuple[Any, ...]) -> bool:
         """Say whether no hook could claim an item: numbers in a list have neither name nor look."""
         return self._are_usual and _PLAIN.issuperset(map(type, items))
 
-    def _claims(self, path: str, value: Any) -> bool:
-        return any(hook(path, value) for hook in self._hooks)
+    def _claims(self, tokens: list[str | int], value: Any) -> bool:
+        """Ask the hooks; the usual ones by a way that makes no pointer."""
+        if not self._are_usual:
+            path = _pointer(tokens)
+            return any(hook(path, value) for hook in self._hooks)
+        name = tokens[-1] if tokens else None
+        if type(name) is str and _is_named_secret(name, value):
+            return True
+        kind = type(value)
+        if kind is str:
+            return len(value) >= LOOKING_CHARS_MIN and _looks_secret(value[:_LOOKED_AT_CHARS])
+        return kind not in _WITHOUT_LOOK and by_look("", value)
 
     def _is_known(self, text: str) -> bool:
         return len(text) >= TEXT_CHARS_MIN and text in self._texts
@@ -191,11 +242,11 @@ class Redaction:
             elif isinstance(part, int | float) and not isinstance(part, bool):
                 self._texts.add(repr(part))
 
-    def _scrub(self, path: str, text: str) -> str:
+    def _scrub(self, shown: list[str | int], text: str) -> str:
         if not self._texts:
             return text
         if text in self._texts:
-            self._note(path)
+            self._note(shown)
             return REDACTED
         if self._replaced is None:
             longest = sorted(self._texts, key=lambda t: (-len(t), t))[:SECRETS_MAX]
@@ -203,9 +254,13 @@ class Redaction:
             self._replaced = re.compile("|".join(parts) or r"(?!)")
         scrubbed = self._replaced.sub(REDACTED, text)
         if scrubbed != text:
-            self._note(path)
+            self._note(shown)
         return scrubbed
 
-    def _note(self, path: str) -> None:
-        if path and len(self.paths) < PATHS_MAX and path not in self.paths:
+    def _note(self, shown: list[str | int]) -> None:
+        if shown and len(self.paths) < PATHS_MAX and (path := _pointer(shown)) not in self.paths:
             self.paths.append(path)
+
+
+def _pointer(tokens: Iterable[str | int]) -> str:
+    return "".join([f"/{escape(str(token))}" for token in tokens])

@@ -197,6 +197,29 @@ def test_a_secret_found_once_is_taken_from_everywhere(secret):
     assert secret.encode() not in kept
 
 
+def test_a_secret_of_an_input_that_was_cut_is_taken_from_the_rest_as_well():
+    failure = {"type": "E", "message": f"no login with {SECRET}", "traceback": None}
+    made = capsule(
+        {"password": SECRET, "rest": "x" * 9000},
+        outcomes=[outcome("python", 1), outcome("c", None, failure=failure)],
+        bytes_max=CAPSULE_BYTES_MIN,
+    )
+
+    assert "/payload" in made.truncated
+    assert SECRET.encode() not in msgspec.msgpack.encode(made.to_value())
+
+
+def test_what_nests_without_end_is_kept_as_far_as_a_value_may_nest():
+    nest: Any = 1
+    for _ in range(5000):
+        nest = [nest]
+
+    made = capsule(left=nest)
+
+    assert made.truncated
+    assert len(msgspec.msgpack.encode(made.to_value())) < 4096
+
+
 def test_a_field_under_a_secrets_name_is_redacted_on_both_sides():
     made = capsule(
         outcomes=[outcome("python", {"token": "aaaa1"}), outcome("c", {"token": "bbbb2"})],
