@@ -135,10 +135,11 @@ async def test_a_payload_that_refers_has_a_bucket_of_its_own(tmp_path: Path) -> 
         for _ in range(30):
             await tandem.execute_command_set(CommandSet(steps=steps))
 
-        assert {-1, 12} <= {
-            bucket
-            for _, _, bucket in tandem._parts.routing.costs.standings  # type: ignore[union-attr]
-        }
+        costs = tandem._parts.routing.costs  # type: ignore[union-attr]
+        assert {-1, 12} <= {bucket for _, _, bucket in costs.standings}
+        assert costs.standing("system", "echo", -1).typical_bytes == 5003
+        plan = tandem.validate(CommandSet(steps=steps))
+        assert [step.assignment.route.bytes for step in plan.steps] == [5003, 5003]  # type: ignore[union-attr]
 
 
 def test_explain_shows_the_alternatives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

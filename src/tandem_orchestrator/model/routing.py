@@ -54,6 +54,8 @@ class Standing(msgspec.Struct):
     estimates: dict[str, Estimate] = {}
     leader: str = ""
     """The one that is taken; empty until there is one."""
+    typical_bytes: int = 0
+    """Of the bucket ``UNSIZED``: how large its payloads are, on a geometric average; 0: not known."""
     is_due: bool = False
     """Whether another one than the leader is to be tried next."""
     version: int = 0
@@ -77,7 +79,8 @@ class RouteRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     """What a decision went by, kept in the plan for ``tandem explain``."""
 
     bytes: int = 0
-    """Of the payload on the wire; where it holds references, of the rest."""
+    """Of the payload on the wire; where it holds references, what such payloads of its action had
+    lately, and before the first of them the size of the rest."""
     bucket: int = UNSIZED
     options: tuple[RouteOption, ...] = ()
     chosen: str = ""

@@ -12,7 +12,6 @@ the circuit breaker of M. Nygard, "Release It!", 2007.
 from __future__ import annotations
 
 import math
-import statistics
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import msgspec
 
 from tandem_orchestrator.model.outcomes import Outcome
 from tandem_orchestrator.model.plans import Plan
-from tandem_orchestrator.model.routing import Estimate, Standing
+from tandem_orchestrator.model.routing import UNSIZED, Estimate, Standing
 from tandem_orchestrator.plan.router import SAMPLES_MIN, is_due, leader_of
 
 WEIGHT = 0.25
@@ -145,6 +144,13 @@ class Costs:
             standing.version += due
         self.changes += 1
 
+    def note_size(self, agent: str, action: str, size_bytes: int) -> None:
+        """Learn how large payloads of an action are whose size is not known when planned."""
+        standing = self.standing(agent, action, UNSIZED)
+        before = standing.typical_bytes or max(1, size_bytes)
+        off = math.log(max(1, size_bytes) / before)
+        standing.typical_bytes = max(1, round(before * math.exp(WEIGHT * off)))
+
     def claim(self, plan: Plan) -> None:
         """Take note of what a plan that is about to run will try, so that no other tries it too."""
         for step in plan.steps:
@@ -232,7 +238,7 @@ def _learn(estimate: Estimate, seconds: float) -> None:
     estimate.last_s = seconds
     if estimate.samples <= SAMPLES_MIN:
         estimate.first = (*estimate.first, seconds)
-        estimate.seconds = statistics.median_low(estimate.first)
+        estimate.seconds = sorted(estimate.first)[(estimate.samples - 1) // 2]
         if estimate.samples == SAMPLES_MIN:
             estimate.first = ()
         return

@@ -199,8 +199,11 @@ class Routing:
         bucket = UNSIZED if route is None else route.bucket
         failure = None if report.failure is None else report.failure.type
         self._note(step, bucket, work.implementation, waited_s, report.outcome, failure)
-        if bucket == UNSIZED and (known := size_of(work.payload)[1]) != UNSIZED:
-            self._note(step, known, work.implementation, waited_s, report.outcome, failure)
+        if bucket == UNSIZED and not self._frozen:
+            size, known = size_of(work.payload)
+            self.costs.note_size(step.agent, step.action, size)
+            if known != UNSIZED:
+                self._note(step, known, work.implementation, waited_s, report.outcome, failure)
         if route is not None and route.asked:
             self._tell(step, route, work.implementation, report.outcome, waited_s)
 

@@ -11,7 +11,7 @@ from tandem_orchestrator.model.catalogue import Action, Catalogue, Implementatio
 from tandem_orchestrator.model.effects import may_repeat
 from tandem_orchestrator.model.plans import Assignment
 from tandem_orchestrator.model.policies import Policy, RouteQuestion
-from tandem_orchestrator.model.routing import Estimate, RouteOption, RouteRecord
+from tandem_orchestrator.model.routing import UNSIZED, Estimate, RouteOption, RouteRecord
 from tandem_orchestrator.plan.options import PlanOptions
 from tandem_orchestrator.plan.router import choose
 from tandem_orchestrator.plan.sizing import size_of
@@ -205,6 +205,8 @@ def _chosen(
     size, bucket = size_of(payload)
     standing = options.costs.get((action.agent, action.name, bucket))
     known = {} if standing is None else standing.estimates
+    if standing is not None and bucket == UNSIZED:
+        size = max(size, standing.typical_bytes)
     resting = {i.name for i in allowed if (action.agent, action.name, i.name) in options.resting}
     if len(resting) == len(allowed):
         resting.clear()  # All of them were lost lately: none is a better choice than another.

@@ -24,6 +24,8 @@ INPUTS_MAX = 4096
 """Different inputs that are told apart; beyond it all count as one."""
 HISTORY_MAX = 32
 """Changes of rung that are remembered; the oldest goes first."""
+ERRORS_SHARE_MAX = 0.01
+"""Share of its shadow runs that may come to nothing where it is to be promoted."""
 BY_RULES = "the rules"
 """Who changed a rung where no person did."""
 
@@ -62,6 +64,8 @@ class Climb(msgspec.Struct, omit_defaults=True, kw_only=True):
     """Sum of the logarithms of (seconds of the primary / its own), likewise."""
     timed: int = 0
     """Pairs in that sum."""
+    errors_here: int = 0
+    """As ``errors``, on this rung, in the present count."""
     compared_total: int = 0
     """Comparisons ever."""
     conflicts_total: int = 0
@@ -144,6 +148,7 @@ class Tally:
 def add(climb: Climb, tally: Tally, rules: Twins, now_s: float) -> Change | None:
     """Add what was counted, in place; gives the change of rung that follows from it."""
     climb.errors += tally.errors
+    climb.errors_here += tally.errors
     climb.dropped += tally.dropped
     climb.compared_total += tally.agreements + tally.conflicts
     climb.conflicts_total += tally.conflicts
@@ -186,6 +191,11 @@ def objections(climb: Climb, rules: Twins) -> list[str]:
         found.append(
             f"its inputs were hardly diverse: {len(climb.inputs):,} different ones, "
             f"at least {rules.min_distinct_inputs:,} (twins.min_distinct_inputs)"
+        )
+    if climb.errors_here > ERRORS_SHARE_MAX * (climb.agreements + climb.errors_here):
+        found.append(
+            f"{climb.errors_here:,} of {climb.agreements + climb.errors_here:,} runs were lost or "
+            f"out of time, at most {ERRORS_SHARE_MAX:.0%}"
         )
     speedup = climb.speedup
     if speedup is None:
@@ -242,7 +252,7 @@ def _move(climb: Climb, change: Change) -> None:
 
 
 def _begin_anew(climb: Climb) -> None:
-    climb.agreements = climb.conflicts = climb.timed = 0
+    climb.agreements = climb.conflicts = climb.timed = climb.errors_here = 0
     climb.inputs, climb.log_speedup = [], 0.0
 
 

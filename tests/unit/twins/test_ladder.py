@@ -81,6 +81,15 @@ def test_promotion_is_refused_with_the_reason(given_tally: Tally, says: str) -> 
     assert promote(one, Rules(), 1.0) is None and one.rung == "shadow"
 
 
+def test_a_twin_that_keeps_getting_lost_is_not_promoted() -> None:
+    one, lost = climb(), tally(100)
+    lost.errors = 2
+    add(one, lost, Rules(), 1.0)
+
+    [objection] = objections(one, Rules())
+    assert "2 of 102 runs were lost or out of time, at most 1%" in objection
+
+
 def test_force_promotes_and_is_recorded_with_what_it_overrode() -> None:
     one = climb()
 
