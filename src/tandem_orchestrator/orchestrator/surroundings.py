@@ -23,6 +23,7 @@ from tandem_orchestrator.twins import (
     DEFAULT_HOOKS,
     Capsule,
     Environment,
+    Named,
     RedactionHook,
     make_capsule,
 )
@@ -35,7 +36,8 @@ class CapsuleMaker:
     """Makes a session's capsules: its surroundings, read once, at the first of them.
 
     Args:
-        settings: ``limits.capsule_bytes_max`` caps each capsule, ``c_layer.plugins`` are builds.
+        settings: ``limits.capsule_bytes_max`` caps each capsule, ``limits.capsule_redact`` names
+            what is secret besides; ``c_layer.plugins`` are builds.
         wall_ns: Source of the time, nanoseconds since the epoch.
         sources: Gives what the implementations of an (agent, action) are made of, by name.
         hooks: What claims a part of a value as secret.
@@ -52,7 +54,10 @@ class CapsuleMaker:
         self._plugins = settings.c_layer.plugins or ()
         self._wall_ns = wall_ns
         self._sources = cache(sources)
-        self._hooks = tuple(hooks)
+        self._hooks: tuple[RedactionHook, ...] = (
+            *hooks,
+            Named(settings.limits.capsule_redact or ()),
+        )
 
     @cached_property
     def environment(self) -> Environment:

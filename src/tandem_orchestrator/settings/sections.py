@@ -437,6 +437,12 @@ class Limits(Section, title="limits"):
         high=64 * 2**20,
         counts="session",
     )
+    capsule_redact: tuple[str, ...] | None = key(
+        None,
+        "Names whose values are taken out of capsules besides those of secrets, as "
+        '`["iban", "birth_date"]`; case and punctuation do not count.',
+        counts="session",
+    )
     traceback_chars_max: int = key(
         16_384, "Characters of a failure's traceback.", low=0, high=65_536, counts="session"
     )

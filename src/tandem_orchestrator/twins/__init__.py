@@ -17,7 +17,7 @@ from tandem_orchestrator.twins.capsule import (
 from tandem_orchestrator.twins.cleaning import Cleaned, clean
 from tandem_orchestrator.twins.compare import Difference, differences, differences_of_cleaned
 from tandem_orchestrator.twins.kinds import Kinds, is_same_kind, kinds_of
-from tandem_orchestrator.twins.redaction import DEFAULT_HOOKS, REDACTED, RedactionHook
+from tandem_orchestrator.twins.redaction import DEFAULT_HOOKS, REDACTED, Named, RedactionHook
 from tandem_orchestrator.twins.showing import shown
 from tandem_orchestrator.twins.shrink import Shrinking, Shrunk
 from tandem_orchestrator.twins.story import story
@@ -35,6 +35,7 @@ __all__ = [
     "Ended",
     "Environment",
     "Kinds",
+    "Named",
     "NoisyField",
     "RedactionHook",
     "Shrinking",

@@ -105,6 +105,25 @@ def _looks_secret(text: str) -> bool:
     return hinted and _LOOKS.search(text) is not None
 
 
+class Named:
+    """Claims what has one of these names, whatever their case: ``Named(["iban", "card_number"])``."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = frozenset(map(_bare, names))
+
+    # Any: as in ``RedactionHook``.
+    def __call__(self, path: str, value: Any) -> bool:
+        """Say whether the last key of ``path`` is one of the names."""
+        tokens = tokens_of(path)
+        return bool(tokens) and _bare(tokens[-1]) in self.names
+
+
+@lru_cache(maxsize=4096)
+def _bare(name: str) -> str:
+    """Leave of a name its letters and digits, in lower case."""
+    return "".join(char for char in name.lower() if char.isalnum())
+
+
 DEFAULT_HOOKS: tuple[RedactionHook, ...] = (by_name, by_look)
 """On unless the caller says otherwise."""
 
@@ -121,7 +140,10 @@ class Redaction:
 
     def __init__(self, hooks: Iterable[RedactionHook] = DEFAULT_HOOKS) -> None:
         self._hooks = tuple(hooks)
-        self._are_usual = self._hooks == DEFAULT_HOOKS
+        own = [hook for hook in self._hooks if hook not in DEFAULT_HOOKS]
+        named = [hook for hook in own if isinstance(hook, Named)]
+        self._are_usual = set(DEFAULT_HOOKS) <= set(self._hooks) and own == named
+        self._names = frozenset[str]().union(*(hook.names for hook in named))
         self._texts: set[str] = set()
         self._replaced: re.Pattern[str] | None = None
         self._left = 0
@@ -216,7 +238,9 @@ class Redaction:
             path = _pointer(tokens)
             return any(hook(path, value) for hook in self._hooks)
         name = tokens[-1] if tokens else None
-        if type(name) is str and _is_named_secret(name, value):
+        if type(name) is str and (
+            _is_named_secret(name, value) or (self._names and _bare(name) in self._names)
+        ):
             return True
         kind = type(value)
         if kind is str:

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tandem_orchestrator.errors import CapsuleError
-from tandem_orchestrator.twins import REDACTED, Capsule, Environment, make_capsule
+from tandem_orchestrator.twins import (
+    DEFAULT_HOOKS,
+    REDACTED,
+    Capsule,
+    Environment,
+    Named,
+    make_capsule,
+)
 from tandem_orchestrator.twins.capsule import CAPSULE_BYTES_MIN
 from tandem_orchestrator.twins.pointers import escape
 from tandem_orchestrator.twins.redaction import is_secret_name
@@ -236,6 +243,14 @@ def test_without_hooks_a_secret_stays_so_the_tests_above_can_fail():
     made = capsule({"password": SECRET}, hooks=())
 
     assert made.payload == {"password": SECRET}
+
+
+@pytest.mark.parametrize("name", ["iban", "IBAN", "i-ban", "birthDate", "birth_date"])
+def test_names_of_ones_own_come_beside_the_usual_ones(name):
+    hooks = (*DEFAULT_HOOKS, Named(["iban", "birth_date"]))
+    made = capsule({name: "DE02 1203", "password": SECRET, "date": 1}, hooks=hooks)
+
+    assert made.payload == {name: REDACTED, "password": REDACTED, "date": 1}
 
 
 def test_a_hook_of_ones_own_is_asked_about_every_part():
