@@ -142,4 +142,5 @@ class NativeBuilds:
         if session.actions is not self._offered:
             self._offered = session.actions
             self._changes += 1
-        return Build(self._changes, True)
+        library = self._layer.library_of(work.agent, work.action, work.implementation)
+        return Build((self._changes, library), True)

@@ -243,6 +243,11 @@ class NativeLayer:
         """Whether an implementation is a function of a library, which needs a host of its own."""
         return self._libraries.find(agent, action, implementation) is not None
 
+    def library_of(self, agent: str, action: str, implementation: str) -> str:
+        """Give the digest of the library that an implementation lies in; empty if in none."""
+        bound = self._libraries.find(agent, action, implementation)
+        return "" if bound is None else bound.twin.library.sha256
+
     def _version_of(self, work: Work) -> str:
         bound = self._libraries.find(work.agent, work.action, work.implementation)
         if bound is not None:
