@@ -23,7 +23,7 @@ import msgspec
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-FILE_BYTES_MAX = 16 * 2**20
+FILE_BYTES_MAX = 64 * 2**20
 """A larger file is none of ours."""
 LOCK_TRIES, LOCK_PAUSE_S = 50, 0.002
 """How often, and with which pause in seconds, the lock is asked for."""

@@ -16,7 +16,7 @@ Key = tuple[str, str, str]
 Climbs = dict[Key, Climb]
 """What is known of each twin on the ladder."""
 
-CLIMBS_MAX = 4096
+CLIMBS_MAX = 1024
 """Twins that are remembered; the one whose evidence came first goes first."""
 
 

@@ -248,12 +248,12 @@ class Promotion:
 
 
 def digest_of(work: Work) -> str:
-    """Tell inputs apart: BLAKE2b of payload and inputs, 16 hex digits; empty for odd values."""
+    """Tell inputs apart: BLAKE2b of payload and inputs, 10 hex digits; empty for odd values."""
     try:
         body = msgspec.msgpack.encode((work.payload, dict(work.inputs)))
     except (TypeError, ValueError, OverflowError):
         return ""
-    return hashlib.blake2b(body, digest_size=8).hexdigest()
+    return hashlib.blake2b(body, digest_size=5).hexdigest()
 
 
 def _capsule_of(run_id: str, event: Judged) -> str | None:

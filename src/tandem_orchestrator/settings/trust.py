@@ -84,7 +84,7 @@ class Twins(Section, title="twins"):
         100,
         "Different inputs that the agreements must come from.",
         low=1,
-        high=4096,
+        high=1024,
         counts="session",
     )
     shadow_share: float = key(

@@ -20,7 +20,7 @@ from tandem_orchestrator.model.catalogue import RUNGS
 from tandem_orchestrator.settings import Twins
 from tandem_orchestrator.twins.bounds import bound_text
 
-INPUTS_MAX = 4096
+INPUTS_MAX = 1024
 """Different inputs that are told apart; beyond it all count as one."""
 HISTORY_MAX = 32
 """Changes of rung that are remembered; the oldest goes first."""

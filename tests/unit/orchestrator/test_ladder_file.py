@@ -6,7 +6,8 @@ import textwrap
 import time
 from pathlib import Path
 
-from tandem_orchestrator.orchestrator.ladder_file import LadderFile
+from tandem_orchestrator.orchestrator.ladder_file import CLIMBS_MAX, Climbs, LadderFile
+from tandem_orchestrator.twins.ladder import HISTORY_MAX, INPUTS_MAX, Change, Climb
 
 COUNTER = textwrap.dedent("""
     import sys
@@ -56,3 +57,19 @@ def test_without_a_path_it_lasts_as_long_as_the_object() -> None:
     file.change(lambda climbs: climbs.clear())
 
     assert file.read() == {}
+
+
+def test_a_full_ladder_still_fits_its_file(tmp_path: Path) -> None:
+    file = LadderFile(tmp_path / "j.db.ladder")
+    change = Change(at_s=1.0, left="native", right="shadow", why="w" * 400, capsule="c" * 60)
+
+    def fill(climbs: Climbs) -> None:
+        for i in range(CLIMBS_MAX):
+            climb = Climb(agent="a" * 30, action=f"do{i}", implementation="v2")
+            climb.inputs = [f"{n:010x}" for n in range(INPUTS_MAX)]
+            climb.history = [change] * HISTORY_MAX
+            climbs[climb.key] = climb
+
+    file.change(fill)
+
+    assert len(file.read()) == CLIMBS_MAX
