@@ -104,6 +104,14 @@ def measured(runs: int) -> list[Figure]:
         ),
         Figure("  and back, one at a time, p50", "us", 6.0, p50("agent_round_trip_spinning")),
         Figure("  the same, all asleep, p50", "us", 40.0, p50("agent_round_trip_asleep")),
+        Figure(
+            "router.route_messages to an agent",
+            rate,
+            ROUTED_BAR,
+            millions("route_stream", "messages_per_s"),
+            True,
+        ),
+        Figure("  a batch of one, p50", "us", None, p50("route_one")),
     ]
 
 

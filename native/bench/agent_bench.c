@@ -1,5 +1,7 @@
 /* One caller -> bridge -> agent and back, three processes: round trips one by one, spinning and
- * asleep, and a stream with a full window. argv: agent_bridge, agent_test_program [, pinned]. */
+ * asleep, and a stream with a full window; then the same by router.route_messages, where one call
+ * carries all messages and the bridge sends each as the agent's credits allow.
+ * argv: agent_bridge, agent_test_program [, pinned]. */
 #include <sched.h>
 #include <stdlib.h>
 
@@ -7,6 +9,7 @@
 #include "tandem/message.h"
 
 enum { WINDOW = 256, BATCH = 64, TRIPS = 20000, STREAM = 1000000, RUNS = 5 };
+enum { ROUTED = 20000, ROUTED_CALLS = 20, BODY_BYTES = 100 };
 
 static uint32_t id_of(const tdi_client *client, const char *agent, const char *name)
 {
@@ -34,6 +37,20 @@ static void count(void *context, const tdi_completion *completion)
     (void)context;
     answered++;
     busy += completion->status != TD_OK;
+}
+
+static uint64_t delivered;
+
+static void count_delivered(void *context, const tdi_completion *completion)
+{
+    td_reader value;
+    uint64_t number = 0;
+    count(context, completion);
+    if (completion->status == TD_OK &&
+        td_map_find(td_reader_of(completion->body.data, completion->body.bytes), "delivered",
+                    &value) == TD_OK &&
+        td_read_uint(&value, &number) == TD_OK)
+        delivered += number;
 }
 
 static int by_size(const void *left, const void *right)
@@ -93,6 +110,57 @@ static double stream(tdi_client *client, const tdi_call_request *request)
     return STREAM / ((double)(tdi_now_ns() - from_ns) / 1e9);
 }
 
+/* One call of router.route_messages with so many messages to agent1; its reply has come. */
+static void route_one(tdi_client *client, uint32_t action, td_view payload)
+{
+    const tdi_call_request request = {.action_id = action, .attempt = 1, .body = payload};
+    uint64_t id;
+    int more;
+    const uint64_t before = answered;
+    if (tdi_client_call(client, &request, &id) != TD_OK)
+        abort();
+    while (answered == before) {
+        tdi_client_poll(client, 1, count_delivered, NULL, &more);
+        if (answered == before)
+            tdi_client_wait(client, TDI_NS_PER_S);
+    }
+}
+
+static void route(tdi_client *client, uint32_t action, const char *what, unsigned messages,
+                  td_view body, int runs, int calls)
+{
+    td_heap_writer heap;
+    td_heap_writer_init(&heap, 1 << 24);
+    td_writer *writer = &heap.writer;
+    td_write_map(writer, 2);
+    td_write_text(writer, "destinations");
+    td_write_array(writer, 1);
+    td_write_text(writer, "agent1");
+    td_write_text(writer, "messages");
+    td_write_array(writer, messages);
+    for (unsigned i = 0; i < messages; i++)
+        td_write_raw(writer, body.data, body.bytes);
+    const td_view payload = {writer->start, td_writer_bytes(writer)};
+    for (int i = 0; i < runs; i++) {
+        static uint64_t took[TRIPS];
+        const uint64_t before = delivered, from_ns = tdi_now_ns();
+        for (int call = 0; call < calls; call++) {
+            const uint64_t call_ns = tdi_now_ns();
+            route_one(client, action, payload);
+            took[call] = tdi_now_ns() - call_ns;
+        }
+        const double seconds = (double)(tdi_now_ns() - from_ns) / 1e9;
+        if (delivered - before != (uint64_t)messages * (uint64_t)calls)
+            abort();
+        qsort(took, (size_t)calls, sizeof took[0], by_size);
+        printf("{\"benchmark\": \"%s\", \"messages\": %u, \"messages_per_s\": %.0f, "
+               "\"p50_us\": %.2f}\n",
+               what, messages, (double)(delivered - before) / seconds,
+               (double)took[calls / 2] / 1e3);
+    }
+    td_heap_writer_fini(&heap);
+}
+
 int main(int argc, char **argv)
 {
     fixture bridge;
@@ -123,10 +191,10 @@ int main(int argc, char **argv)
     }
     if (client == NULL)
         return 1;
-    uint8_t body[100];
+    uint8_t body[BODY_BYTES];
     td_writer writer;
     td_writer_fixed(&writer, body, sizeof body);
-    uint8_t blob[98] = {0};
+    uint8_t blob[BODY_BYTES - 2] = {0};
     td_write_bin(&writer, blob, sizeof blob);
     const tdi_call_request request = {
         .action_id = echo, .attempt = 1, .body = {body, td_writer_bytes(&writer)}};
@@ -138,6 +206,9 @@ int main(int argc, char **argv)
                "\"messages_per_s\": %.0f, \"refused\": %llu}\n",
                WINDOW, pinned ? "true" : "false", 2 * stream(client, &request),
                (unsigned long long)busy);
+    const uint32_t router = id_of(client, "router", "route_messages");
+    route(client, router, "route_one", 1, request.body, 1, TRIPS);
+    route(client, router, "route_stream", ROUTED, request.body, RUNS, ROUTED_CALLS);
     kill(agent, SIGTERM);
     waitpid(agent, NULL, 0);
     tdi_client_close(client);
