@@ -62,15 +62,27 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     """A project with agents whose twins differ on some inputs."""
     pytester.makepyfile(money=MONEY)
     pytester.makeini("[pytest]\nasyncio_mode = auto\npythonpath = .\n")
-    path = os.pathsep.join([SOURCES, os.environ.get("PYTHONPATH", "")])
-    monkeypatch.setenv("PYTHONPATH", path)
+    path = [SOURCES, os.environ.get("PYTHONPATH", "")]
+    if "tandem" not in {point.name for point in entry_points(group="pytest11")}:
+        path.insert(0, installed_beside(pytester.path.parent / "site"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
     return pytester
 
 
+def installed_beside(folder: Path) -> str:
+    """Offer the plugin by entry point, as an installation of this tree would."""
+    about = folder / "tandem_of_this_tree-0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: tandem-of-this-tree\nVersion: 0\n"
+    )
+    point = "tandem_orchestrator.testing.pytest_plugin"
+    (about / "entry_points.txt").write_text(f"[pytest11]\ntandem = {point}\n")
+    return str(folder)
+
+
 def run(project: pytest.Pytester, *words: str) -> pytest.RunResult:
-    known = {point.name for point in entry_points(group="pytest11")}
-    plugin = [] if "tandem" in known else ["-p", "tandem_orchestrator.testing.pytest_plugin"]
-    return project.runpytest_subprocess("-q", "-p", "no:cacheprovider", *plugin, *words)
+    return project.runpytest_subprocess("-q", "-p", "no:cacheprovider", *words)
 
 
 def write_capsule(
