@@ -58,13 +58,17 @@ def alone(payload):
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+def project(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> pytest.Pytester:
     """A project with agents whose twins differ on some inputs."""
     pytester.makepyfile(money=MONEY)
     pytester.makeini("[pytest]\nasyncio_mode = auto\npythonpath = .\n")
     path = [SOURCES, os.environ.get("PYTHONPATH", "")]
     if "tandem" not in {point.name for point in entry_points(group="pytest11")}:
-        path.insert(0, installed_beside(pytester.path.parent / "site"))
+        path.insert(0, installed_beside(tmp_path_factory.mktemp("site")))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
     return pytester
 
