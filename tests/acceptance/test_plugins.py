@@ -192,6 +192,34 @@ async def test_what_a_plugin_changes_in_the_set_or_the_result_nobody_else_sees(
     assert mine.steps[0].payload == {"n": [1]}
 
 
+async def test_a_large_set_is_copied_beside_the_loop(tandem: TandemOrchestrator) -> None:
+    """Were it copied on the loop, nothing else would run there meanwhile."""
+    copied_on: set[str] = set()
+
+    class Telltale(dict[str, Any]):
+        def __deepcopy__(self, memo: Any) -> "Telltale":
+            copied_on.add(threading.current_thread().name)
+            return self
+
+    told: Told = []
+    offer_price(tandem, [])
+    tandem.register_plugin(Recorder(told))
+    hooks = tandem._plugins.of_run(
+        "r1", CommandSet(name="large", steps=[CommandStep(payload=Telltale())] * 1000)
+    )
+    await hooks.start()
+    await hooks.complete({"status": "completed", "results": {}})
+
+    assert [entry[1:] for entry in told] == [("start", "large"), ("complete", "large", "completed")]
+    assert copied_on == {"tandem-worker"}
+
+    many = CommandSet(
+        name="many", steps=[CommandStep(agent="shop", action="price") for _ in range(500)]
+    )
+    result = await tandem.execute_command_set(many)
+    assert (result["status"], told[-1][2]) == ("completed", "many")
+
+
 class Boom(TandemPlugin):
     """Raises what it is given at every hook."""
 

@@ -115,7 +115,7 @@ class Plugins:
 
     def of_run(self, run_id: str, command_set: CommandSet) -> RunHooks:
         """Give the hooks of one run, of the plugins that are registered now."""
-        hooks = RunHooks(self._seats, run_id, command_set, self._call, self._spawn)
+        hooks = RunHooks(self._seats, run_id, command_set, self._call, self._spawn, self._in_thread)
         self._runs[run_id] = hooks
         return hooks
 
@@ -155,9 +155,21 @@ class Plugins:
 
     # Any: what hooks take.
     async def _call(self, seat: Seat, hook: str, arguments: tuple[Any, ...]) -> None:
+        await seat.call(hook, arguments, self._limit_s(), self._clock, self._runner())
+
+    # Any: whatever the function gives.
+    async def _in_thread(self, function: Callable[[], Any]) -> Any:
+        runner = self._runner()
+        await runner.permits.acquire()
+        given, error = await runner.start(function).future
+        if error is not None:
+            raise error
+        return given
+
+    def _runner(self) -> ThreadRunner:
         if self._threads is None:
             self._threads = ThreadRunner(THREADS)
-        await seat.call(hook, arguments, self._limit_s(), self._clock, self._threads)
+        return self._threads
 
     def _free_name(self, name: str) -> str:
         taken = {seat.name for seat in self._seats}

@@ -21,6 +21,12 @@ CONFLICTS_WAITING_MAX = 1000
 # Any: what hooks take.
 Call = Callable[[Seat, str, tuple[Any, ...]], Awaitable[None]]
 """Calls a plugin's hook: (seat, hook, arguments)."""
+COPIED_ON_THE_LOOP_MAX = 200
+"""Steps of a command set that is copied on the loop; a larger one is copied in a thread."""
+
+# Any: whatever the function gives.
+InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Calls a function in a thread."""
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 """Starts a task."""
 
@@ -33,6 +39,7 @@ class RunHooks:
         command_set: The run's own; each plugin gets one copy of it for all hooks.
         call: See ``Call``.
         spawn: Starts a task that has a parent.
+        in_thread: For copies of what is large.
     """
 
     def __init__(
@@ -42,9 +49,11 @@ class RunHooks:
         command_set: CommandSet,
         call: Call,
         spawn: Spawn,
+        in_thread: InThread,
     ) -> None:
         self._seats, self._run_id, self._command_set = seats, run_id, command_set
-        self._call, self._spawn = call, spawn
+        self._call, self._spawn, self._in_thread = call, spawn, in_thread
+        self._is_large = len(command_set.steps) > COPIED_ON_THE_LOOP_MAX
         self._copies: dict[str, CommandSet] = {}
         self._one_at_a_time = asyncio.Lock()
         self._conflicts: deque[tuple[dict[str, Any], dict[str, Any]]] = deque()
@@ -109,7 +118,11 @@ class RunHooks:
         if not seat.has(hook):
             return
         try:
-            await self._call(seat, hook, arguments(seat))
+            if self._is_large and hook != "on_conflict":
+                given = await self._in_thread(lambda: arguments(seat))
+            else:
+                given = arguments(seat)
+            await self._call(seat, hook, given)
         except Exception:  # noqa: BLE001 - our bug, or a copy that fails: not the run's concern
             _log.exception("run %s: %s of plugin %s", self._run_id, hook, seat.name)
 
