@@ -149,6 +149,10 @@ class RunView:
             shown["not_compared"] = planned.assignment.not_compared
         return shown
 
+    def _twins_disagree(self) -> bool:
+        failed = self.ended is not None and self.status is RunStatus.FAILED
+        return failed and any(each["resolution"] == "must_agree" for each in self.conflicts)
+
     def _notes(self) -> list[str]:
         notes = list(self.plan.notes)
         for change in self.layer_changes:
@@ -159,6 +163,11 @@ class RunView:
             f"{fallback.reason}"
             for fallback in self.fallbacks
         )
+        if self._twins_disagree():
+            notes.append(
+                "the twins of a set that must agree do not: `tandem twins bisect` runs it all in one "
+                "implementation, then all in the other, and names the step at which they part"
+            )
         if self.status is RunStatus.HELD and self.accepted is not None:
             notes.extend(
                 f"conflict {name} waits for a decision: tandem conflicts resolve "
