@@ -11,15 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from tandem_orchestrator.clock import Clock
-from tandem_orchestrator.engine.gates import Gates, Passage
 from tandem_orchestrator.engine.instructions import Dispatch, UnitKey
-from tandem_orchestrator.engine.retry_pace import RetryPace
-from tandem_orchestrator.engine.state import RunState, StepState
-from tandem_orchestrator.engine.turn import resolve_payload
+from tandem_orchestrator.engine.state import StepState
 from tandem_orchestrator.layers.layer import CancelToken, Layer, Report, Work
 from tandem_orchestrator.model.outcomes import Failure, Outcome
 from tandem_orchestrator.model.plans import Plan, PlannedStep
-from tandem_orchestrator.model.refs import Missing
 from tandem_orchestrator.model.shapes import mismatch
 from tandem_orchestrator.model.values import from_value
 from tandem_orchestrator.twins import Cleaned, clean
@@ -110,37 +106,6 @@ def never_entered(failure: Failure) -> Report:
     """Report an attempt that was stopped, or refused, while it waited."""
     stopped = failure.type == STOPPED.type
     return Report(Outcome.CANCELLED if stopped else Outcome.FAILED, failure=failure)
-
-
-class Waits(Protocol):
-    """Where attempts wait before they take a place."""
-
-    @property
-    def gates(self) -> Gates:
-        """For the limits of agents and actions."""
-
-    @property
-    def retries(self) -> RetryPace:
-        """For the retry budgets of agents."""
-
-
-async def passage_of(
-    around: Waits, state: RunState, dispatch: Dispatch, priority: int, cancel: CancelToken
-) -> Passage:
-    """Wait for the retry budget of an attempt's agent, then for its limits and its action's."""
-    unit = dispatch.unit
-    step = state.steps[unit.step]
-    if dispatch.attempt > 1:
-        await around.retries.wait(step.plan.agent, cancel)
-
-    # Any: a payload is any plain value.
-    def payload() -> Any:
-        try:
-            return resolve_payload(state, step, unit.item)
-        except Missing:
-            return None  # its attempt will say which reference leads nowhere
-
-    return await around.gates.enter(step.plan.agent, step.plan.action, payload, priority, cancel)
 
 
 async def perform(

@@ -23,10 +23,10 @@ from tandem_orchestrator.engine.attempt import (
     clean_output,
     make_work,
     never_entered,
-    passage_of,
     perform,
     perform_handler,
 )
+from tandem_orchestrator.engine.entrance import Entrance
 from tandem_orchestrator.engine.holding import decide
 from tandem_orchestrator.engine.instructions import (
     Dispatch,
@@ -99,6 +99,7 @@ class ActiveRun:
             if found is None
             else found.state
         )
+        self._entrance = Entrance(around, request, self._state)
         self._inbox: deque[AnyEvent] = deque()
         self._folding = False
         self._unwritten: list[AnyEvent] = []
@@ -336,9 +337,7 @@ class ActiveRun:
         step = self._state.steps[dispatch.unit.step]
         if self._barrier and step.plan.effects == "external":
             await ticket.durable()
-        passage = await passage_of(
-            self._around, self._state, dispatch, self.request.priority, token
-        )
+        passage = await self._entrance.passage(dispatch, token)
         try:
             if passage.failure is not None:
                 report = never_entered(passage.failure)

@@ -8,11 +8,11 @@ from tandem_orchestrator.engine import comparing, holding, splits, units, verdic
 from tandem_orchestrator.engine.ending import Ending
 from tandem_orchestrator.engine.instructions import UnitKey
 from tandem_orchestrator.engine.state import Phase, StepState, UnitState
-from tandem_orchestrator.engine.turn import Turn, empty_producer, look_up
+from tandem_orchestrator.engine.turn import Turn, empty_producer, items_of, look_up
 from tandem_orchestrator.model.conditions import holds
 from tandem_orchestrator.model.events import ConflictSettled, StepEnded
 from tandem_orchestrator.model.outcomes import Failure, Outcome
-from tandem_orchestrator.model.refs import Missing, as_ref, substitute
+from tandem_orchestrator.model.refs import Missing
 
 ITEMS_AT_ONCE = 64
 """Items of one ``for_each`` that are out at the same time."""
@@ -190,15 +190,9 @@ def _start_units(turn: Turn, step: StepState, item: int | None) -> None:
 
 
 def _start_items(turn: Turn, step: StepState) -> None:
-    state, source = turn.state, step.plan.for_each
     step.reason = step.plan.assignment.reason if step.plan.assignment else ""
     try:
-        ref = as_ref(source)
-        items = (
-            look_up(state, step, None, ref)
-            if ref is not None
-            else substitute(source, lambda r: look_up(state, step, None, r))
-        )
+        items = items_of(turn.state, step)
     except Missing as missing:
         text = f"for_each: there is no {missing.args[0]}"
         end(turn, step, Outcome.FAILED, failure=Failure("BadReference", text))

@@ -13,7 +13,7 @@ from typing import Any
 from tandem_orchestrator.engine.instructions import Instruction, Record, UnitKey
 from tandem_orchestrator.engine.state import RunState, StepState
 from tandem_orchestrator.model.events import AnyEvent
-from tandem_orchestrator.model.refs import NO_DEFAULT, Missing, Ref, find_refs, substitute
+from tandem_orchestrator.model.refs import NO_DEFAULT, Missing, Ref, as_ref, find_refs, substitute
 
 
 @dataclass(slots=True)
@@ -62,6 +62,18 @@ def resolve_payload(state: RunState, step: StepState, item: int | None) -> Any:
     """
     value = None if item is None or step.items is None else step.items[item]
     return substitute(step.plan.payload, lambda ref: look_up(state, step, value, ref))
+
+
+def items_of(state: RunState, step: StepState) -> Any:
+    """Give what a step's ``for_each`` means; a list, if it was written well.
+
+    Raises: Missing if it refers to what is not there.
+    """
+    source = step.plan.for_each
+    ref = as_ref(source)
+    if ref is not None:
+        return look_up(state, step, None, ref)
+    return substitute(source, lambda inner: look_up(state, step, None, inner))
 
 
 def inputs_of(state: RunState, step: StepState) -> dict[str, Any]:

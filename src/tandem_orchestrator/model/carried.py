@@ -2,8 +2,8 @@
 
 ``{"$codec": {"codec": name, "data": value}}`` stands for an object that the codec of that name
 made a value of; it is decoded wherever values become Python objects again. ``{"$transient":
-{"type", "run", "number"}}`` stands for an object that this process holds until its run ends; it is
-never written anywhere.
+{"type", "run", "holder", "number"}}`` stands for an object that the process ``holder`` holds until
+its run ends; it is never written anywhere.
 
 Both tables belong to the process, as imported modules do: values are turned into objects in many
 places, also in C, and a name has to mean the same in all of them.
@@ -11,6 +11,7 @@ places, also in C, and a name has to mean the same in all of them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
@@ -35,6 +36,9 @@ class Codec(Protocol):
     def decode(self, value: Any) -> Any:
         """Make the object again."""
 
+
+_HOLDER = os.urandom(8).hex()
+"""This process: another one's stand-in with the same number is not ours."""
 
 _codecs: dict[str, Codec] = {}
 _held: dict[str, dict[int, Any]] = {}
@@ -82,7 +86,8 @@ def held(run_id: str, obj: Any) -> dict[str, Any]:
     objects = _held.setdefault(run_id, {})
     objects[len(objects)] = obj
     kind = f"{type(obj).__module__}.{type(obj).__qualname__}"
-    return {"$transient": {"type": kind, "run": run_id, "number": len(objects) - 1}}
+    number = len(objects) - 1
+    return {"$transient": {"type": kind, "run": run_id, "holder": _HOLDER, "number": number}}
 
 
 def release(run_id: str) -> None:
@@ -97,9 +102,10 @@ def restored(value: dict[str, Any], strict: bool) -> Any:
     """
     [(key, body)] = value.items()
     if key == "$transient":
-        objects = _held.get(str(body.get("run")), {}) if isinstance(body, dict) else {}
-        if isinstance(body, dict) and body.get("number") in objects:
-            return objects[body["number"]]
+        if isinstance(body, dict) and body.get("holder") == _HOLDER:
+            objects = _held.get(str(body.get("run")), {})
+            if body.get("number") in objects:
+                return objects[body["number"]]
         if strict:
             raise NotAValue(f"{body!r:.80}: a transient object of a run or process that has ended")
         return value
@@ -113,3 +119,14 @@ def restored(value: dict[str, Any], strict: bool) -> Any:
     except Exception as error:
         text = f"codec {codec.name!r} cannot decode its own value"
         raise NotAValue(f"{text}: {type(error).__name__}: {error}") from error
+
+
+def is_lost(value: Any) -> bool:
+    """Say whether a value holds a stand-in for a transient object that is not held here."""
+    if type(value) is list:
+        return any(is_lost(item) for item in value)
+    if type(value) is not dict:
+        return False
+    if value.keys() == {"$transient"}:
+        return restored(value, strict=False) is value
+    return value.keys() != {"$literal"} and any(is_lost(item) for item in value.values())

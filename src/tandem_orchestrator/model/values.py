@@ -16,7 +16,7 @@ with str keys. Conversion copies; nothing a caller holds is shared with a run.
 | NumPy array, ``array``, ``memoryview`` | ``{"$buffer": {dtype, shape, data, kind}}``        |
 | NumPy scalar                           | int, float or bool                                 |
 | any, by an action's codec              | ``{"$codec": {codec, data}}``, in outputs only     |
-| any, of a transient action             | ``{"$transient": {type, run, number}}``, likewise  |
+| any, of a transient action             | ``{"$transient": {type, run, …}}``, likewise       |
 | ``Ref``                                | ``{"$ref": "step#/path"}``, in payloads only       |
 """
 
