@@ -31,7 +31,7 @@ from tandem_orchestrator.orchestrator.machine import SessionMachine
 from tandem_orchestrator.orchestrator.promotion import Promotion
 from tandem_orchestrator.orchestrator.routing import Routing
 from tandem_orchestrator.orchestrator.shadows import Shadows
-from tandem_orchestrator.orchestrator.surroundings import CapsuleMaker, sources_of
+from tandem_orchestrator.orchestrator.surroundings import CapsuleMaker, Sources, sources_of
 from tandem_orchestrator.orchestrator.watching import Watching
 from tandem_orchestrator.orchestrator.wishes import Wishes
 from tandem_orchestrator.plugins import Plugins
@@ -123,7 +123,7 @@ class Parts:
         self.routing.use_shadows(self._shadows)
         self._wishes = Wishes(self.journal, self.engine.tickets)
 
-    def _sources(self, agent: str, action: str) -> dict[str, str]:
+    def _sources(self, agent: str, action: str) -> Sources:
         native = () if self.native is None else self.native.actions()
         both = (*self._registry.entries(), *native)
         mine = [entry for entry in both if (entry.agent, entry.name) == (agent, action)]

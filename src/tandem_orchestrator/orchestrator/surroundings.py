@@ -9,6 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class CapsuleMaker:
         settings: ``limits.capsule_bytes_max`` caps each capsule, ``limits.capsule_redact`` names
             what is secret besides; ``c_layer.plugins`` are builds.
         wall_ns: Source of the time, nanoseconds since the epoch.
-        sources: Gives what the implementations of an (agent, action) are made of, by name.
+        sources: Gives what the implementations of an (agent, action) are made of.
         hooks: What claims a part of a value as secret.
     """
 
@@ -47,7 +48,7 @@ class CapsuleMaker:
         self,
         settings: Settings,
         wall_ns: Callable[[], int] = time.time_ns,
-        sources: Callable[[str, str], dict[str, str]] = lambda _agent, _action: {},
+        sources: Callable[[str, str], Sources] = lambda _agent, _action: Sources(),
         hooks: Iterable[RedactionHook] = DEFAULT_HOOKS,
     ) -> None:
         self._bytes_max = settings.limits.capsule_bytes_max
@@ -71,7 +72,10 @@ class CapsuleMaker:
     def make(self, **given: Any) -> Capsule:
         """Make a capsule: ``make_capsule`` with all that belongs to the session filled in."""
         environment = self.environment
-        builds = environment.builds | self._sources(given["agent"], given["action"])
+        sources = self._sources(given["agent"], given["action"])
+        builds = environment.builds | sources.builds
+        if not sources.read_inputs:
+            given = given | {"inputs": {}}
         return make_capsule(
             **given,
             environment=msgspec.structs.replace(environment, builds=builds),
@@ -86,23 +90,38 @@ class CapsuleMaker:
         return self.make(**given).to_value()
 
 
-def sources_of(actions: Iterable[Action], registry: Registry) -> dict[str, str]:
-    """Say what implementations are made of: a function and its code, or a library and its digest.
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the implementations of one action are made of."""
+
+    builds: dict[str, str] = field(default_factory=dict)
+    """Name to a function and its code, or a library and its digest."""
+    read_inputs: bool = True
+    """Whether any of them can see what the steps before gave; else a capsule need not keep it."""
+
+
+def sources_of(actions: Iterable[Action], registry: Registry) -> Sources:
+    """Say what implementations are made of.
 
     Args:
         actions: Entries of one action, of whatever layer.
     """
-    found: dict[str, str] = {}
+    builds: dict[str, str] = {}
+    read_inputs = False
     for action in actions:
         for one in action.implementations:
             source = re.sub(r"^/.*/", "", one.source)  # A folder of ours means nothing elsewhere.
+            library = registry.library(action.agent, action.name, one.name)
             declared = registry.find(action.agent, action.name, one.name)
             code = getattr(declared[2].handler, "__code__", None) if declared else None
             if code is not None:
                 digest = hashlib.sha256(code.co_code + repr(code.co_consts).encode()).hexdigest()
                 source = f"{source} code:{digest[:12]}"
-            found[one.name] = source
-    return found
+            builds[one.name] = source
+            takes_payload_only = declared is not None and declared[2].takes < 2
+            is_plain = library is not None and library.signature is not None
+            read_inputs |= not (takes_payload_only or is_plain)
+    return Sources(builds, read_inputs)
 
 
 def read_environment(builds: dict[str, Path] | None = None) -> Environment:

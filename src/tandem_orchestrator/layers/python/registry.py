@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from tandem_orchestrator.errors import ConfigError
-from tandem_orchestrator.layers.libraries import BoundTwin
+from tandem_orchestrator.layers.libraries import BoundTwin, LibraryTwin
 from tandem_orchestrator.layers.python.agents import ActionHandle, Agent, PythonImplementation
 from tandem_orchestrator.model.catalogue import Action
 from tandem_orchestrator.model.limits import AttemptLimits, Limits
@@ -130,3 +130,9 @@ class Registry:
         handle = owner.actions.get(action) if owner else None
         found = handle.implementations.get(implementation) if handle else None
         return None if owner is None or handle is None or found is None else (owner, handle, found)
+
+    def library(self, agent: str, action: str, implementation: str) -> LibraryTwin | None:
+        """Find the function of a library that is an implementation, or None."""
+        owner = self._agents.get(agent)
+        handle = owner.actions.get(action) if owner else None
+        return handle.libraries.get(implementation) if handle else None
