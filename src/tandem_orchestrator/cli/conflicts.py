@@ -19,7 +19,7 @@ from tandem_orchestrator.cli.output import print_json, print_table, print_text
 from tandem_orchestrator.cli.target import read_settings
 from tandem_orchestrator.journal import Journal as AnyJournal
 from tandem_orchestrator.observe import CapsuleFilter, list_capsules, read_capsule
-from tandem_orchestrator.orchestrator.composition import make_journal
+from tandem_orchestrator.orchestrator.composition import beside_journal, make_journal
 from tandem_orchestrator.twins import Capsule
 from tandem_orchestrator.twins.capsule_file import SUFFIX, capsule_from_text
 from tandem_orchestrator.twins.shrink import CALLS_MAX
@@ -148,7 +148,8 @@ def _again(
 
 def list_conflicts(settings: Settings, wanted: CapsuleFilter, *, limit: int, as_json: bool) -> Exit:
     """List capsules, newest first."""
-    found = with_journal(settings, lambda at: list_capsules(at, wanted, limit=limit))
+    folder = beside_journal(settings, "shadow")
+    found = with_journal(settings, lambda at: list_capsules(at, wanted, limit=limit, folder=folder))
     if as_json:
         print_json([_row(capsule) for capsule in found])
         return Exit.DONE
@@ -194,7 +195,8 @@ def find_capsule(settings: Settings, conflict: str) -> tuple[Capsule, tuple[str,
                 f"{conflict}: cannot be read ({error}); expected a file NAME{SUFFIX}"
             ) from error
         return capsule_from_text(text)
-    return with_journal(settings, lambda at: read_capsule(at, conflict)), ()
+    folder = beside_journal(settings, "shadow")
+    return with_journal(settings, lambda at: read_capsule(at, conflict, folder=folder)), ()
 
 
 def with_journal(settings: Settings, use: Callable[[AnyJournal], Awaitable[_T]]) -> _T:

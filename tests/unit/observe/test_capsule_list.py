@@ -9,7 +9,8 @@ from tandem_orchestrator.journal import Journal, MemoryJournal
 from tandem_orchestrator.model.events import Judged
 from tandem_orchestrator.observe import CapsuleFilter, list_capsules, read_capsule
 from tandem_orchestrator.testing.journal_events import accepted
-from tandem_orchestrator.twins import make_capsule
+from tandem_orchestrator.twins import Capsule, make_capsule
+from tandem_orchestrator.twins.capsule_file import capsule_to_text
 
 ALL = ["run3.c2", "run3.c1", "run2.c2", "run2.c1", "run1.c2", "run1.c1"]
 
@@ -76,3 +77,35 @@ async def test_an_empty_journal_has_no_last_one():
 
     with pytest.raises(CapsuleError, match="no capsule"):
         await read_capsule(journal, "last")
+
+
+def shadow(n: int, at_ns: int) -> Capsule:
+    return make_capsule(
+        id=f"run{n}.s1", run=f"run{n}", step="s1", agent="money", action="round", payload=n,
+        outcomes=[], fields=[], at_ns=at_ns,
+    )  # fmt: skip
+
+
+async def test_what_shadows_differ_on_is_found_as_well(journal, tmp_path):
+    for n, at_ns in ((1, 5), (7, 3)):
+        capsule = shadow(n, at_ns)
+        (tmp_path / f"{capsule.id}.capsule.json").write_text(capsule_to_text(capsule))
+
+    found = [c.id for c in await list_capsules(journal, folder=tmp_path)]
+    assert found[:2] == ["run1.s1", "run7.s1"]
+    assert sorted(found[2:]) == sorted(ALL)
+    wanted = CapsuleFilter(run="run1")
+    assert len(await list_capsules(journal, wanted, folder=tmp_path)) == 3
+    assert (await read_capsule(journal, "last", folder=tmp_path)).id == "run1.s1"
+    assert (await read_capsule(journal, "run7", folder=tmp_path)).id == "run7.s1"
+    assert (await read_capsule(journal, "run1.s1", folder=tmp_path)).payload == 1
+    with pytest.raises(CapsuleError, match=r"run1\.s1"):
+        await read_capsule(journal, "run1", folder=tmp_path)
+    assert len(await list_capsules(journal, folder=tmp_path / "gone")) == len(ALL)
+
+
+async def test_a_broken_file_is_named(journal, tmp_path):
+    (tmp_path / "run1.s1.capsule.json").write_text("{}")
+
+    with pytest.raises(CapsuleError, match=r"run1\.s1\.capsule\.json.*tandem_capsule"):
+        await list_capsules(journal, folder=tmp_path)
