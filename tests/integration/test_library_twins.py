@@ -23,6 +23,7 @@ from tandem_orchestrator import (
     CommandSet,
     CommandStep,
     LayerUnavailable,
+    Ref,
     TandemOrchestrator,
     TwinError,
 )
@@ -387,6 +388,58 @@ async def test_a_crash_costs_its_attempt_names_the_signal_and_the_signature(
         )
     )
     assert good["results"]["s1"] == 6.0
+
+
+async def test_inputs_that_crash_cost_their_own_attempts_and_nobody_elses(
+    tandem: TandemOrchestrator, tmp_path: Path
+) -> None:
+    source = tmp_path / "fifth.c"
+    source.write_text("int fifth(int x) { if (x % 5 == 0) *(volatile int *)8 = 1; return x; }\n")
+    made = compile_library(source, tmp_path / "libfifth.so")
+    agent = tandem.register_agent("numbers")
+    fifth = agent.action("fifth", effects="none")(lambda payload: payload["x"])
+    fifth.twin("c", library=made, symbol="fifth", signature="i32(i32 x)")
+    items = CommandStep(
+        agent="numbers", action="fifth", payload={"x": Ref("item")}, for_each=list(range(40)),
+        implementations=["c"], on_item_failure="collect",
+    )  # fmt: skip
+    result = await tandem.execute_command_set(CommandSet(name="fifths", steps=[items]))
+
+    assert result["results"]["s1"] == [None if x % 5 == 0 else x for x in range(40)]
+    assert result["steps"]["s1"]["failed_items"] == list(range(0, 40, 5))
+
+    pair = step("numbers", "fifth", {"x": 10})
+    result = await tandem.execute_command_set(
+        CommandSet(name="pair", mode="redundant", steps=[pair])
+    )
+    assert result["results"]["s1"] == 10
+    assert len(result["conflicts"]) == 1
+
+
+async def test_three_implementations_vote_whatever_they_are_made_of(plain: Path) -> None:
+    config = {"journal": {"path": ":memory:"}, "redundancy": {"conflict_resolution": "vote"}}
+    async with TandemOrchestrator(config) as tandem:
+        agent = tandem.register_agent("shapes")
+
+        @agent.action("area", effects="none")
+        def area(payload: dict[str, float]) -> float:
+            return payload["w"] * payload["h"]
+
+        @area.twin("v1")
+        def old_area(payload: dict[str, float]) -> float:
+            return payload["h"] * payload["w"]
+
+        area.twin("c", library=plain, symbol="planted", signature="f64(f64 w, f64 h)")
+        three = step(
+            "shapes", "area", {"w": 200.0, "h": 2.0}, implementations=["c", "python", "v1"]
+        )
+        result = await tandem.execute_command_set(
+            CommandSet(name="three", mode="redundant", steps=[three])
+        )
+    assert result["results"]["s1"] == 400.0
+    [conflict] = result["conflicts"]
+    assert conflict["winner"] in ("python", "v1")
+    assert conflict["implementations"] == ["c", "python", "v1"]
 
 
 async def test_a_function_that_never_returns_is_ended_with_its_host(

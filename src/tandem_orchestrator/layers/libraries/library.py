@@ -25,6 +25,7 @@ from tandem_orchestrator.layers.libraries.signature import (
     parse_signature,
 )
 from tandem_orchestrator.model.catalogue import nearest
+from tandem_orchestrator.model.effects import Effects
 
 BYTES_MAX = 256 * 2**20
 """Of one library."""
@@ -77,7 +78,7 @@ class BoundTwin:
 
     agent: str
     action: str
-    effects: str
+    effects: Effects
     """Of the action."""
     version: str
     """Of the action."""

@@ -103,6 +103,11 @@ class PluginHosts:
         self._files[label] = file
         self._keepers.append(asyncio.create_task(self._keep(label), name=f"tandem-host {label}"))
 
+    def note_steady(self, label: str) -> None:
+        """Know that a host has answered: what kills it from time to time is its input."""
+        if label in self._policies:
+            self._policies[label].note_steady()
+
     def last_words(self, label: str) -> str:
         """Say why a host that is down ended; empty while it runs, or before its first end."""
         return "" if label in self._running else self._reasons.get(label, "")

@@ -60,6 +60,7 @@ from tandem_orchestrator.layers.native.supervisor import (
 )
 from tandem_orchestrator.layers.native.waiting import GrowingWait, pause
 from tandem_orchestrator.model.catalogue import Action
+from tandem_orchestrator.model.outcomes import Outcome
 
 if TYPE_CHECKING:
     from tandem_orchestrator._native import _ext
@@ -232,9 +233,10 @@ class NativeLayer:
                 return reports.never_sent(work, cancel, error)
             except CommandError as error:
                 return reports.refused(work, "TooLarge", error)
-            wait = reports.is_full(report) or (reports.is_gone(report) and self._comes_back(work))
+            lost = reports.is_gone(report) or self._never_started(work, report)
+            wait = reports.is_full(report) or (lost and self._comes_back(work))
             if not wait or not await waited.again():
-                report = self._libraries.explained(work, report)
+                report = self._libraries.taken_in(work, report)
                 if cancel.reason != "cancelled":  # else it was killed for that, not by its input
                     self.quarantine.note(work, version, report)
                 return report
@@ -254,6 +256,12 @@ class NativeLayer:
             return f"{bound.version}@{bound.twin.library.sha256[:16]}"
         self.actions()
         return self._offers.version((work.agent, work.action)) or ""
+
+    def _never_started(self, work: Work, report: Report) -> bool:
+        """Whether a library's host died before it took the work: another's input killed it."""
+        return report.outcome is Outcome.NOT_STARTED and self.hosts(
+            work.agent, work.action, work.implementation
+        )
 
     def _comes_back(self, work: Work) -> bool:
         """Whether a host that is being started may offer the action soon."""

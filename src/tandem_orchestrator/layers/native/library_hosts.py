@@ -18,6 +18,9 @@ from tandem_orchestrator.layers.native.entries import HIDDEN
 from tandem_orchestrator.layers.native.hosts import HostedFile, PluginHosts
 from tandem_orchestrator.layers.native.offers import Key
 from tandem_orchestrator.layers.native.quarantine import CRASHED
+from tandem_orchestrator.layers.native.reports import is_gone
+from tandem_orchestrator.model.effects import may_repeat
+from tandem_orchestrator.model.outcomes import Outcome
 
 HOSTS_MAX = 64
 """Hosts of libraries in one orchestrator."""
@@ -90,20 +93,31 @@ class LibraryHosts:
         words = self._hosts.last_words(label)
         return f"the host of {label} ended: {words}" if words else ""
 
-    def explained(self, work: Work, report: Report) -> Report:
-        """Say of a crash whose it was, and what else to look at: no signature can be checked."""
+    def taken_in(self, work: Work, report: Report) -> Report:
+        """Learn from the end of an attempt, and say of a crash whose it was and what to look at.
+
+        A crash is a failure where the effects allow to know that much: it cost this attempt, and
+        whether another follows is for the retry policy to say. No signature can be checked.
+        """
+        bound = self.find(work.agent, work.action, work.implementation)
+        if bound is None or bound not in self._places or self._hosts is None:
+            return report
+        (agent, _), label = self._places[bound]
         failure = report.failure
         if failure is None or failure.type != CRASHED:
-            return report
-        bound = self.find(work.agent, work.action, work.implementation)
-        if bound is None or bound not in self._places:
+            if report.outcome in (Outcome.SUCCEEDED, Outcome.FAILED) and not is_gone(report):
+                self._hosts.note_steady(label)
             return report
         twin = bound.twin
-        known = self._places[bound][0][0]
-        text = failure.message.replace(f"agent {known}", f"the host of {twin.library.path.name}")
+        text = failure.message.replace(f"agent {agent}", f"the host of {twin.library.path.name}")
         if twin.signature is not None and "SIGKILL" not in text:  # that one was our own
             text += f"; is {twin.symbol} really {twin.signature.text!r}?"
-        return replace(report, failure=replace(failure, message=text))
+        repeats = may_repeat(bound.effects)
+        return replace(
+            report,
+            outcome=Outcome.FAILED if repeats else report.outcome,
+            failure=replace(failure, message=text),
+        )
 
     # Any: figures and texts for people.
     def describe(self) -> dict[str, Any]:
