@@ -78,26 +78,27 @@ async def test_a_conflict_is_shown_with_its_place_and_whose_output_was_taken(cap
 
 PROGRAM = """
 import asyncio, os
-from tandem_orchestrator import CommandSet, CommandStep, TandemOrchestrator
+from tandem_orchestrator import Agent, CommandSet, CommandStep, TandemOrchestrator
+gone = Agent("gone")
+@gone.action("wait", effects="none")
+async def wait(payload):
+    await asyncio.Event().wait()
 async def main():
     async with TandemOrchestrator({"c_layer": {"enabled": False}}) as tandem:
-        steps = [CommandStep(agent="system", action="sleep", payload={"seconds": 600})]
-        run = await tandem.submit(CommandSet(steps=steps, idempotency_key="k", name="dies"))
+        tandem.add_agent(gone)
+        steps = [CommandStep(agent="gone", action="wait")]
+        run = await tandem.submit(CommandSet(steps=steps, name="dies"))
         print(run.id, flush=True)
         os._exit(9)
 asyncio.run(main())
 """
 
 
-async def test_a_run_whose_owner_is_dead_is_told_and_not_waited_for():
+async def test_a_run_that_nobody_here_can_go_on_with_is_told_and_not_waited_for():
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False
     )
     run_id = done.stdout.strip()
     async with TandemOrchestrator({"c_layer": {"enabled": False}}) as tandem:
-        with pytest.raises(OutcomeUnknown, match=run_id):
+        with pytest.raises(OutcomeUnknown, match=rf"{run_id}.* waits for gone\.wait"):
             await tandem.run(run_id).result()
-        steps = [CommandStep(agent="system", action="sleep", payload={"seconds": 600})]
-        same = CommandSet(steps=steps, idempotency_key="k", name="dies")
-        with pytest.raises(OutcomeUnknown, match=run_id):
-            await tandem.execute_command_set(same)
