@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         WrongLoop,
     )
     from tandem_orchestrator.layers.python import ActionHandle, Agent, Context, offer_agent
+    from tandem_orchestrator.model.carried import Codec
     from tandem_orchestrator.model.commands import CommandSet, CommandStep
     from tandem_orchestrator.model.comparing import CompareRules, Tolerance
     from tandem_orchestrator.model.levels import CommandType, HardwareAffinity, Priority
@@ -57,6 +58,7 @@ _HOMES = {
         "NotAValue NotInitialized OutcomeUnknown TandemError TwinError WrongLoop"
     ),
     "layers.python": "ActionHandle Agent Context offer_agent",
+    "model.carried": "Codec",
     "model.commands": "CommandSet CommandStep",
     "model.comparing": "CompareRules Tolerance",
     "model.levels": "CommandType HardwareAffinity Priority",
@@ -81,6 +83,7 @@ __all__ = [
     "Calibration",
     "CapsuleError",
     "Closed",
+    "Codec",
     "CommandError",
     "CommandSet",
     "CommandStep",
