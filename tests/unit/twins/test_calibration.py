@@ -130,3 +130,9 @@ def test_whatever_differs_is_excused_by_what_was_learned(pairs):
 @given(VALUES)
 def test_equal_outputs_teach_nothing(value):
     assert calibrated((value, value)).noisy == ()
+
+
+def test_items_that_stay_in_their_order_are_not_called_disordered():
+    left = {"rows": [{"id": 1, "at": 1}, {"id": 2, "at": 2}]}
+    right = {"rows": [{"id": 1, "at": 3}, {"id": 2, "at": 4}]}
+    assert kinds(calibrated((left, right))) == {"/rows/*/at": "volatile"}

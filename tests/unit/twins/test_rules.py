@@ -288,9 +288,12 @@ def test_hooks_run_over_copies_the_outermost_first():
     output = {"a": [{"t": " x "}], "b": 1}
     rules = CompareRules(
         clean=lambda whole: {"a": whole["a"]},
-        fields={"/a/*/t": Tolerance(clean=str.strip), "/a": Tolerance(clean=lambda a: a + a)},
+        fields={
+            "/a/*/t": Tolerance(clean=str.strip),
+            "/a": Tolerance(clean=lambda a: [*a, {"t": "y "}]),
+        },
     )
-    assert clean(output, rules) == Cleaned({"a": [{"t": "x"}, {"t": "x"}]})
+    assert clean(output, rules) == Cleaned({"a": [{"t": "x"}, {"t": "y"}]})
     assert output == {"a": [{"t": " x "}], "b": 1}
 
 
@@ -377,3 +380,57 @@ def test_of_a_buffer_the_first_elements_that_differ_are_listed():
     found = differences(left, right)
     assert [d.path for d in found] == [f"/$buffer/data/{i * 1000 + 7}" for i in range(10)]
     assert (found[0].left, found[0].right) == (7.0, 8.0)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "rules", "expected"),
+    [
+        # The first finds its partner only if the second gives it up for another.
+        ([[0.0, 0.6], [0.1, 0.0]], [[0.3, 0.3], [0.35, 0.9]], {"abs": 0.5}, True),
+        ([0.0, 1.0], [1.0, -0.0], {}, False),
+        ([0.0, 1.0], [1.0, -0.0], {"signed_zero": False}, True),
+        ([math.nan, 1.0], [1.0, math.nan], {}, True),
+        ([math.nan, 1.0, 0.0], [1.0, 0.0, math.nan], {"abs": 0.1}, True),
+        ([1, "1", True], [True, 1, "1"], {}, True),
+        ([1, 1], [1, True], {}, False),
+    ],
+)
+def test_known_multisets(left, right, rules, expected):
+    assert agree(left, right, one_of({"": {"unordered": True}}, **rules)) is expected
+    assert agree(right, left, one_of({"": {"unordered": True}}, **rules)) is expected
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_one_item_too_many_in_a_large_multiset_is_the_one_difference(swapped):
+    few = [{"x": i * 0.1} for i in range(1, 3_000)]
+    more = [{"x": 0.0}, *({"x": i * 0.1 * (1 + 1e-12)} for i in range(1, 3_000))]
+    rules = one_of({"": {"unordered": True}}, rel=1e-9)
+    assert len(differences(*((more, few) if swapped else (few, more)), rules)) == 1
+
+
+def test_a_place_whose_hook_failed_is_reported_once():
+    left, right = (
+        Cleaned({"a": 1, "b": 1}, {"/a": "clean hook f raised E"}),
+        Cleaned({"a": 2, "b": 2}),
+    )
+    assert [d.path for d in differences_of_cleaned(left, right)] == ["/a", "/b"]
+
+
+@pytest.mark.parametrize(
+    ("left", "right"), [({"m": 1}, {"m": 2}), ({"m": 1}, {}), ({"m": [1]}, {"m": {}})]
+)
+def test_an_excused_place_agrees_also_where_what_is_not_excused_in_it_cannot_be(left, right):
+    assert agree(left, right, one_of({"/m": {"ignore": True}, "/m/b": {"ignore": False}}))
+
+
+def test_buffers_of_another_kind_differ_unless_they_are_compared_as_numbers():
+    left, right = (
+        to_value(kind) for kind in (array.array("d", [1.0]), memoryview(array.array("d", [1.0])))
+    )
+    assert [d.path for d in differences(left, right)] == ["/$buffer/kind"]
+    assert [d.path for d in differences(left, right, everywhere(abs=1.0))] == ["/$buffer/kind"]
+    assert agree(left, right, everywhere(numeric=True))
+    shaped = {"$buffer": {**left["$buffer"], "shape": [1, 1]}}
+    assert [d.path for d in differences(left, shaped, everywhere(numeric=True))] == [
+        "/$buffer/shape"
+    ]
