@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -397,6 +398,33 @@ async def test_a_run_that_is_cancelled_while_a_plugin_is_told_starts_nothing_and
     ]
     again = asyncio.wait_for(tandem.execute_command_set(asking()), 10)
     assert (await again)["status"] == "completed"
+
+
+DIES = """
+import asyncio, os
+from tandem_orchestrator import CommandSet, CommandStep, TandemOrchestrator
+async def main():
+    async with TandemOrchestrator({"c_layer": {"enabled": False}}) as tandem:
+        step = CommandStep(agent="system", action="sleep", payload={"seconds": 0.05})
+        run = await tandem.submit(CommandSet(steps=[step], name="dies"))
+        print(run.id, flush=True)
+        os._exit(9)
+asyncio.run(main())
+"""
+
+
+async def test_a_run_that_goes_on_after_its_program_died_is_told_complete_here(
+    open_tandem: Any, own_home: Path
+) -> None:
+    done = subprocess.run([sys.executable, "-c", DIES], capture_output=True, text=True, check=False)
+    told: Told = []
+    tandem = open_tandem({"journal": {"path": str(own_home / "state" / "tandem" / "journal.db")}})
+    tandem.register_plugin(Recorder(told))
+    await tandem.initialize()
+    result = await tandem.run(done.stdout.strip()).result()
+
+    assert result["status"] == "completed"
+    assert told == [("recorder", "complete", "dies", "completed")]
 
 
 async def test_a_plugin_that_was_taken_away_is_not_told_any_more(
