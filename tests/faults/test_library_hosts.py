@@ -128,6 +128,30 @@ async def test_the_cache_never_answers_for_another_build_of_a_library(build: Bui
         assert seen == [2.0, 2.0, 6.0, 6.0]
 
 
+async def test_hosts_that_nobody_needs_any_more_are_ended(build: Build) -> None:
+    async with TandemOrchestrator(MEMORY) as tandem:
+        agent = tandem.register_agent("shapes")
+
+        def hosts() -> dict[str, Any]:
+            return dict(tandem.layer_health()["c"].details["libraries"])
+
+        pids = set()
+        for factor in range(1, 6):
+            handle = agent.action("f", effects="none")(lambda payload: None)
+            path = build(f"double f(double w) {{ return {factor} * w; }}")
+            handle.twin("c", library=path, symbol="f", signature="f64(f64 w)")
+            answer = await tandem.send("shapes", "f", {"w": 2}, implementation="c")
+            assert answer == 2.0 * factor
+            pids |= {host["pid"] for host in hosts().values()}
+        give_up_at = time.monotonic() + WAIT_S
+        while len(hosts()) > 1:
+            assert time.monotonic() < give_up_at, hosts()
+            await asyncio.sleep(0.01)
+        [last] = hosts().values()
+        assert all(is_gone(pid) for pid in pids - {last["pid"], None})
+        assert await tandem.send("shapes", "f", {"w": 3}, implementation="c") == 15.0
+
+
 SCRIPT = """
 import asyncio, sys
 from tandem_orchestrator import TandemOrchestrator

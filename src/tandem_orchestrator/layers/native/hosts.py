@@ -85,7 +85,7 @@ class PluginHosts:
         self._clock = clock
         self._spawn = spawn
         self._restarts = restarts or RestartLimits()
-        self._keepers: list[asyncio.Task[None]] = []
+        self._keepers: dict[str, asyncio.Task[None]] = {}
         self._running: dict[str, BridgeProcess] = {}
         self._reasons: dict[str, str] = {}
         self._policies: dict[str, RestartPolicy] = {}
@@ -94,14 +94,29 @@ class PluginHosts:
     def start(self) -> None:
         """Start all hosts on the running loop."""
         for plugin in self._files:
-            self._keepers.append(
-                asyncio.create_task(self._keep(plugin), name=f"tandem-host {plugin}")
-            )
+            self._look_after(plugin)
 
     def add(self, label: str, file: HostedFile) -> None:
         """Start one more host, on the running loop; ``label`` is its name in health."""
         self._files[label] = file
-        self._keepers.append(asyncio.create_task(self._keep(label), name=f"tandem-host {label}"))
+        self._look_after(label)
+
+    def end(self, label: str) -> None:
+        """End one host within its grace, in the background: nobody needs it any more."""
+        self._keepers.pop(label).cancel()
+        self._keepers[label] = asyncio.create_task(self._bury(label), name=f"tandem-end {label}")
+
+    def _look_after(self, label: str) -> None:
+        self._keepers[label] = asyncio.create_task(self._keep(label), name=f"tandem-host {label}")
+
+    async def _bury(self, label: str) -> None:
+        process = self._running.get(label)
+        if process is not None:
+            process.terminate()
+            if not await settled_within(process.died, STOP_GRACE_S, self._clock):
+                await process.stop(0.0, self._clock)
+        for known in (self._running, self._files, self._policies, self._reasons, self._keepers):
+            known.pop(label, None)
 
     def note_steady(self, label: str) -> None:
         """Know that a host has answered: what kills it from time to time is its input."""
@@ -114,7 +129,7 @@ class PluginHosts:
 
     async def close(self) -> None:
         """End all hosts within their grace; may be repeated."""
-        keepers, self._keepers = self._keepers, []
+        keepers, self._keepers = list(self._keepers.values()), {}
         for keeper in keepers:
             keeper.cancel()
         if keepers:

@@ -137,11 +137,13 @@ class LibraryHosts:
         library = wanted.twin.library
         if library.fd < 0:
             raise LayerUnavailable(f"{library.path}: this system has no memfd to load it from")
-        if self._hosts_total == HOSTS_MAX:
+        twins = self._twins()
+        self._end_those_without(twins)
+        if len({label for _, label in self._places.values()}) >= HOSTS_MAX:
             raise LayerUnavailable(f"{library.path}: {HOSTS_MAX} libraries have hosts already")
         others = [
             bound
-            for bound in self._twins()
+            for bound in twins
             if bound.twin.library is library and bound not in self._places and bound != wanted
         ]
         if self._hosts is None:
@@ -149,7 +151,8 @@ class LibraryHosts:
         self._hosts_total += 1
         name = library.path.name
         agent = f"{HIDDEN}{self._hosts_total}.{self._owner}/{name[:NAME_CHARS_MAX]}"
-        label = str(library.path) if self._is_new(str(library.path)) else f"{agent[1:]}"
+        plain = str(library.path)
+        label = plain if self._is_new(plain) else f"{plain} #{self._hosts_total}"
         arguments = ["--library-fd", str(library.fd), "--agent", agent]
         for number, bound in enumerate([wanted, *others][:FUNCTIONS_MAX]):
             key = (agent, f"{bound.twin.symbol[:NAME_CHARS_MAX]}.{number}")
@@ -162,5 +165,17 @@ class LibraryHosts:
                 arguments += ["--signature", bound.twin.signature.text]
         self._hosts.add(label, HostedFile(name, tuple(arguments), (library.fd,)))
 
+    def _end_those_without(self, twins: Iterable[BoundTwin]) -> None:
+        """End hosts of which no function is an implementation any more: actions declared anew."""
+        wanted = set(twins)
+        labels = {label for _, label in self._places.values()}
+        stale = labels - {label for bound, (_, label) in self._places.items() if bound in wanted}
+        for bound in [b for b, (_, label) in self._places.items() if label in stale]:
+            del self._places[bound]
+        for label in stale:
+            self._spoken.discard(label)
+            if self._hosts is not None:
+                self._hosts.end(label)
+
     def _is_new(self, label: str) -> bool:
-        return all(known != label for _, known in self._places.values())
+        return self._hosts is None or label not in self._hosts.describe()
