@@ -214,9 +214,12 @@ def _smaller_int(value: int) -> Search:
     sign = -1 if value < 0 else 1
     step = abs(value) // 2
     while step:
-        if abs(value) > step and (yield value - sign * step):
-            value -= sign * step
-            step = min(step, abs(value) // 2)
+        # One more and one less as well: only odd numbers, or even ones, may differ.
+        for way in (step, step + 1, step - 1):
+            if 0 < way < abs(value) and (yield value - sign * way):
+                value -= sign * way
+                step = min(step, abs(value) // 2)
+                break
         else:
             step //= 2
     return value
