@@ -88,8 +88,8 @@ async def test_the_clock_moves_on_between_the_passes(
     [
         ("shop.buy", [1], "effects='external'"),
         ("shop.quite", [1], "did you mean shop.quote"),
-        ("shop.quote", [], "0 inputs"),
-        ("shop.quote", 5, "0 inputs"),
+        ("shop.quote", [], "no input for shop.quote"),
+        ("shop.quote", 5, "no input for shop.quote"),
     ],
 )
 async def test_what_cannot_be_calibrated_is_refused_and_nothing_runs(
@@ -133,3 +133,8 @@ def test_the_command_prints_what_to_paste(tmp_path: Path) -> None:
     assert as_json["compared"] == 2
     both = run("--samples", "3")
     assert both.returncode == 2
+    assert "give one of them" in both.stderr
+    options[1] = "absent.jsonl"
+    absent = run()
+    assert (absent.returncode, absent.stdout) == (2, "")
+    assert "absent.jsonl: No such file" in absent.stderr

@@ -90,8 +90,10 @@ def read_payloads(file: str) -> list[Any]:
         if path.stat().st_size > _INPUT_FILE_BYTES_MAX:
             raise UsageError(f"{file}: larger than {_INPUT_FILE_BYTES_MAX} bytes")
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: {error}") from error
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file}: not UTF-8: {error.reason} at byte {error.start}") from error
     try:
         whole = json_text.loads(text)
     except ValueError:
@@ -156,8 +158,12 @@ def _print(action: str, found: Calibration) -> None:
     if found.ignores_everything:
         print_text("the whole output is noise: there is nothing that twins could agree on")
     elif found.compared:
-        rate = f"noise in fewer than {found.miss_rate:.2g} of inputs may have been missed"
-        print_text(f"{rate} (95 %)" if found.noisy else f"no noise; {rate} (95 %)")
+        rate = (
+            f"noise in fewer than {found.miss_rate:.2g} of inputs may have been missed (95 %)"
+            if found.miss_rate < 1.0
+            else "these are too few inputs to say what may have been missed"
+        )
+        print_text(rate if found.noisy else f"no noise; {rate}")
     if found.source and found.noisy and not found.ignores_everything:
         print_text("")
         print_text(found.source)

@@ -45,8 +45,11 @@ async def calibrate(
     Raises: CommandError if the action may not be run twice, or there is nothing to learn from.
     """
     chosen = _choose(action, implementation)
-    if not 1 <= len(payloads) <= INPUTS_MAX:
-        raise CommandError(f"calibrate: {len(payloads)} inputs, expected 1 to {INPUTS_MAX}")
+    if not payloads:
+        label = f"{action.agent}.{action.name}"
+        raise CommandError(f"calibrate: no input for {label}, given or in the journal's runs")
+    if len(payloads) > INPUTS_MAX:
+        raise CommandError(f"calibrate: {len(payloads)} inputs, at most {INPUTS_MAX}")
     passes = []
     for number in range(2):
         if number:
