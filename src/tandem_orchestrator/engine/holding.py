@@ -43,8 +43,6 @@ def take(turn: Turn, conflict: str) -> tuple[StepState, HeldState] | None:
     step = state.steps[step_id]
     held = step.held[conflict]
     forget(turn, step, held)
-    if state.status is RunStatus.HELD:
-        state.status = RunStatus.RUNNING
     return step, held
 
 
@@ -69,9 +67,13 @@ def release(turn: Turn, event: ConflictSettled) -> tuple[StepState, HeldState, E
 
 
 def see(turn: Turn) -> None:
-    """Hold the run if only persons can move it."""
+    """Hold the run if only persons can move it; let it go on if that is so no more."""
     state = turn.state
-    if state.held and not state.moving and state.status is RunStatus.RUNNING:
+    is_held = bool(state.held) and not state.moving
+    if state.status is RunStatus.HELD and not is_held:
+        state.status = RunStatus.RUNNING
+        turn.record(RunHeld())
+    if state.status is RunStatus.RUNNING and is_held:
         state.status = RunStatus.HELD
         turn.record(RunHeld(conflicts=tuple(state.held)))
 

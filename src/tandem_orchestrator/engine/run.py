@@ -63,7 +63,6 @@ from tandem_orchestrator.model.events import (
     AttemptEnded,
     AttemptStarted,
     CancelRequested,
-    ConflictSettled,
     RunEnded,
     RunHeld,
     RunStarted,
@@ -178,12 +177,12 @@ class ActiveRun:
 
     def _fold(self, event: AnyEvent) -> None:
         self._note(event)
-        if isinstance(event, ConflictSettled):
-            self._on_hold(self, False)
         for instruction in advance(self._state, event):
             match instruction:
                 case Record(event=concluded):
                     self._note(concluded)
+                    if isinstance(concluded, RunHeld) and not concluded.conflicts:
+                        self._on_hold(self, False)
                 case RecordConflict(event=judged, evidence=evidence):
                     desk = self._around.desk
                     self._note(desk.with_capsule(self.run_id, self._state, judged, evidence))
@@ -271,7 +270,7 @@ class ActiveRun:
         if isinstance(events[-1], RunEnded):
             self._over = True
             self._spawn(self._end(ticket))
-        elif isinstance(events[-1], RunHeld):
+        elif self.is_held and any(isinstance(event, RunHeld) for event in events):
             self._spawn(self._hold(ticket))
 
     async def _write_when_there_is_room(self) -> None:
@@ -458,7 +457,7 @@ class ActiveRun:
 
     async def _hold(self, ticket: Ticket) -> None:
         await ticket.durable()
-        if self.is_held:
+        if self.is_held and not self._over:
             self._on_hold(self, True)
 
     @property

@@ -10,7 +10,6 @@ from typing import Any
 
 from tandem_orchestrator.journal.journal import RunRow
 from tandem_orchestrator.model.events import (
-    ConflictSettled,
     Event,
     RunAccepted,
     RunEnded,
@@ -63,9 +62,9 @@ def changed_columns(event: Event, *, steps_done: int) -> dict[str, Any]:
                 "finished_at_ns": event.at_ns if ended else None,
                 "duration": event.duration if ended else None,
             }
-        case RunHeld():
+        case RunHeld(conflicts=(_, *_)):
             return {"status": RunStatus.HELD.value}
-        case ConflictSettled():
+        case RunHeld():
             return {"status": RunStatus.RUNNING.value}
         case StepEnded() | SegmentEnded():
             return {"steps_done": steps_done + sum(1 for _ in steps_ended(event))}

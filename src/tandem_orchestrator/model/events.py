@@ -207,10 +207,11 @@ class Judged(Event, tag="judged", frozen=True, omit_defaults=True, kw_only=True)
 
 
 class RunHeld(Event, tag="run_held", frozen=True, omit_defaults=True, kw_only=True):
-    """Nothing of the run can move until a person has settled these conflicts."""
+    """Nothing of the run can move until a person has settled these conflicts; none: it goes on,
+    though nobody has, as when what waited was cancelled."""
 
     derived: ClassVar[bool] = True
-    conflicts: tuple[str, ...]
+    conflicts: tuple[str, ...] = ()
 
 
 class ConflictSettled(Event, tag="conflict_settled", frozen=True, omit_defaults=True, kw_only=True):

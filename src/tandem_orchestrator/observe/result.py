@@ -74,10 +74,9 @@ class RunView:
             case Judged(conflict=dict() as conflict):
                 self.conflicts.append(conflict)
             case RunHeld():
-                self.status = RunStatus.HELD
+                self.status = RunStatus.HELD if event.conflicts else RunStatus.RUNNING
                 self.held = event.conflicts
             case ConflictSettled():
-                self.status = RunStatus.RUNNING
                 self.held = tuple(name for name in self.held if name != event.conflict)
                 self.conflicts = [event.applied_to(each) for each in self.conflicts]
             case FallbackPlanned():

@@ -154,7 +154,10 @@ def play(the_plan: Plan, seed: int) -> Driver:
         if not works and not driver.segments and not due and not driver.state.held:
             return driver
         chance = rng.random()
-        if chance < 0.01:
+        if driver.state.held and chance < 0.03:
+            step = rng.choice(list(driver.state.held.values()))
+            driver.post(CancelRequested(step=step))
+        elif chance < 0.01:
             driver.post(CancelRequested(step=rng.choice([None, the_plan.steps[0].id])))
         elif chance < 0.02 and "group:" in driver.waits:
             driver.due("group:")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tandem_orchestrator.model.events import CancelRequested, ConflictSettled, RunStarted
 from tandem_orchestrator.model.plans import Assignment
 from tandem_orchestrator.testing.driver import Driver, plan, step
 
@@ -110,3 +111,45 @@ def test_one_conflict_in_twenty_items_is_within_the_threshold():
         driver.end("a", output=item or -1, item=item, implementation="c")
     assert driver.run_ended.consensus_achieved is True
     assert [c["item"] for c in driver.run_ended.conflicts] == [0]
+
+
+def test_cancelling_what_waits_for_a_person_lets_the_others_go_on():
+    a = step("a", assignment=pair(), can_fail=True)
+    driver = Driver(plan(a, step("b", "a"), conflict_resolution="hold"))
+    driver.start()
+    both(driver, 1, 2)
+    assert [held.conflicts for held in driver.held] == [("c1",)]
+    driver.post(CancelRequested(step="a"))
+    assert [held.conflicts for held in driver.held] == [("c1",), ()], "it goes on"
+    assert driver.outcomes() == {"a": "cancelled"}
+    driver.end("b", output=1)
+    assert driver.run_ended.status == "completed"
+
+
+def test_a_run_is_held_again_by_the_next_conflict_and_told_each_time():
+    steps = [step("a", assignment=pair()), step("b", "a", assignment=pair())]
+    driver = Driver(plan(*steps, conflict_resolution="hold"))
+    driver.start()
+    both(driver, 1, 2)
+    driver.post(ConflictSettled(conflict="c1", pick="c"))
+    driver.post(ConflictSettled(conflict="c1", pick="python"))
+    assert driver.ended["a"].output == 2, "the second decision came too late"
+    both(driver, 1, 2, "b")
+    driver.post(ConflictSettled(conflict="c2", output=9, by="me"))
+    assert [held.conflicts for held in driver.held] == [("c1",), (), ("c2",)]
+    assert driver.ended["b"].output == 9
+    assert [c["winner"] for c in driver.run_ended.conflicts] == ["c", None]
+    assert driver.run_ended.conflicts[1]["by"] == "me"
+
+
+def test_the_order_in_which_twins_start_is_drawn_from_a_recorded_roll():
+    def first(roll):
+        driver = Driver(plan(step("a", assignment=pair())))
+        driver.post(RunStarted(roll=roll))
+        return driver.log[0]
+
+    rolls = [n / 64 for n in range(1, 64)]
+    begun = [first(roll) for roll in rolls]
+    assert set(begun) == {"a/python#1", "a/c#1"}
+    assert begun == [first(roll) for roll in rolls], "the same roll, the same order"
+    assert first(0.0) == "a/python#1"
