@@ -12,10 +12,17 @@ import pytest
 
 from tandem_orchestrator import CommandSet, CommandStep, CompareRules, Ref, TandemOrchestrator
 from tandem_orchestrator.orchestrator.ladder_file import LadderFile
+from tandem_orchestrator.testing import FakeClock
 from tandem_orchestrator.twins.capsule_file import capsule_from_text
 from tandem_orchestrator.twins.ladder import Climb
 
-ALWAYS = {"min_agreements": 20, "min_distinct_inputs": 5, "min_speedup": 0.0, "shadow_share": 1.0}
+ALWAYS = {
+    "min_agreements": 20,
+    "min_distinct_inputs": 5,
+    "min_speedup": 0.0,
+    "shadow_share": 1.0,
+    "shadow_time_share": 1.0,
+}
 
 
 def config(tmp_path: Path, **twins: Any) -> dict[str, Any]:
@@ -68,6 +75,8 @@ async def drained(tandem: TandemOrchestrator) -> Climb | None:
     while parts._shadows._tasks:
         await asyncio.wait(parts._shadows._tasks)
     parts.promotion.flush()
+    while parts.promotion._handed:  # Another writer held the file.
+        parts.promotion.flush()
     return parts.promotion._climbs.get(("t", "double", "v2"))
 
 
@@ -371,3 +380,27 @@ async def test_a_shadow_keeps_to_the_limits_of_its_action(tmp_path: Path) -> Non
 
     assert climb is not None and climb.agreements == 20
     assert most == 1
+
+
+async def test_shadows_take_no_more_than_their_share_of_the_time(tmp_path: Path) -> None:
+    clock, began = FakeClock(), list[int]()
+    settings = config(tmp_path, shadow_time_share=0.1)
+    async with TandemOrchestrator(settings, clock=clock) as tandem:
+
+        @tandem.register_agent("t").action("double", effects="none")
+        async def double(payload: int) -> int:
+            return 2 * payload
+
+        @double.twin("v2")
+        async def v2(payload: int) -> int:
+            began.append(payload)
+            await clock.advance(2.0)
+            return 2 * payload
+
+        await run(tandem, range(3))
+        await clock.advance(10.0)
+        assert began == [0]
+        await clock.advance(5.0)
+        assert began == [0], "after two seconds of work it pauses for eighteen"
+        await clock.advance(10.0)
+        assert began == [0, 1]

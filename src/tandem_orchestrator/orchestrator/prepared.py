@@ -8,7 +8,7 @@ from typing import Any
 from tandem_orchestrator.errors import InvalidCommandSet
 from tandem_orchestrator.model.events import SegmentEnded
 from tandem_orchestrator.model.plans import Plan
-from tandem_orchestrator.orchestrator.express import Express, way_of
+from tandem_orchestrator.orchestrator.express import Express, ExpressPlan, way_of
 from tandem_orchestrator.orchestrator.intake import Intake, with_inputs
 from tandem_orchestrator.orchestrator.routing import Watch
 from tandem_orchestrator.orchestrator.run import Run
@@ -53,35 +53,40 @@ class PreparedPlan:
         Raises: InvalidCommandSet if an input that a reference needs is missing; LayerUnavailable
             if the plan has to be routed anew and cannot be; Busy; JournalError.
         """
-        return await self._submit(self._with(inputs), None)
+        return await self._submit(self._with(inputs)[0], None)
 
     async def run(self, *, inputs: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Run to the end and give the result, as ``execute_command_set`` does.
 
         Raises: what ``submit`` raises.
         """
-        intake = self._with(inputs)
+        intake, way = self._with(inputs)
         head: SegmentEnded | None = None
-        if self._way is not None:
-            ended = await self._express().run(self._way, intake)
+        if way is not None:
+            ended = await self._express().run(way, intake)
             if isinstance(ended, dict):
                 return ended
             head = ended
         run = await self._submit(intake, head)
         return await run.result_or_cancel(held=True)
 
-    def _with(self, inputs: Mapping[str, Any] | None) -> Intake:
-        """Give the intake of one run, routed anew if what there is has changed."""
+    def _with(self, inputs: Mapping[str, Any] | None) -> tuple[Intake, ExpressPlan | None]:
+        """Give the intake of one run, routed anew if what there is has changed, and its way."""
         stamp, watch = self._stamp_of_now(), self._watch
-        is_stale = watch is not None and watch.has_changed()
-        if is_stale or stamp != self._stamp:
-            roll = None if watch is None else watch.roll
-            self._intake, self._stamp = self._plan_again(self._intake, roll), stamp
+        if stamp != self._stamp or (watch is not None and watch.is_stale):
+            self._intake, self._stamp = self._plan_again(self._intake, None), stamp
             self._way = way_of(self._intake)
             self._watch = self._watch_of(self._intake.plan)
-        if not inputs and not self._intake.needs_inputs:
-            return self._intake
-        intake, faults = with_inputs(self._intake, inputs)
+            intake, way = self._intake, self._way
+        elif watch is not None and watch.draws_trial():
+            # A twin on trial takes part in this one; the plan stays as it is for the others.
+            intake = self._plan_again(self._intake, watch.roll)
+            way = way_of(intake)
+        else:
+            intake, way = self._intake, self._way
+        if not inputs and not intake.needs_inputs:
+            return intake, way
+        intake, faults = with_inputs(intake, inputs)
         if faults:
             raise InvalidCommandSet(faults=faults)
-        return intake
+        return intake, way

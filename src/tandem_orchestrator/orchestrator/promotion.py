@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections import OrderedDict
-from collections.abc import Callable
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,11 @@ class Promotion:
         self._stamp: object = None
         self._tallies: dict[tuple[Key, str], Tally] = {}
         """By key and version of the action."""
+        self._handed: deque[dict[tuple[Key, str], Tally]] = deque()
+        """Counts that are closed and have not been added yet, in their order."""
+        self._adding = threading.Lock()
+        self._added = self._used = 0
+        """How many of them were added, and are gone by here."""
         self._pairs: OrderedDict[tuple[str, str, int | None], _Pair] = OrderedDict()
         self.version = 0
         """Changes when any rung does."""
@@ -172,45 +178,52 @@ class Promotion:
 
     def flush(self) -> None:
         """Add what was counted to the file, and take over what others have added."""
+        self._hand_over()
+        self._use_newer(self._add())
+
+    def _hand_over(self) -> None:
+        """Close the present count, so that any thread may add it."""
         if self._tallies:
-            tallies, self._tallies = self._tallies, {}
-            self._take(tallies, self._add(tallies))
+            self._handed.append(self._tallies)
+            self._tallies = {}
 
-    def _add(self, tallies: dict[tuple[Key, str], Tally]) -> tuple[list[Change], Climbs] | None:
-        """Add tallies to the file; None where it cannot be had just now."""
+    def _add(self) -> tuple[int, Climbs] | None:
+        """Add all counts that were handed over, in their order; None where there was nothing to do.
+
+        On the loop, or in a thread; what cannot be added just now waits for the next time.
+        """
+        with self._adding:
+            climbs: Climbs | None = None
+            while self._handed:
+                counted = self._handed[0]
+                try:
+                    climbs = self._file.change(lambda known, c=counted: self._count(known, c))[1]  # type: ignore[misc]
+                except Busy as error:
+                    _log.warning("%s; what was counted waits", error)
+                    break
+                self._handed.popleft()
+                self._added += 1
+            return None if climbs is None else (self._added, climbs)
+
+    def _count(self, climbs: Climbs, tallies: Mapping[tuple[Key, str], Tally]) -> None:
         now_s = self._clock.wall_ns() / 1e9
+        for (key, version), tally in tallies.items():
+            climb = climbs.get(key)
+            if climb is None or climb.version != version:
+                agent, action, name = key
+                climb = climbs[key] = Climb(
+                    agent=agent, action=action, implementation=name, version=version
+                )
+            change = add(climb, tally, self._rules, now_s)
+            if change is not None:
+                _tell(climb, change)
 
-        def change(climbs: Climbs) -> list[Change]:
-            made = []
-            for (key, version), tally in tallies.items():
-                climb = climbs.get(key)
-                if climb is None or climb.version != version:
-                    agent, action, name = key
-                    climb = climbs[key] = Climb(
-                        agent=agent, action=action, implementation=name, version=version
-                    )
-                found = add(climb, tally, self._rules, now_s)
-                if found is not None:
-                    _tell(climb, found)
-                    made.append(found)
-            return made
-
-        try:
-            return self._file.change(change)
-        except Busy as error:
-            _log.warning("%s; what was counted waits", error)
-            return None
-
-    def _take(
-        self, tallies: dict[tuple[Key, str], Tally], added: tuple[list[Change], Climbs] | None
-    ) -> None:
-        if added is None:
-            for key, tally in tallies.items():
-                newer = self._tallies.get(key)
-                self._tallies[key] = tally if newer is None else _sum(tally, newer)
-            return
-        self._use(added[1])
-        self._stamp = self._file.stamp()
+    def _use_newer(self, added: tuple[int, Climbs] | None) -> None:
+        """Go by what adding gave, unless a later one has been taken over already."""
+        if added is not None and added[0] > self._used:
+            self._used = added[0]
+            self._stamp = self._file.stamp()
+            self._use(added[1])
 
     def _look(self) -> None:
         stamp = self._file.stamp()
@@ -234,15 +247,10 @@ class Promotion:
                 await woken.wait()
             finally:
                 timer.cancel()
-            if self._tallies:
-                tallies, self._tallies = self._tallies, {}
-                adding = loop.run_in_executor(None, self._add, tallies)
-                try:
-                    added = await asyncio.shield(adding)
-                except asyncio.CancelledError:
-                    self._take(tallies, await adding)
-                    raise
-                self._take(tallies, added)
+            self._hand_over()
+            if self._handed:
+                adding = loop.run_in_executor(None, self._add)
+                self._use_newer(await asyncio.shield(adding))
             else:
                 self._look()
 
@@ -270,19 +278,3 @@ def _tell(climb: Climb, change: Change) -> None:
         )  # fmt: skip
     else:
         _log.info("%s: promoted to %s: %s", climb.name, change.right, change.why)
-
-
-def _sum(older: Tally, newer: Tally) -> Tally:
-    """Join two tallies in the order in which they were counted."""
-    since = newer.since_conflict + (0 if newer.conflicts else older.since_conflict)
-    return Tally(
-        older.agreements + newer.agreements,
-        since,
-        older.conflicts + newer.conflicts,
-        older.inputs | newer.inputs,
-        older.log_speedup + newer.log_speedup,
-        older.timed + newer.timed,
-        older.errors + newer.errors,
-        older.dropped + newer.dropped,
-        newer.capsule or older.capsule,
-    )

@@ -65,11 +65,6 @@ class Watch:
         self.roll = self._rng.random()
         return self.roll < self._share
 
-    def has_changed(self) -> bool:
-        """Look once, for one run, at both."""
-        draws = self.draws_trial()
-        return draws or self.is_stale
-
     def _version_now(self) -> int:
         if len(self._standings) == 1:
             return self._standings[0].version

@@ -37,6 +37,8 @@ LANE = 3
 """The least urgent lane."""
 CAPSULES_MAX = 200
 """Capsule files of shadow runs that are kept; the oldest goes first."""
+PAUSE_MAX_S = 60.0
+"""Longest pause between two shadow runs."""
 CLOSE_S = 2.0
 """How long the end of what runs may take at ``close``."""
 
@@ -88,11 +90,14 @@ class Shadows:
         self._waiting_max = settings.shadow_queue_max
         self._parallel = settings.shadow_parallel
         self._timeout_s = settings.shadow_timeout_s
+        self._time_share = settings.shadow_time_share
         self._waiting: deque[_Job] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._tokens: set[CancelToken] = set()
         self._made = 0
-        self._is_closing = False
+        self._closing = asyncio.Event()
+        self._paused: set[asyncio.Event] = set()
+        """What those wait for who pause."""
 
     @property
     def waiting(self) -> int:
@@ -114,7 +119,7 @@ class Shadows:
         if report.failure is not None and report.failure.type in CHECKS:
             return  # It gave an output, which then was refused: nothing to compare with.
         for name, layer in zip(assignment.shadow, assignment.shadow_layers, strict=True):
-            if self._is_closing or len(self._waiting) >= self._waiting_max:
+            if self._closing.is_set() or len(self._waiting) >= self._waiting_max:
                 self._promotion.drop(step, name)
                 continue
             unit = UnitKey(step.id, work.item, name)
@@ -136,7 +141,9 @@ class Shadows:
 
     async def close(self) -> None:
         """Drop what waits, and end what runs."""
-        self._is_closing = True
+        self._closing.set()
+        for paused in list(self._paused):
+            paused.set()
         for job in self._waiting:
             self._promotion.drop(job.step, job.work.implementation)
         self._waiting.clear()
@@ -150,11 +157,27 @@ class Shadows:
     async def _serve(self) -> None:
         while self._waiting:
             job = self._waiting.popleft()
+            began_ns = self._clock.monotonic_ns()
             try:
                 await self._run(job)
             except Exception:  # noqa: BLE001 - our bug: it is told, counted, and hurts no run
                 _log.exception("a shadow run of %s.%s failed", job.step.agent, job.step.action)
                 self._promotion.error(job.step, job.work.implementation)
+            await self._pause((self._clock.monotonic_ns() - began_ns) / 1e9)
+
+    async def _pause(self, took_s: float) -> None:
+        """Leave the machine to the runs, in proportion to what was taken from them."""
+        pause_s = min(took_s * (1.0 / self._time_share - 1.0), PAUSE_MAX_S)
+        if pause_s <= 0.0 or self._closing.is_set():
+            return
+        woken = asyncio.Event()
+        timer = self._clock.call_later(pause_s, woken.set)
+        self._paused.add(woken)
+        try:
+            await woken.wait()
+        finally:
+            self._paused.discard(woken)
+            timer.cancel()
 
     async def _run(self, job: _Job) -> None:
         token = CancelToken()

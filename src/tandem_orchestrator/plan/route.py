@@ -164,7 +164,7 @@ def _route(
         return Fault("unknown_action", path, text, None)
     away = catalogue.away.get("c", "")
     record: RouteRecord | None = None
-    if len(allowed) == 1:
+    if len(allowed) == 1 and policy.route is None:
         choice = allowed[0].name
         reason = f"{choice} is the only implementation" + (
             f" here; the C layer is away: {away}" if away and choice != "c" else ""

@@ -128,6 +128,14 @@ class Twins(Section, title="twins"):
         counts="session",
     )
     shadow_parallel: int = key(1, "Shadow runs at one time.", low=1, high=256, counts="session")
+    shadow_time_share: float = key(
+        0.1,
+        "Share of the time that shadow runs may take, each of those at one time; they pause for "
+        "the rest, at most a minute.",
+        low=0.001,
+        high=1,
+        counts="session",
+    )
     shadow_timeout_s: float = key(
         60.0, "Seconds after which a shadow run is given up and counted as an error.",
         low=0.1, high=86_400, counts="session",
