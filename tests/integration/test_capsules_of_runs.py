@@ -90,6 +90,11 @@ async def test_each_conflict_of_a_run_is_kept_and_differs_when_it_is_replayed(jo
             assert (await replay.run(three, {"n": 4})).agree
             found, smallest = await replay.shrink(five, calls_max=100, seconds_max=10)
             assert (smallest.payload, found.finished) == ({"n": 5}, True)
+            ticks = iter(range(100))
+            found, smallest = await replay.shrink(
+                three, calls_max=100, seconds_max=2.5, now_s=lambda: float(next(ticks))
+            )
+            assert (found.finished, found.calls, smallest.agree) == (False, 2, False)
 
 
 @pytest.mark.parametrize("redacts", [True, False])

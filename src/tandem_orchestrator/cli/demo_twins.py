@@ -36,6 +36,7 @@ _NEXT = (
     ("cp fixed.c money.c && make", "the fix"),
     ("pytest -q conflicts", "green"),
     ("tandem run compare.yaml --import money", "no conflict on any price"),
+    ("tandem twins promote money.round", "on that evidence"),
 )
 """Commands to go on with; the whole tour is in docs/twins.md."""
 
