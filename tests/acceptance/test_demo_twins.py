@@ -85,6 +85,8 @@ def test_without_a_compiler_it_says_what_is_missing(tmp_path, capsys, monkeypatc
 
     assert error["error_type"] == "TwinError"
     assert re.search(told, error["error"])
+    was_found = compiler == "false"
+    assert (tmp_path / "demo").exists() is was_found, "what was not begun is not in the way"
 
 
 def tour() -> list[tuple[str, int]]:

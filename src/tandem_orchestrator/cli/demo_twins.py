@@ -49,10 +49,11 @@ def demo_twins(folder: str, *, as_json: bool) -> Exit:
     """
     place = Path(folder).resolve()
     tell = _quiet if as_json else print_text
+    compiler = _compiler()
     _write(place)
     names = " ".join(FILES)
     tell(f"wrote      {_short(place)}: {names}")
-    command, seconds = _compile(place)
+    command, seconds = _compile(place, compiler)
     tell(f"compiled   {' '.join(command)}  ({seconds:.1f} s)")
     result, seconds = _compare(place, quiet=as_json)
     conflicts = sorted(result["conflicts"], key=lambda each: each["item"])
@@ -109,8 +110,8 @@ def _write(place: Path) -> None:
         path.chmod(0o600)
 
 
-def _compile(place: Path) -> tuple[list[str], float]:
-    """Compile the library as the Makefile does.
+def _compiler() -> list[str]:
+    """Find the C compiler, before anything is written.
 
     Raises: TwinError.
     """
@@ -122,7 +123,15 @@ def _compile(place: Path) -> tuple[list[str], float]:
             f"there is no C compiler {wanted[0]!r} here, and the demo needs one: install gcc, or "
             "name yours in CC"
         )
-    command = [found, *wanted[1:], "-O2", "-Wall", "-shared", "-fPIC", "-o", "libmoney.so",
+    return [found, *wanted[1:]]
+
+
+def _compile(place: Path, compiler: list[str]) -> tuple[list[str], float]:
+    """Compile the library as the Makefile does.
+
+    Raises: TwinError.
+    """
+    command = [*compiler, "-O2", "-Wall", "-shared", "-fPIC", "-o", "libmoney.so",
                "money.c", "-lm"]  # fmt: skip
     began_s = time.monotonic()
     try:
@@ -133,7 +142,7 @@ def _compile(place: Path) -> tuple[list[str], float]:
         raise TwinError(f"{command[0]} could not compile money.c: {error}") from error
     if done.returncode:
         raise TwinError(f"{command[0]} could not compile money.c:\n{done.stderr.strip()[:2000]}")
-    return [Path(found).name, *command[1:]], time.monotonic() - began_s
+    return [Path(command[0]).name, *command[1:]], time.monotonic() - began_s
 
 
 # Any: a result as API pins it.
