@@ -229,6 +229,22 @@ async def test_three_and_more_vote_and_a_tie_elects_nobody(settings, values, win
     assert conflict["implementations"] == ["python", "second", "third", "fourth"][: len(values)]
 
 
+async def test_a_command_set_may_settle_its_conflicts_otherwise_than_the_settings():
+    async with TandemOrchestrator(config(conflict_resolution="fail")) as tandem:
+        pair(tandem, lambda p: 1, lambda p: 2)
+        assert (await tandem.execute_command_set(asking()))["status"] == "failed"
+        kept = await tandem.execute_command_set(asking(conflict_resolution="python_preferred"))
+        assert kept["results"] == {"a": 1} and kept["conflicts"][0]["winner"] == "python"
+        held = await tandem.execute_command_set(asking(conflict_resolution="hold"))
+        assert held["status"] == "held"
+        nested = CommandSet(
+            mode="REDUNDANT",
+            steps=[CommandStep(id="in", command_set=asking(conflict_resolution="hold"))],
+        )
+        with pytest.raises(InvalidCommandSet, match="outermost"):
+            tandem.validate(nested)
+
+
 async def test_a_vote_of_two_is_refused_and_the_refusal_says_what_to_add():
     async with TandemOrchestrator(config(conflict_resolution="vote")) as tandem:
         pair(tandem, lambda p: 1, lambda p: 2)

@@ -92,3 +92,5 @@ class CommandSet:
     """``stop`` or ``drain``: what a failed step means for branches that do not depend on it."""
     on_change: str = field(default="hold", kw_only=True)
     """``continue | restart | hold``: when an unfinished step meets another action version."""
+    conflict_resolution: str | None = field(default=None, kw_only=True)
+    """What settles its conflicts; None: the setting ``redundancy.conflict_resolution``."""

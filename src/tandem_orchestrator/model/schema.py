@@ -17,6 +17,7 @@ from tandem_orchestrator.model.snapshot import (
     ON_CHANGE,
     ON_FAILURE,
     ON_ITEM_FAILURE,
+    RESOLUTIONS,
     TEXT_CHARS_MAX,
     TIMEOUT_S_MAX,
 )
@@ -151,6 +152,7 @@ _SET: dict[str, Any] = {
     "idempotency_key": {**_text("The same key, the same run.", minLength=1), "type": ["string", "null"]},
     "on_failure": _word("What a failed step means for other branches.", ON_FAILURE, null=True),
     "on_change": _word("When an unfinished step meets another version.", ON_CHANGE, null=True),
+    "conflict_resolution": _word("What settles its conflicts.", RESOLUTIONS, null=True),
 }  # fmt: skip
 
 _STEP: dict[str, Any] = {

@@ -39,6 +39,8 @@ ON_FAILURE = ("stop", "drain")
 """Words for a set's ``on_failure``."""
 ON_CHANGE = ("continue", "restart", "hold")
 """Words for a set's ``on_change``."""
+RESOLUTIONS = ("python_preferred", "c_preferred", "retry_both", "vote", "hold", "fail")
+"""Words for a set's ``conflict_resolution``."""
 ON_ITEM_FAILURE = ("fail", "collect")
 """Words for a step's ``on_item_failure``."""
 
@@ -109,6 +111,9 @@ class _Copier:
             on_failure=self._word(given.on_failure, f"{dot}on_failure", ON_FAILURE, "stop")
             or "stop",
             on_change=self._word(given.on_change, f"{dot}on_change", ON_CHANGE, "hold") or "hold",
+            conflict_resolution=self._word(
+                given.conflict_resolution, f"{dot}conflict_resolution", RESOLUTIONS, None
+            ),
         )
 
     def _step(self, given: Any, path: str, depth: int) -> CommandStep:

@@ -228,6 +228,7 @@ def look_at(command_set: CommandSet, encode: Encode) -> Look | None:
             command_set.hardware_affinity,
             command_set.on_failure,
             command_set.on_change,
+            command_set.conflict_resolution,
         )
     except (_Strange, TypeError, ValueError, AttributeError, RecursionError):
         return None  # The ordinary way says what is wrong with it, if anything is.

@@ -11,6 +11,7 @@ from tandem_orchestrator.model.commands import CommandSet
 from tandem_orchestrator.model.conditions import check_condition
 from tandem_orchestrator.model.retry import RetryPolicy
 from tandem_orchestrator.model.shapes import check_shape
+from tandem_orchestrator.model.snapshot import RESOLUTIONS
 from tandem_orchestrator.plan.flatten import FlatStep
 from tandem_orchestrator.plan.options import PlanOptions
 
@@ -31,6 +32,7 @@ def check_set(owner: CommandSet, path: str, options: PlanOptions) -> Iterator[Fa
         ("durability", owner.durability, (None, "sync", "group", "async", "none")),
         ("on_failure", owner.on_failure, ("stop", "drain")),
         ("on_change", owner.on_change, ("continue", "restart", "hold")),
+        ("conflict_resolution", owner.conflict_resolution, (None, *RESOLUTIONS)),
     ):
         yield from _choice_faults(path + name, value, expected)
 

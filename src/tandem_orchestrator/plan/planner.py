@@ -63,6 +63,8 @@ def make_plan(
         InvalidCommandSet: with every fault, if there is any.
         LayerUnavailable: if a mode that may not fall back needs a layer that is away.
     """
+    if command_set.conflict_resolution is not None:
+        options = replace(options, conflict_resolution=command_set.conflict_resolution)
     draft = _Draft(
         command_set,
         catalogue,
@@ -103,6 +105,9 @@ def _check(draft: _Draft) -> None:
             if nested.mode and ExecutionMode(nested.mode).value not in draft.catalogue.policies:
                 mode = ExecutionMode(nested.mode)
                 draft.faults.append(_no_policy(draft, mode, prefix + "mode"))
+            if nested.conflict_resolution is not None:
+                text = "a conflict_resolution belongs to the outermost command set"
+                draft.faults.append(Fault("bad_type", prefix + "conflict_resolution", text))
             if nested.python_handler is not None:
                 text = "a python_handler belongs to the outermost command set"
                 draft.faults.append(Fault("bad_type", prefix + "python_handler", text))

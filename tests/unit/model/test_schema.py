@@ -76,6 +76,7 @@ FULL = {
     "retry_policy": {}, "python_handler": None, "requires_libraries": ["json"],
     "c_optimized": True, "hardware_affinity": "P_core", "durability": "sync",
     "idempotency_key": "k", "on_failure": "drain", "on_change": "restart",
+    "conflict_resolution": "Vote",
 }  # fmt: skip
 
 

@@ -131,6 +131,7 @@ BAD_SET = {
     "idempotency_key": ("", "bad_type", "idempotency_key"),
     "on_failure": (5, "bad_type", "on_failure"),
     "on_change": ("go", "bad_type", "on_change"),
+    "conflict_resolution": ("coin", "bad_type", "conflict_resolution"),
 }
 
 
