@@ -176,3 +176,24 @@ def test_what_cannot_be_done_is_refused_with_its_reason(project, capsys, words, 
     assert code == 4
     assert re.search(told, error["error"]), error["error"]
     assert error["error_type"] == "CapsuleError"
+
+
+def test_an_interrupt_keeps_the_smallest_so_far(project, capsys, monkeypatch):
+    """The interrupt comes at the fifth input that is tried, as if the user had given up there."""
+    from tandem_orchestrator.orchestrator.replay import Replay
+
+    file, original, calls = write_capsule(project), Replay.run, []
+
+    async def run(self, *given):
+        calls.append(given)
+        if len(calls) > 5:
+            raise KeyboardInterrupt
+        return await original(self, *given)
+
+    monkeypatch.setattr(Replay, "run", run)
+
+    assert run_app(["conflicts", "shrink", file, "--import", project, "--out", "found"]) == 130
+    (kept,) = Path("found").iterdir()
+    assert str(kept) in capsys.readouterr().err
+    capsule, _ = capsule_from_text(kept.read_text())
+    assert (capsule.payload["v"], capsule.shrunk_from) == (73.125, "r.c1")

@@ -59,18 +59,35 @@ def shrink(
 ) -> Exit:
     """Find the smallest input that still differs, and write it as a new capsule."""
     began_s = time.monotonic()
-    with _progress(wish.as_json) as on_progress:
-        found, smallest = _rerun(
-            wish,
-            lambda again: again.shrink(
-                capsule, calls_max=calls_max, seconds_max=seconds_max, on_progress=on_progress
-            ),
-        )
+    best: Replayed | None = None
+
+    def write(smallest: Replayed) -> tuple[Capsule, Path]:
+        made = _smaller_capsule(capsule, smallest, wish.settings)
+        digest = hashlib.sha256(msgspec.msgpack.encode(made.payload)).hexdigest()[:8]
+        path = _folder(out) / f"{made.agent}.{made.action}-{digest}{SUFFIX}"
+        path.write_text(capsule_to_text(made, tuple(wish.modules)), encoding="utf-8")
+        return made, path
+
+    with _progress(wish.as_json) as show:
+
+        def on_progress(calls: int, smallest: Replayed) -> None:
+            nonlocal best
+            best = smallest
+            show(calls, smallest.payload)
+
+        try:
+            found, smallest = _rerun(
+                wish,
+                lambda again: again.shrink(
+                    capsule, calls_max=calls_max, seconds_max=seconds_max, on_progress=on_progress
+                ),
+            )
+        except KeyboardInterrupt:
+            if best is not None:
+                print(f"the smallest so far: {write(best)[1]}", file=sys.stderr)
+            raise
     took_s = time.monotonic() - began_s
-    made = _smaller_capsule(capsule, smallest, wish.settings)
-    digest = hashlib.sha256(msgspec.msgpack.encode(made.payload)).hexdigest()[:8]
-    path = _folder(out) / f"{made.agent}.{made.action}-{digest}{SUFFIX}"
-    path.write_text(capsule_to_text(made, tuple(wish.modules)), encoding="utf-8")
+    made, path = write(smallest)
     if wish.as_json:
         print_json(
             {
@@ -184,10 +201,10 @@ def _print_replayed(done: Replayed, verdict: str) -> None:
 
 
 @contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[int, Any], None] | None]:
+def _progress(quiet: bool) -> Iterator[Callable[[int, Any], None]]:
     """Show on a terminal how far the search is, on one line that goes away again."""
     if quiet or not sys.stderr.isatty():
-        yield None
+        yield lambda _calls, _smallest: None
         return
     shown_s = 0.0
 

@@ -136,7 +136,7 @@ class Replay:
         *,
         calls_max: int,
         seconds_max: float,
-        on_progress: Callable[[int, Any], None] | None = None,
+        on_progress: Callable[[int, Replayed], None] | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> tuple[Shrunk, Replayed]:
         """Find the smallest input on which the twins still differ in the same way.
@@ -144,7 +144,7 @@ class Replay:
         Args:
             calls_max: Inputs to try at most.
             seconds_max: Time for all of them.
-            on_progress: Told the number of inputs tried and the smallest so far.
+            on_progress: Told the number of inputs tried, and what the smallest so far gave.
             now_s: Source of the time.
 
         Returns: How the search went, and what the twins gave on the smallest input.
@@ -177,7 +177,7 @@ class Replay:
                     smallest = tried
                 search.tell(differs)
                 if on_progress is not None:
-                    on_progress(calls, smallest.payload)
+                    on_progress(calls, smallest)
         found = search.stop()
         return Shrunk(found.value, calls, found.finished), smallest
 
