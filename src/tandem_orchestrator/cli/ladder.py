@@ -201,6 +201,9 @@ def _lines(climb: Climb, settings: Settings) -> list[str]:
     lines = [f"{climb.name}: {climb.rung}", f"  {climb.bound}"]
     pace = "" if climb.speedup is None else f"; {climb.speedup:.2f} times as fast"
     lines.append(f"  {len(climb.inputs):,} different inputs{pace}")
+    if climb.compared_total > climb.agreements + climb.conflicts:
+        ever = f"{climb.conflicts_total:,} conflicts in {climb.compared_total:,} comparisons"
+        lines.append(f"  ever, on all rungs: {ever}")
     if climb.errors or climb.dropped:
         lines.append(f"  shadow runs: {climb.errors:,} came to nothing, {climb.dropped:,} dropped")
     if climb.last_conflict_s:

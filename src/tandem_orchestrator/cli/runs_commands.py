@@ -94,6 +94,7 @@ def explain(settings: Settings, run_id: str, step_id: str | None, *, as_json: bo
             "planned_reason",
             "ran_as",
             "reason",
+            "trial",
             "beside",
             "segment",
             "cores",

@@ -166,9 +166,11 @@ def _route(
     record: RouteRecord | None = None
     if len(allowed) == 1 and policy.route is None:
         choice = allowed[0].name
-        reason = f"{choice} is the only implementation" + (
-            f" here; the C layer is away: {away}" if away and choice != "c" else ""
-        )
+        reason = f"{choice} is the only implementation"
+        if away and choice != "c":
+            reason += f" here; the C layer is away: {away}"
+        elif low := [f"{i.name}: {i.rung}" for i in present if i.rung != "native"]:
+            reason += f" trusted so far ({', '.join(low)})"
     else:
         chosen_by = _chosen(action, policy, mode, catalogue, options, allowed, path, payload)
         if isinstance(chosen_by, Fault):

@@ -88,6 +88,8 @@ def test_promote_moves_one_rung_and_refuses_the_next(
 
     told = capsys.readouterr().out
     assert "stays on the rung verify: 0 agreements" in told and "--force" in told
+    assert tandem(journal, "status") == 0
+    assert "ever, on all rungs: 0 conflicts in 3,000 comparisons" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

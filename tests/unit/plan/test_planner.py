@@ -271,7 +271,14 @@ COSTS = {
             "python is the only implementation here; the C layer is away: no bridge",
             None,
         ),
-        ("intelligent", do("shadowed"), {}, "python", "python is the only implementation", None),
+        (
+            "intelligent",
+            do("shadowed"),
+            {},
+            "python",
+            "python is the only implementation trusted so far (c: shadow)",
+            None,
+        ),
         (
             "intelligent",
             do("both", implementations=["python"]),
