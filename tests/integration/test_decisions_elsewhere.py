@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tandem_orchestrator import CommandSet, CommandStep, TandemOrchestrator
+from tandem_orchestrator import Agent, CommandSet, CommandStep, TandemOrchestrator
 
 
 async def tandem_command(*arguments):
@@ -57,17 +57,23 @@ async def test_the_command_settles_a_conflict_of_another_process(held):
     assert code == 4 and "has ended" in err
 
 
-async def test_where_the_owner_is_gone_the_decision_is_kept(tmp_path):
+async def test_where_the_owner_is_gone_the_decision_is_kept_for_who_takes_the_run_over(tmp_path):
     path = str(tmp_path / "j.db")
     config = {
         "journal": {"path": path}, "c_layer": {"enabled": False},
         "redundancy": {"conflict_resolution": "hold"},
     }  # fmt: skip
+    agent = Agent("a")
+    agent.action("do", effects="none")(lambda p: 1).twin("second")(lambda p: 2)
     async with TandemOrchestrator(config) as tandem:
-        action = tandem.register_agent("a").action("do", effects="none")(lambda p: 1)
-        action.twin("second")(lambda p: 2)
+        tandem.add_agent(agent)
         asked = CommandSet(mode="REDUNDANT", steps=[CommandStep(id="a", agent="a", action="do")])
         run_id = (await tandem.execute_command_set(asked))["run_id"]
     code, out, err = await tandem_command(run_id, "c1", "--pick", "left", "--journal", path)
     assert (code, err) == (0, "")
     assert "the decision is kept" in out
+    later = TandemOrchestrator(config)
+    later.add_agent(agent)
+    async with later:
+        result = await asyncio.wait_for(later.run(run_id).result(), 20)
+    assert result["status"] == "completed" and result["conflicts"][0]["winner"] == "python"

@@ -19,6 +19,9 @@ CLOSE_S = 5.0
 """How long the end of a look may take."""
 CLOSE_TRIES = 10
 """Times that the task is asked to end within it."""
+EARLY_TRIES, EARLY_PAUSE_S, EARLY_MAX = 200, 0.05, 1000
+"""How often, and with what pause in seconds, a wish waits for a run that is being taken over; and
+how many do."""
 PAUSE_S = 1.0
 """Before the next look, where the journal could not be read."""
 
@@ -35,6 +38,8 @@ class Wishes:
         self._journal, self._tickets = journal, tickets
         self._task: asyncio.Task[None] | None = None
         self._is_closing = False
+        self._early: dict[str, int] = {}
+        """Wish to how often its run was not here yet."""
 
     def start(self) -> None:
         """Begin to look; ``close`` ends it."""
@@ -56,9 +61,15 @@ class Wishes:
         is_well = True
         while not self._is_closing:
             try:
+                early = False
                 for wish in await self._journal.controls(wait_s=LOOK_S):
+                    if await self._is_early(wish):
+                        early = True
+                        continue
                     await self._journal.answer(wish.id, self._obey(wish))
                 is_well = True
+                if early:
+                    await asyncio.sleep(EARLY_PAUSE_S)
             except Closed:
                 return
             except RuntimeError as error:
@@ -70,6 +81,20 @@ class Wishes:
                     _log.warning("requests of other processes cannot be read: %s", error)
                 is_well = False
                 await asyncio.sleep(PAUSE_S)
+
+    async def _is_early(self, wish: Control) -> bool:
+        """Say whether a wish is about a run that is being taken over and is not here quite yet."""
+        if wish.run_id in self._tickets:
+            return False
+        tries = self._early.get(wish.id, 0)
+        row = await self._journal.run(wish.run_id)
+        if tries >= EARLY_TRIES or row is None or row.finished_at_ns is not None:
+            self._early.pop(wish.id, None)
+            return False
+        if len(self._early) >= EARLY_MAX:
+            self._early.clear()
+        self._early[wish.id] = tries + 1
+        return True
 
     def _obey(self, wish: Control) -> str:
         """Do what is asked; gives the answer for who asked."""
