@@ -46,7 +46,8 @@ def settle(turn: Turn, step: StepState, mine: Sequence[UnitState]) -> Ending | N
         turn.record(found)
         return _over(step, mine, mine[0])
     is_over = state.is_halted(step)
-    if not is_over and splits.divide(turn, step, mine):
+    answered = all(_has_answered(unit) for unit in mine)
+    if answered and not is_over and splits.divide(turn, step, mine):
         _take_figures(step, mine, mine[0])
         return None
     place = f"{step.plan.id}/{key.place}" if key.place else step.plan.id
@@ -84,6 +85,12 @@ def settle(turn: Turn, step: StepState, mine: Sequence[UnitState]) -> Ending | N
 def _over(step: StepState, mine: Sequence[UnitState], shown: UnitState) -> Ending:
     _take_figures(step, mine, shown)
     return Ending.of(shown)
+
+
+def _has_answered(unit: UnitState) -> bool:
+    """Say whether a side gave something, if only an error: one that hangs would on each part, too."""
+    away = unit.failure is not None and unit.failure.type == "LayerUnavailable"
+    return unit.outcome in (Outcome.SUCCEEDED, Outcome.FAILED) and not away
 
 
 def _was_cancelled(unit: UnitState) -> bool:

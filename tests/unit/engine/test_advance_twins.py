@@ -153,3 +153,55 @@ def test_the_order_in_which_twins_start_is_drawn_from_a_recorded_roll():
     assert set(begun) == {"a/python#1", "a/c#1"}
     assert begun == [first(roll) for roll in rolls], "the same roll, the same order"
     assert first(0.0) == "a/python#1"
+
+
+def batch(**fields):
+    return plan(
+        step("a", assignment=pair(), batch="items", payload={"items": [1, 2, 3, 4]}), **fields
+    )
+
+
+def test_a_batch_is_split_by_halves_and_put_together_again():
+    driver = Driver(batch())
+    driver.start()
+    both(driver, [1, 2, 3, 4], [1, 2, 3, 5])
+    wrong, log = {3: 5}, []
+    while driver.parts:
+        key = next(iter(driver.parts))
+        low, high = key.part
+        log.append(str(key))
+        output = [n + 1 for n in range(low, high)]
+        if key.implementation == "c":
+            output = [wrong.get(n, n + 1) for n in range(low, high)]
+        driver.end("a", output=output, implementation=key.implementation, part=key.part)
+    assert log == [
+        "a[0:2]/python", "a[0:2]/c", "a[2:4]/python", "a[2:4]/c",
+        "a[2:3]/python", "a[2:3]/c", "a[3:4]/python", "a[3:4]/c",
+    ]  # fmt: skip
+    assert driver.ended["a"].output == [1, 2, 3, 4]
+    (conflict,) = driver.run_ended.conflicts
+    assert conflict["item"] == 3 and conflict["fields"] == [{"path": "/0", "left": 4, "right": 5}]
+    assert driver.evidence[0].payload == {"items": [4]}
+    assert [judged.count for judged in driver.judged] == [2, 1]
+    sides = driver.ended["a"].implementations
+    assert {name: side["attempts"] for name, side in sides.items()} == {"python": 5, "c": 5}
+
+
+def test_a_batch_of_which_a_side_hangs_is_not_split():
+    driver = Driver(batch())
+    driver.start()
+    driver.end("a", output=[1, 2, 3, 4])
+    driver.end("a", "timed_out", implementation="c")
+    assert not driver.parts and driver.run_ended.status == "completed"
+    assert driver.run_ended.conflicts[0]["item"] is None
+
+
+def test_a_part_that_is_no_list_as_long_as_its_items_is_a_failure_that_says_so():
+    driver = Driver(batch())
+    driver.start()
+    both(driver, [1, 2, 3, 4], [1, 2, 3, 5])
+    while driver.parts:
+        key = next(iter(driver.parts))
+        driver.end("a", output=[1], implementation=key.implementation, part=key.part)
+    assert driver.run_ended.status == "failed"
+    assert driver.run_ended.error_detail["type"] == "NotABatch"
