@@ -1,11 +1,14 @@
-"""The agent `system` in Python: `noop`, `echo` and `sleep`, twins of the built-in native ones."""
+"""The agent `system` in Python: `noop`, `echo` and `sleep`, twins of the built-in native ones.
+
+`approval` and `wait_signal` are steps that wait for somebody; a run does that without calling them.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-from tandem_orchestrator import Agent
+from tandem_orchestrator import Agent, CommandError
 
 SLEEP_SECONDS_MAX = 86_400
 """A day; longer waits belong into a schedule. The native twin has the same bound and words."""
@@ -36,6 +39,33 @@ async def sleep(payload: object) -> None:
     Raises: TypeError or ValueError for anything else.
     """
     await asyncio.sleep(read_seconds(payload))
+
+
+@agent.action("approval", effects="none")
+def approval(payload: object) -> None:
+    """Wait until a person says yes: `tandem runs approve RUN STEP`; a step of a run only.
+
+    Args:
+        payload: ``{"prompt": text}``, what the person is asked. The step's time limit is the
+            deadline; the output is ``{approved, by, note, at}``.
+
+    Raises: CommandError outside of a run.
+    """
+    raise CommandError("system.approval waits for a person: it is a step of a run, not a message")
+
+
+@agent.action("wait_signal", effects="none")
+def wait_signal(payload: object) -> None:
+    """Wait for a signal, and give its payload: `tandem runs signal RUN NAME`; a step of a run only.
+
+    Args:
+        payload: ``{"name": text}``, the signal's name.
+
+    Raises: CommandError outside of a run.
+    """
+    raise CommandError(
+        "system.wait_signal waits for a signal: it is a step of a run, not a message"
+    )
 
 
 def read_seconds(payload: object) -> float:

@@ -10,7 +10,15 @@ import typer
 
 from tandem_orchestrator import TandemError, __version__
 from tandem_orchestrator.cli import agent_new as agent_new_command
-from tandem_orchestrator.cli import config, conflicts, demo, run_commands, runs_commands, twins
+from tandem_orchestrator.cli import (
+    config,
+    conflicts,
+    control,
+    demo,
+    run_commands,
+    runs_commands,
+    twins,
+)
 from tandem_orchestrator.cli import doctor as doctor_command
 from tandem_orchestrator.cli import quarantine as quarantine_command
 from tandem_orchestrator.cli import topology as topology_command
@@ -159,6 +167,9 @@ def runs_show(run_id: _RunId, journal: Journal = None, json: Json = False) -> No
     """Show one run: its steps, result and error."""
     settings = read_settings([], journal)
     end(lambda: runs_commands.show_run(settings, run_id, as_json=json))
+
+
+control.add_to(_runs)
 
 
 @_agent.command("new")

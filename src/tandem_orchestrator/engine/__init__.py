@@ -10,7 +10,7 @@ from tandem_orchestrator.engine.attempt import never_entered
 from tandem_orchestrator.engine.desk import OnConflict
 from tandem_orchestrator.engine.engine import Engine
 from tandem_orchestrator.engine.gates import Gates
-from tandem_orchestrator.engine.request import Decision, RunRequest, RunTicket
+from tandem_orchestrator.engine.request import Decision, RunRequest, RunTicket, Wish
 from tandem_orchestrator.engine.state import RunState
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "RunRequest",
     "RunState",
     "RunTicket",
+    "Wish",
     "advance",
     "never_entered",
     "replay",

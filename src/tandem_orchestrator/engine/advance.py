@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tandem_orchestrator.engine import groups, holding, segments, steps, units
+from tandem_orchestrator.engine import groups, holding, pausing, segments, steps, units, waiting
 from tandem_orchestrator.engine.instructions import Instruction
 from tandem_orchestrator.engine.state import ROOT, RunState
 from tandem_orchestrator.engine.turn import Turn
@@ -20,8 +20,12 @@ from tandem_orchestrator.model.events import (
     ConflictSettled,
     GroupTimedOut,
     RetryDue,
+    RunContinued,
+    RunPaused,
     RunStarted,
     SegmentEnded,
+    SignalReceived,
+    StepApproved,
     StepTimedOut,
 )
 from tandem_orchestrator.model.outcomes import RunStatus
@@ -49,12 +53,22 @@ def advance(state: RunState, event: AnyEvent) -> list[Instruction]:
             segments.ended(turn, event)
         case RetryDue():
             units.retry_due(turn, event)
+        case StepTimedOut() if event.step in state.waiting:
+            steps.answered(turn, event)
         case StepTimedOut():
             units.time_limit_passed(turn, event)
         case GroupTimedOut():
             groups.time_limit_passed(turn, event)
         case ConflictSettled():
             steps.settled(turn, event)
+        case SignalReceived(step=None):
+            waiting.keep(state, event)
+        case StepApproved() | SignalReceived():
+            steps.answered(turn, event)
+        case RunPaused():
+            pausing.pause(turn)
+        case RunContinued():
+            pausing.go_on(turn)
         case CancelRequested(step=None):
             groups.cancel_run(turn, event.by)
         case CancelRequested():

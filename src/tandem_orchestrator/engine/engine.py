@@ -24,7 +24,7 @@ from tandem_orchestrator.engine.request import (
 from tandem_orchestrator.engine.retry_pace import RetryPace
 from tandem_orchestrator.engine.run import ActiveRun
 from tandem_orchestrator.engine.surroundings import Surroundings
-from tandem_orchestrator.errors import Closed, InternalError, TandemError
+from tandem_orchestrator.errors import Busy, Closed, InternalError, TandemError
 from tandem_orchestrator.journal.journal import Journal, Ticket
 from tandem_orchestrator.layers.layer import Layer
 from tandem_orchestrator.model.carried import release
@@ -42,7 +42,9 @@ class Engine:
         caller: Runs callables that are no actions.
         places, waiting_max: See ``Admission``.
         attempts_max: Attempts in progress at one time, over all runs.
-        output_bytes_max: Size of one output.
+        held_max: Runs that wait for somebody, or are paused: they hold no place.
+        output_bytes_max: Size of one output, or of a signal's payload.
+        signals_max: Signals that one run keeps until a step waits for them.
         close_grace_s: Runs get this long to end after ``close`` cancelled them.
         observe, on_progress: Told everything, on the loop.
         witness: Sees what attempts took.
@@ -63,6 +65,8 @@ class Engine:
         waiting_max: int,
         attempts_max: int,
         output_bytes_max: int,
+        held_max: int = 100_000,
+        signals_max: int = 1000,
         close_grace_s: float,
         observe: Observer,
         on_progress: ProgressObserver,
@@ -75,6 +79,7 @@ class Engine:
         self.gates = Gates(clock, limits_of)
         """Where attempts wait for the limits of their agents and actions; messages may, too."""
         self._admission = Admission(places, waiting_max)
+        self._held_max = held_max
         self._close_grace_s = close_grace_s
         self._around = Surroundings(
             layers,
@@ -84,6 +89,7 @@ class Engine:
             rng,
             Places(attempts_max),
             output_bytes_max,
+            signals_max,
             self._spawn,
             observe,
             on_progress,
@@ -96,6 +102,8 @@ class Engine:
         self._tickets: dict[str, RunTicket] = {}
         self._placed: set[str] = set()
         """Runs that hold a place."""
+        self._resting: set[str] = set()
+        """Runs that need none before somebody asks for something."""
         self._tasks: asyncio.TaskGroup | None = None
         self._parent: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
@@ -128,7 +136,7 @@ class Engine:
         """Cancel every run, wait for their ends within a grace, and end every task."""
         self._closing.set()
         for run in list(self._runs.values()):
-            if run.is_held:
+            if run.is_still:
                 run.let_go()
             else:
                 run.cancel(None, "close")
@@ -151,9 +159,11 @@ class Engine:
         Raises: Busy if no run may wait any more, or the journal's backlog is full. Closed.
         """
         self._check_room()
-        run = ActiveRun(request, self._around, self._ended, self._held)
+        run = ActiveRun(request, self._around, self._ended, self._rest)
         durable = run.accept()
-        ticket = self._ticket_of(run, may_be_held=request.plan.conflict_resolution == "hold")
+        plan = request.plan
+        waits = plan.conflict_resolution == "hold" or any(step.waits for step in plan.steps)
+        ticket = self._ticket_of(run, may_be_held=waits)
         self._spawn(self._accept(run, ticket, durable), None)
         return ticket
 
@@ -163,12 +173,13 @@ class Engine:
         Raises: as ``submit``.
         """
         self._check_room()
-        run = ActiveRun(request, self._around, self._ended, self._held)
+        run = ActiveRun(request, self._around, self._ended, self._rest)
         ticket = self._ticket_of(run, may_be_held=True)
         ticket.accepted.set_result(None)
-        if run.is_held:
-            assert ticket.held is not None
-            ticket.held.set()  # It has no place, and needs none before somebody decides.
+        if run.is_still:  # It has no place, and needs none before somebody asks for something.
+            self._resting.add(run.run_id)
+            if run.is_held and ticket.held is not None:
+                ticket.held.set()
             run.begin()
         else:
             self._admission.enter(request.priority, run.run_id, lambda: self._begin(run))
@@ -185,14 +196,19 @@ class Engine:
     def _check_room(self) -> None:
         if self._closing.is_set():
             raise Closed("the orchestrator is closing")
-        self._admission.check(len(self._runs))
+        if len(self._resting) >= self._held_max:
+            raise Busy(
+                f"{len(self._resting)} runs wait for somebody or are paused; at most "
+                f"{self._held_max} may (orchestrator.max_held_runs)"
+            )
+        self._admission.check(len(self._runs) - len(self._resting))
         if self._tasks is None or self._parent is None or self._parent.done():
             raise InternalError("the engine has stopped; close the orchestrator and make a new one")
 
     def _ticket_of(self, run: ActiveRun, *, may_be_held: bool) -> RunTicket:
         loop = asyncio.get_running_loop()
         ticket = RunTicket(
-            run.run_id, loop.create_future(), loop.create_future(), run.cancel, run.settle
+            run.run_id, loop.create_future(), loop.create_future(), run.cancel, run.settle, run.ask
         )
         if may_be_held:
             ticket.held = asyncio.Event()
@@ -237,22 +253,29 @@ class Engine:
         self._placed.add(run.run_id)
         run.begin()
 
-    def _held(self, run: ActiveRun, held: bool) -> None:
-        """Let a run that waits for a person give its place to another one, and come back."""
-        ticket = self._tickets[run.run_id]
-        if ticket.held is None:
+    def _rest(self, run: ActiveRun, rests: bool) -> None:
+        """Let a run that waits for somebody give its place to another one, and come back."""
+        run_id = run.run_id
+        held = self._tickets[run_id].held
+        if rests:
+            if held is not None and run.is_held:
+                held.set()
+            self._resting.add(run_id)
+            if run_id in self._placed:
+                self._placed.discard(run_id)
+                self._admission.leave()
             return
-        if held and not ticket.held.is_set():
-            ticket.held.set()
-            self._placed.discard(run.run_id)
-            self._admission.leave()
-        elif not held and ticket.held.is_set():
-            ticket.held.clear()
-            self._placed.add(run.run_id)
+        if held is not None:
+            held.clear()
+        self._resting.discard(run_id)
+        if run_id not in self._placed:
+            self._admission.withdraw(run_id)
+            self._placed.add(run_id)
             self._admission.come_back()
 
     def _ended(self, run: ActiveRun, error: TandemError | None) -> None:
         release(run.run_id)
+        self._resting.discard(run.run_id)
         if error is None and run.request.after_end is not None:
             self._spawn(self._tell_end(run, run.request.after_end), run.request.context.copy())
         else:

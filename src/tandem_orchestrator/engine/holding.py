@@ -67,15 +67,16 @@ def release(turn: Turn, event: ConflictSettled) -> tuple[StepState, HeldState, E
 
 
 def see(turn: Turn) -> None:
-    """Hold the run if only persons can move it; let it go on if that is so no more."""
+    """Hold the run if only persons or signals can move it; let it go on if that is so no more."""
     state = turn.state
-    is_held = bool(state.held) and not state.moving
+    waits = bool(state.held or state.waiting)
+    is_held = waits and not state.moving and not state.paused
     if state.status is RunStatus.HELD and not is_held:
         state.status = RunStatus.RUNNING
         turn.record(RunHeld())
     if state.status is RunStatus.RUNNING and is_held:
         state.status = RunStatus.HELD
-        turn.record(RunHeld(conflicts=tuple(state.held)))
+        turn.record(RunHeld(conflicts=tuple(state.held), waits=tuple(state.waiting)))
 
 
 def decide(state: RunState, decision: Decision, output_bytes_max: int) -> ConflictSettled:

@@ -21,7 +21,7 @@ from tandem_orchestrator.engine.instructions import (
     Wait,
 )
 from tandem_orchestrator.engine.state import Phase, RunState, SegmentState, StepState, UnitState
-from tandem_orchestrator.engine.units import OWNER_DIED
+from tandem_orchestrator.engine.units import OWNER_DIED, key_of
 from tandem_orchestrator.errors import JournalError
 from tandem_orchestrator.model.events import (
     AnyEvent,
@@ -62,18 +62,26 @@ class Recovered:
     def lost(self) -> Iterator[AttemptEnded | SegmentEnded]:
         """Give an end to each attempt that was in flight: nobody knows how it ended."""
         for segment in self.state.segments.values():
-            if segment.phase is Phase.RUNNING:
+            if segment.phase is Phase.RUNNING and f"segment {segment.id}" not in self.state.parked:
                 yield _end_of_segment(segment)
         for step in self.state.steps.values():
             for unit in step.units.values():
-                if unit.phase in (Phase.RUNNING, Phase.STOPPING):
+                if unit.phase in (Phase.RUNNING, Phase.STOPPING) and not self._is_parked(
+                    step, unit
+                ):
                     yield _end_of_unit(step, unit)
+
+    def _is_parked(self, step: StepState, unit: UnitState) -> bool:
+        """Whether it was put off while the run was paused: it was never given out."""
+        return bool(self.state.parked) and str(key_of(step, unit)) in self.state.parked
 
     def needs(self) -> Iterator[PlannedStep]:
         """Give the steps that may still have to run; their actions must be there."""
         for step in self.state.steps.values():
-            if step.phase is not Phase.ENDED and step.plan.kind == "action" and step.plan.agent:
-                yield step.plan
+            plan = step.plan
+            is_action = plan.kind == "action" and plan.agent and not plan.waits
+            if step.phase is not Phase.ENDED and is_action:
+                yield plan
 
 
 def recover(events: Sequence[AnyEvent]) -> Recovered:

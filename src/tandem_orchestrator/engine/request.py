@@ -61,6 +61,19 @@ class Decision:
     """Whether it is to be done once more; the rest does not count then."""
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody asks of a run in progress."""
+
+    kind: str
+    """``pause | continue | approve | signal | retry``."""
+    # Any: what the kind needs, as a value.
+    body: Mapping[str, Any] = field(default_factory=dict)
+    by: str = ""
+    at: str = ""
+    """When: RFC 3339, UTC."""
+
+
 Observer = Callable[[str, Any], None]
 """Called on the loop with (run id, event), in order, before the event is durable."""
 
@@ -101,5 +114,7 @@ class RunTicket:
     """Cancel the run, or one step: (step id or None, who asks)."""
     settle: Callable[[Decision], None]
     """Settle a conflict that is held; CommandError if it cannot be."""
+    ask: Callable[[Wish], None]
+    """Pause or continue the run, answer a step of it; CommandError if it cannot be."""
     held: asyncio.Event | None = None
     """Set while only a person can move the run, and the journal has it; None: it never will be."""

@@ -19,13 +19,10 @@ from tandem_orchestrator.engine import segment_attempt
 from tandem_orchestrator.engine.advance import advance
 from tandem_orchestrator.engine.attempt import (
     STOPPED,
-    bounded,
     clean_output,
-    make_work,
     never_entered,
-    perform,
-    perform_handler,
 )
+from tandem_orchestrator.engine.control import event_of
 from tandem_orchestrator.engine.entrance import Entrance
 from tandem_orchestrator.engine.holding import decide
 from tandem_orchestrator.engine.instructions import (
@@ -40,13 +37,10 @@ from tandem_orchestrator.engine.instructions import (
     Wait,
 )
 from tandem_orchestrator.engine.recover import Recovered, remaining_s
-from tandem_orchestrator.engine.request import (
-    Decision,
-    RunRequest,
-)
+from tandem_orchestrator.engine.report import report_of
+from tandem_orchestrator.engine.request import Decision, RunRequest, Wish
 from tandem_orchestrator.engine.state import RunState
 from tandem_orchestrator.engine.surroundings import Surroundings
-from tandem_orchestrator.engine.turn import inputs_of, part_of, resolve_payload
 from tandem_orchestrator.engine.waits import Waits
 from tandem_orchestrator.errors import (
     Busy,
@@ -57,7 +51,7 @@ from tandem_orchestrator.errors import (
     TandemError,
 )
 from tandem_orchestrator.journal.journal import Ticket
-from tandem_orchestrator.layers.layer import CancelToken, Report, SegmentReport
+from tandem_orchestrator.layers.layer import CancelToken, SegmentReport
 from tandem_orchestrator.model.events import (
     AnyEvent,
     AttemptEnded,
@@ -68,8 +62,7 @@ from tandem_orchestrator.model.events import (
     RunStarted,
 )
 from tandem_orchestrator.model.levels import Priority
-from tandem_orchestrator.model.outcomes import Failure, Outcome, RunStatus
-from tandem_orchestrator.model.refs import Missing
+from tandem_orchestrator.model.outcomes import Failure, RunStatus
 
 _log = logging.getLogger(__name__)
 
@@ -85,12 +78,12 @@ class ActiveRun:
         request: RunRequest,
         around: Surroundings,
         on_end: Callable[[ActiveRun, TandemError | None], None],
-        on_hold: Callable[[ActiveRun, bool], None],
+        on_rest: Callable[[ActiveRun, bool], None],
     ) -> None:
         self.request = request
         self.run_id = request.run_id
         self._around = around
-        self._on_end, self._on_hold = on_end, on_hold
+        self._on_end, self._on_rest = on_end, on_rest
         self._head = request.head
         self._recovered = found = request.recovered
         self._state = (
@@ -112,7 +105,9 @@ class ActiveRun:
         """Of what runs: units, and segments by their number."""
         past_ns = 0 if found is None else around.clock.wall_ns() - found.accepted.at_ns
         self._began_ns = around.clock.monotonic_ns() - max(0, past_ns)
-        self._over = False
+        self._over = self._put_off = False
+        self._rests = self.is_still
+        """Whether it has said that it needs no place."""
         self._barrier = request.plan.durability in ("sync", "group")
 
     @property
@@ -135,7 +130,11 @@ class ActiveRun:
         found, self._recovered = self._recovered, None
         if found is not None and found.started:
             self._go_on(found)
+        elif self._state.paused:
+            self._put_off = True
+            self._rest_or_rise()
         else:
+            self._put_off = False
             self.post(RunStarted(roll=self._around.rng.random()))
 
     def _go_on(self, found: Recovered) -> None:
@@ -159,6 +158,20 @@ class ActiveRun:
         """
         self.post(decide(self._state, decision, self._around.output_bytes_max))
 
+    def ask(self, wish: Wish) -> None:
+        """Take in what somebody asks of the run.
+
+        Raises: CommandError naming what can be asked of it. Busy if it keeps no more signals.
+        """
+        if self._recovered is not None and self._recovered.started:
+            self.begin()  # What it left is known then, before anything new is given out.
+        around = self._around
+        event = event_of(self._state, wish, around.output_bytes_max, around.signals_max)
+        if event is not None:
+            self.post(event)
+        if wish.kind == "continue" and self._put_off:
+            self.begin()
+
     def post(self, event: AnyEvent) -> None:
         """Take in an event; may be called from within what an event leads to."""
         if self._over:
@@ -171,6 +184,7 @@ class ActiveRun:
             while self._inbox:
                 self._fold(self._inbox.popleft())
             self._folding = False
+            self._rest_or_rise()
             self._write()
         except Exception as error:  # noqa: BLE001 - our bug: this run stops, the others go on
             self._crash(error)
@@ -181,8 +195,6 @@ class ActiveRun:
             match instruction:
                 case Record(event=concluded):
                     self._note(concluded)
-                    if isinstance(concluded, RunHeld) and not concluded.conflicts:
-                        self._on_hold(self, False)
                 case RecordConflict(event=judged, evidence=evidence):
                     desk = self._around.desk
                     self._note(desk.with_capsule(self.run_id, self._state, judged, evidence))
@@ -336,20 +348,21 @@ class ActiveRun:
         step = self._state.steps[dispatch.unit.step]
         if self._barrier and step.plan.effects == "external":
             await ticket.durable()
+        around = self._around
         passage = await self._entrance.passage(dispatch, token)
         try:
             if passage.failure is not None:
                 report = never_entered(passage.failure)
-            elif await self._around.attempts.enter(self.request.priority, token):
+            elif await around.attempts.enter(self.request.priority, token):
                 try:
-                    report = await self._report(dispatch, token)
+                    report = await report_of(around, self.request, self._state, dispatch, token)
                 finally:
-                    self._around.attempts.leave()
+                    around.attempts.leave()
             else:
                 report = never_entered(STOPPED)
         finally:
             passage.leave()
-        around, callables = self._around, self.request.callables
+        callables = self.request.callables
         cleaned = await clean_output(
             report, step.plan, callables, around.caller, around.output_bytes_max, token
         )
@@ -402,73 +415,35 @@ class ActiveRun:
             del self._tokens[dispatch.segment]
         self.post(segment_attempt.ended(dispatch, report, around.rng.random()))
 
-    async def _report(self, dispatch: Dispatch, token: CancelToken) -> Report:
-        around, request, unit = self._around, self.request, dispatch.unit
-        if token.requested:
-            failure = Failure("Cancelled", "asked to stop before it started")
-            return Report(Outcome.CANCELLED, failure=failure)
-        if request.plan.handler is not None:
-            assert request.command_set is not None
-            function = request.callables[request.plan.handler]
-            report = await perform_handler(around.caller, function, request.command_set, token)
-            return bounded(report, around.output_bytes_max)
-        step = self._state.steps[unit.step]
-        try:
-            if unit.part is None:
-                payload = resolve_payload(self._state, step, unit.item)
-            else:
-                payload = part_of(step, unit)
-        except Missing as missing:
-            text = f"the payload refers to {missing.args[0]}, which is not there"
-            return Report(Outcome.FAILED, failure=Failure("BadReference", text))
-        layer = around.layers.get(dispatch.layer)
-        if layer is None:
-            text = f"there is no {dispatch.layer} layer"
-            return Report(Outcome.NOT_STARTED, failure=Failure("LayerUnavailable", text))
-        inputs = inputs_of(self._state, step)
-        work = make_work(
-            self.run_id,
-            step,
-            dispatch,
-            payload,
-            inputs,
-            plan=request.plan,
-            lane=Priority(request.priority).lane,
-            clock=around.clock,
-            on_progress=self._progress_of(unit),
-        )
-        name = step.plan.validation
-        validation = request.callables[name] if name is not None else None
-        began_ns = around.clock.monotonic_ns()
-        report = await perform(layer, work, step, around.caller, validation, token)
-        if around.witness is not None:
-            waited_s = (around.clock.monotonic_ns() - began_ns) / 1e9
-            around.witness.attempted(step.plan, work, report, waited_s, request.callables)
-        return bounded(report, around.output_bytes_max)
-
-    def _progress_of(self, unit: UnitKey) -> Callable[[int, int], None]:
-        """Give what a handler may call from any thread."""
-        loop, tell = asyncio.get_running_loop(), self._around.on_progress
-
-        def progress(done: int, total: int) -> None:
-            loop.call_soon_threadsafe(tell, self.run_id, unit.step, unit.item, done, total)
-
-        return progress
-
     async def _hold(self, ticket: Ticket) -> None:
         await ticket.durable()
         if self.is_held and not self._over:
-            self._on_hold(self, True)
+            self._rests = True
+            self._on_rest(self, True)
+
+    def _rest_or_rise(self) -> None:
+        """Give the place of a paused run away when nothing of it runs, and take one to go on."""
+        if self._rests and not self.is_still:
+            self._rests = False
+            self._on_rest(self, False)
+        elif not self._rests and self._state.paused and self.is_still:
+            self._rests = True
+            self._on_rest(self, True)
 
     @property
     def is_held(self) -> bool:
-        """Whether only a person can move it."""
+        """Whether only a person or a signal can move it."""
         return self._state.status is RunStatus.HELD
 
+    @property
+    def is_still(self) -> bool:
+        """Whether nothing of it runs, or will before somebody asks for it."""
+        return self.is_held or (self._state.paused and not self._tokens)
+
     def let_go(self) -> None:
-        """Leave a held run as it is: it stays held in the journal."""
+        """Leave a run that is still as it is: held or paused in the journal."""
         self._over = True
-        self._finish(Closed(f"run {self.run_id}: closed while it waited for a decision"))
+        self._finish(Closed(f"run {self.run_id}: closed while it waited for somebody"))
 
     async def _end(self, ticket: Ticket) -> None:
         error: TandemError | None = None

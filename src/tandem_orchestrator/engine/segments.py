@@ -41,7 +41,8 @@ def start(turn: Turn, id: int) -> None:
         segment.stopping = segment.stop_text = ""
         for step_id in segment.steps:
             turn.state.move(turn.state.steps[step_id], Phase.RUNNING)
-        turn.out.append(DispatchSegment(id, segment.attempts, tuple(segment.steps)))
+        dispatch = DispatchSegment(id, segment.attempts, tuple(segment.steps))
+        turn.give_out(f"segment {id}", dispatch)
 
 
 def stop(turn: Turn, id: int, reason: str, text: str) -> None:
@@ -49,6 +50,7 @@ def stop(turn: Turn, id: int, reason: str, text: str) -> None:
     segment = turn.state.segments[id]
     if segment.phase is Phase.RUNNING and not segment.stopping:
         segment.stopping, segment.stop_text = reason, text
+        turn.bring_out(f"segment {id}")
         turn.out.append(StopSegment(id, segment.attempts, reason))
 
 

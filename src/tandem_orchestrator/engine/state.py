@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from tandem_orchestrator.engine.instructions import Instruction
 from tandem_orchestrator.model.outcomes import Failure, Outcome, RunStatus
 from tandem_orchestrator.model.plans import Plan, PlannedStep
 
@@ -137,7 +138,7 @@ class StepState:
     held: dict[str, HeldState] = field(default_factory=dict)
     """Conflicts that wait for a person, by id."""
     paused: bool = False
-    """Whether nothing of it moves before one of those is settled."""
+    """Whether nothing of it moves before one of those is settled, or what it waits for has come."""
     blocked_by: str = ""
     """The failed step because of which those that depend on this one cannot start."""
     items: list[Any] | None = None
@@ -234,6 +235,14 @@ class RunState:
     """Steps of which something moves (``StepState.is_moving``)."""
     held: dict[str, str] = field(default_factory=dict)
     """Conflicts that wait for a person, to their steps."""
+    waiting: dict[str, str] = field(default_factory=dict)
+    """Steps that wait for somebody, to the signal they wait for; empty: an approval."""
+    signals: dict[str, list[Any]] = field(default_factory=dict)
+    """Payloads of signals that nobody has waited for yet, by name, oldest first."""
+    paused: bool = False
+    """Whether nothing new starts until somebody says that it goes on."""
+    parked: dict[str, tuple[Instruction, ...]] = field(default_factory=dict)
+    """What was to be given out while it was paused, by unit or segment."""
     compared: int = 0
     agreed: int = 0
     critical_conflict: bool = False
@@ -317,6 +326,7 @@ class RunState:
                 self.plan, self.inputs, self.steps, self.groups,
                 list(self.segments.values()), self.segments_made, self.status,
                 self.cancelled, self.roll, self.moving, self.held,
+                self.waiting, self.signals, self.paused, list(self.parked.values()),
                 self.compared, self.agreed, self.conflicts, self.conflict_rounds,
             ),
             order="deterministic",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tandem_orchestrator.engine import comparing, holding, splits, units, verdict
+from tandem_orchestrator.engine import comparing, holding, splits, units, verdict, waiting
 from tandem_orchestrator.engine.ending import Ending
 from tandem_orchestrator.engine.instructions import UnitKey
 from tandem_orchestrator.engine.state import Phase, StepState, UnitState
@@ -42,7 +42,10 @@ def start(turn: Turn, step: StepState) -> bool:
         turn.state.move(step, Phase.RUNNING)
         return True
     turn.state.move(step, Phase.RUNNING)
-    if step.plan.for_each is None:
+    if step.plan.waits:
+        if (over := waiting.begin(turn, step)) is not None:
+            end(turn, step, over.outcome, over.output, over.failure)
+    elif step.plan.for_each is None:
         _start_units(turn, step, None)
     else:
         _start_items(turn, step)
@@ -112,6 +115,14 @@ def unit_ended(
     _pause_if_still(turn, step)
 
 
+def answered(turn: Turn, event: waiting.Answer) -> None:
+    """Take in what a step waited for, or that its time has passed; stale ones change nothing."""
+    found = waiting.answer(turn, event)
+    if found is not None:
+        step, over = found
+        end(turn, step, over.outcome, over.output, over.failure)
+
+
 def settled(turn: Turn, event: ConflictSettled) -> None:
     """Take in what a person decided about a conflict that was held; a stale one changes nothing."""
     if event.again:
@@ -162,6 +173,7 @@ def _pause_if_still(turn: Turn, step: StepState) -> None:
 
 def stop(turn: Turn, step: StepState, reason: str, text: str) -> None:
     """Ask everything of a running step to stop; see ``units.stop``. What waits for a person ends."""
+    _give_up_waiting(turn, step, reason, text)
     for unit in list(step.units.values()):
         was_retrying = unit.phase is Phase.RETRYING
         units.stop(turn, step, unit, reason, text)
@@ -174,11 +186,18 @@ def stop(turn: Turn, step: StepState, reason: str, text: str) -> None:
 
 
 def stop_retrying(turn: Turn, step: StepState) -> None:
-    """Let what runs finish, but try nothing again."""
+    """Let what runs finish, but try nothing again, and wait for nobody."""
+    _give_up_waiting(turn, step, "cancelled", "what it waited for has no use any more")
     for unit in list(step.units.values()):
         if unit.phase is Phase.RETRYING:
             units.give_up_retrying(turn, step, unit)
             unit_ended(turn, step, unit.item, unit.part)
+
+
+def _give_up_waiting(turn: Turn, step: StepState, reason: str, text: str) -> None:
+    if waiting.forget(turn, step):
+        over = Ending.stopped(reason, text)
+        end(turn, step, over.outcome, failure=over.failure)
 
 
 def _start_units(turn: Turn, step: StepState, item: int | None) -> None:

@@ -34,6 +34,8 @@ class Surroundings:
     """Bounds the attempts in progress, over all runs."""
     output_bytes_max: int
     """Size of one output as the journal keeps it."""
+    signals_max: int
+    """Signals that one run keeps until somebody waits for them."""
     spawn: Spawner
     observe: Observer
     on_progress: ProgressObserver

@@ -29,6 +29,18 @@ class Turn:
     ended: deque[str] = field(default_factory=deque)
     """Steps that ended, whose dependents and group have not been told."""
 
+    def give_out(self, name: str, *instructions: Instruction) -> None:
+        """Have work started: now, or when a paused run goes on."""
+        if self.state.paused:
+            self.state.parked[name] = instructions
+        else:
+            self.out.extend(instructions)
+
+    def bring_out(self, name: str) -> None:
+        """Start what was put off after all: it is to be stopped, and tells its end then."""
+        if self.state.parked:
+            self.out.extend(self.state.parked.pop(name, ()))
+
     def record(self, event: AnyEvent) -> None:
         """Have a conclusion journaled."""
         self.out.append(Record(event))

@@ -74,8 +74,10 @@ def start(turn: Turn, step: StepState, unit: UnitState) -> None:
             implementation=key.implementation,
             attempt=unit.attempts,
         )
-        turn.out.append(Wait(f"limit:{key}", step.plan.timeout_s, event))
-    turn.out.append(Dispatch(key, unit.layer, unit.attempts, unit.reason))
+        limit = Wait(f"limit:{key}", step.plan.timeout_s, event)
+        turn.give_out(str(key), limit, Dispatch(key, unit.layer, unit.attempts, unit.reason))
+    else:
+        turn.give_out(str(key), Dispatch(key, unit.layer, unit.attempts, unit.reason))
 
 
 def stop(turn: Turn, step: StepState, unit: UnitState, reason: str, text: str) -> None:
@@ -89,6 +91,7 @@ def stop(turn: Turn, step: StepState, unit: UnitState, reason: str, text: str) -
     if unit.phase is Phase.RUNNING:
         unit.move(Phase.STOPPING)
         unit.stopping, unit.stop_text = reason, text
+        turn.bring_out(str(key))
         turn.out.append(Stop(key, unit.attempts, reason))
     elif unit.phase is Phase.RETRYING:
         turn.out.append(Drop(f"retry:{key}"))

@@ -30,6 +30,7 @@ from tandem_orchestrator.journal.journal import (
     RunRow,
     Ticket,
     request_digest,
+    rfc3339,
 )
 from tandem_orchestrator.journal.memory import MemoryJournal
 from tandem_orchestrator.journal.memory_store import MemoryStore
@@ -56,6 +57,7 @@ __all__ = [
     "SideFile",
     "Ticket",
     "request_digest",
+    "rfc3339",
     "sqlite_journal",
 ]
 

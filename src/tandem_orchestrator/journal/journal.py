@@ -128,9 +128,9 @@ class RunRow:
             "priority": self.priority,
             "durability": self.durability,
             "status": self.status,
-            "created_at": _rfc3339(self.created_at_ns),
-            "started_at": _rfc3339(self.started_at_ns),
-            "finished_at": _rfc3339(self.finished_at_ns),
+            "created_at": rfc3339(self.created_at_ns),
+            "started_at": rfc3339(self.started_at_ns),
+            "finished_at": rfc3339(self.finished_at_ns),
             "duration": self.duration,
             "steps_total": self.steps_total,
             "steps_done": self.steps_done,
@@ -140,7 +140,8 @@ class RunRow:
         }
 
 
-def _rfc3339(at_ns: int | None) -> str | None:
+def rfc3339(at_ns: int | None) -> str | None:
+    """Show nanoseconds since the epoch as RFC 3339 text, UTC, to the microsecond."""
     if at_ns is None:
         return None
     seconds, rest_ns = divmod(at_ns, 1_000_000_000)

@@ -12,8 +12,10 @@ from tandem_orchestrator.journal.journal import RunRow
 from tandem_orchestrator.model.events import (
     Event,
     RunAccepted,
+    RunContinued,
     RunEnded,
     RunHeld,
+    RunPaused,
     RunStarted,
     SegmentEnded,
     StepEnded,
@@ -62,9 +64,11 @@ def changed_columns(event: Event, *, steps_done: int) -> dict[str, Any]:
                 "finished_at_ns": event.at_ns if ended else None,
                 "duration": event.duration if ended else None,
             }
-        case RunHeld(conflicts=(_, *_)):
+        case RunHeld() if event.conflicts or event.waits:
             return {"status": RunStatus.HELD.value}
-        case RunHeld():
+        case RunPaused():
+            return {"status": RunStatus.PAUSED.value}
+        case RunHeld() | RunContinued():
             return {"status": RunStatus.RUNNING.value}
         case StepEnded() | SegmentEnded():
             return {"steps_done": steps_done + sum(1 for _ in steps_ended(event))}

@@ -173,6 +173,51 @@ class CancelRequested(Event, tag="cancel_requested", frozen=True, omit_defaults=
     by: str = ""
 
 
+class RunPaused(Event, tag="run_paused", frozen=True, omit_defaults=True, kw_only=True):
+    """Somebody asked that nothing new starts; what runs is let finish."""
+
+    by: str = ""
+
+
+class RunContinued(Event, tag="run_continued", frozen=True, omit_defaults=True, kw_only=True):
+    """Somebody asked that a paused run goes on."""
+
+    by: str = ""
+
+
+class StepWaits(Event, tag="step_waits", frozen=True, omit_defaults=True, kw_only=True):
+    """A step waits for a person's approval or for a signal; nothing of it runs meanwhile."""
+
+    derived: ClassVar[bool] = True
+    step: str
+    signal: str = ""
+    """The name that it waits for; empty: for an approval."""
+    prompt: str = ""
+    """What the person is asked."""
+
+
+class StepApproved(Event, tag="step_approved", frozen=True, omit_defaults=True, kw_only=True):
+    """A person approved or rejected a step that waited for it."""
+
+    step: str
+    approved: bool = True
+    by: str = ""
+    note: str = ""
+    at: str = ""
+    """When it was decided: RFC 3339, UTC."""
+
+
+class SignalReceived(Event, tag="signal_received", frozen=True, omit_defaults=True, kw_only=True):
+    """A signal came: for the step that waited for it, or to be kept until one does."""
+
+    name: str
+    # Any: a payload is any value.
+    payload: Any = None
+    step: str | None = None
+    """Whom it reached; None: nobody waited, and it is kept."""
+    by: str = ""
+
+
 class LayerChanged(Event, tag="layer_changed", frozen=True, omit_defaults=True, kw_only=True):
     """A layer's process started, died or was restarted while the run was going on."""
 
@@ -207,11 +252,14 @@ class Judged(Event, tag="judged", frozen=True, omit_defaults=True, kw_only=True)
 
 
 class RunHeld(Event, tag="run_held", frozen=True, omit_defaults=True, kw_only=True):
-    """Nothing of the run can move until a person has settled these conflicts; none: it goes on,
-    though nobody has, as when what waited was cancelled."""
+    """Nothing of the run can move until somebody settles a conflict or answers a step; where it
+    names none the run goes on, though nobody did, as when what waited was cancelled."""
 
     derived: ClassVar[bool] = True
     conflicts: tuple[str, ...] = ()
+    """Conflicts, and steps that may have run, that wait for a decision."""
+    waits: tuple[str, ...] = ()
+    """Steps that wait for an approval or a signal."""
 
 
 class ConflictSettled(Event, tag="conflict_settled", frozen=True, omit_defaults=True, kw_only=True):
@@ -277,6 +325,11 @@ AnyEvent = (
     | StepTimedOut
     | GroupTimedOut
     | CancelRequested
+    | RunPaused
+    | RunContinued
+    | StepWaits
+    | StepApproved
+    | SignalReceived
     | LayerChanged
     | FallbackPlanned
     | Judged

@@ -58,6 +58,8 @@ class PlannedStep(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     action: str = ""
     # Any: a payload is any value, references inside it not yet resolved.
     payload: Any = None
+    waits: Literal["", "approval", "signal"] = ""
+    """What it waits for in place of running anything; empty: it runs its action."""
     depends_on: tuple[str, ...] = ()
     """Ids that must have ended first, each once."""
     inputs_from: tuple[tuple[str, str], ...] = ()

@@ -12,18 +12,23 @@ from tandem_orchestrator.model.events import (
     Judged,
     LayerChanged,
     RunAccepted,
+    RunContinued,
     RunEnded,
     RunHeld,
+    RunPaused,
     RunStarted,
     SegmentEnded,
     SegmentStarted,
     StepEnded,
+    StepWaits,
     steps_ended,
 )
 from tandem_orchestrator.model.outcomes import RunStatus
 from tandem_orchestrator.model.plans import Plan, PlannedStep, plan_from_value
 from tandem_orchestrator.model.values import from_value
 
+PROMPT_CHARS_MAX = 200
+"""Of what a person is asked, in a note."""
 HELD_NAMED_MAX = 20
 """Conflicts that the notes of a held run name one by one; its ``conflicts`` name all."""
 
@@ -41,6 +46,8 @@ class RunView:
         self.conflicts: list[dict[str, Any]] = []
         self.held: tuple[str, ...] = ()
         """Conflicts that wait for a person."""
+        self.waits: dict[str, StepWaits] = {}
+        """Steps that wait for an approval or a signal."""
         self.fallbacks: list[FallbackPlanned] = []
         self.layer_changes: list[LayerChanged] = []
         self._plan: Plan | None = None
@@ -71,10 +78,18 @@ class RunView:
                 for ended in steps_ended(event):
                     self.steps[ended.step] = ended
                     self.running.pop(ended.step, None)
+                    self.waits.pop(ended.step, None)
+            case StepWaits():
+                self.waits[event.step] = event
+            case RunPaused():
+                self.status = RunStatus.PAUSED
+            case RunContinued():
+                self.status = RunStatus.RUNNING
             case Judged(conflict=dict() as conflict):
                 self.conflicts.append(conflict)
             case RunHeld():
-                self.status = RunStatus.HELD if event.conflicts else RunStatus.RUNNING
+                waits = event.conflicts or event.waits
+                self.status = RunStatus.HELD if waits else RunStatus.RUNNING
                 self.held = event.conflicts
             case ConflictSettled():
                 self.held = tuple(name for name in self.held if name != event.conflict)
@@ -167,10 +182,32 @@ class RunView:
                 "the twins of a set that must agree do not: `tandem twins bisect` runs it all in one "
                 "implementation, then all in the other, and names the step at which they part"
             )
+        if self.ended is None and self.accepted is not None:
+            notes.extend(self._waits_for())
         if self.status is RunStatus.HELD and self.accepted is not None:
             notes.extend(
                 f"conflict {name} waits for a decision: tandem conflicts resolve "
                 f"{self.accepted.run_id} {name} --pick left|right"
                 for name in self.held[:HELD_NAMED_MAX]
+                if not name.startswith("unknown:")
             )
+            notes.extend(
+                f"step {name.removeprefix('unknown:').rpartition('/')[0]!r} may have run: "
+                f"tandem runs resolve {self.accepted.run_id} STEP --output JSON, or retry"
+                for name in self.held[:HELD_NAMED_MAX]
+                if name.startswith("unknown:")
+            )
+        return notes
+
+    def _waits_for(self) -> list[str]:
+        """Say what each waiting step waits for, and what brings it on."""
+        assert self.accepted is not None
+        run_id, notes = self.accepted.run_id, []
+        for step, wait in list(self.waits.items())[:HELD_NAMED_MAX]:
+            if wait.signal:
+                how = f"the signal {wait.signal!r}: tandem runs signal {run_id} {wait.signal}"
+            else:
+                asked = f" ({wait.prompt[:PROMPT_CHARS_MAX]})" if wait.prompt else ""
+                how = f"an approval{asked}: tandem runs approve {run_id} {step}"
+            notes.append(f"step {step!r} waits for {how}")
         return notes

@@ -101,6 +101,8 @@ class Parts:
             waiting_max=settings.orchestrator.max_queued_runs,
             attempts_max=settings.orchestrator.max_parallel_steps,
             output_bytes_max=settings.limits.output_bytes_max,
+            held_max=settings.orchestrator.max_held_runs,
+            signals_max=settings.limits.signals_max,
             close_grace_s=settings.orchestrator.close_timeout_s,
             observe=self._observe,
             on_progress=watching.progress,

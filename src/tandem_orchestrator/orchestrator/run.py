@@ -8,25 +8,21 @@ from typing import Any
 
 import msgspec
 
-from tandem_orchestrator.engine import Decision, RunTicket
+from tandem_orchestrator.engine import RunTicket
 from tandem_orchestrator.errors import CommandError, OutcomeUnknown
-from tandem_orchestrator.journal import Control, Journal, RunRow
-from tandem_orchestrator.model.catalogue import nearest
+from tandem_orchestrator.journal import Journal, RunRow
 from tandem_orchestrator.model.events import AnyEvent, RunEnded
 from tandem_orchestrator.model.outcomes import RunStatus
-from tandem_orchestrator.model.values import to_value
 from tandem_orchestrator.observe import RunView
-from tandem_orchestrator.orchestrator.decisions import ask, wish_of
+from tandem_orchestrator.orchestrator.run_control import RunControl
 
-NOT_GIVEN: Any = object()
-"""Stands for an output that was not given, since None is one."""
 TAKEN_OVER_LOOKS, TAKEN_OVER_PAUSE_S = 10, 0.5
 """How often, and with what pause in seconds, an interrupted run is looked at before its wait ends."""
 FOLLOW_S = 30.0
 """Longest single wait for the next records of a run that another process owns."""
 
 
-class Run:
+class Run(RunControl):
     """One run: wait for its result, follow its events, stop it.
 
     Made by ``submit`` and ``TandemOrchestrator.run``; belongs to the orchestrator's loop.
@@ -107,68 +103,6 @@ class Run:
         self._check()
         async for event in self._events():
             yield msgspec.to_builtins(event, builtin_types=(bytes,))
-
-    async def cancel(self, step: str | None = None, *, by: str = "") -> None:
-        """Ask the run, or one step of it, to stop; the result tells what really stopped.
-
-        A run of another process is asked through the journal: the wish is durable on return, and
-        its owner obeys it within a second. Where the owner is dead, whoever adopts the run will.
-
-        Raises: CommandError if there is no such run in the journal, or it has ended.
-        """
-        self._check()
-        if self._ticket is not None and self._view is not None:
-            if self._view.ended is not None:
-                raise CommandError(f"run {self.id}: it has ended already")
-            if step is not None and self._view.plan.step(step) is None:
-                ids = [planned.id for planned in self._view.plan.steps]
-                hint = ", ".join(nearest(step, ids)) or ", ".join(ids[:10])
-                raise CommandError(f"run {self.id} has no step {step!r}; it has: {hint}")
-            self._ticket.cancel(step, by)
-            return
-        wish = Control(self._make_id(), self.id, "cancel", {"step": step}, by, self._wall_ns())
-        try:
-            await self._journal.request(wish)
-        except CommandError as error:
-            raise CommandError(f"run {self.id}: not in progress here, and {error}") from error
-
-    async def resolve(
-        self,
-        step: str | None = None,
-        *,
-        conflict: str | None = None,
-        pick: str | None = None,
-        output: Any = NOT_GIVEN,
-        by: str = "",
-        note: str = "",
-    ) -> None:
-        """Settle a conflict that is held; the run goes on.
-
-        A run of another process is asked through the journal, and its owner's answer is waited for.
-        Where the owner is dead, whoever adopts the run obeys.
-
-        Args:
-            step: Whose conflict; enough where just one of it waits.
-            conflict: Its id, as ``c1``, where several wait.
-            pick: ``left``, ``right`` or an implementation: its end counts.
-            output: Or this value counts.
-            by, note: Who decided, and why; kept in the journal and shown in the result.
-
-        Raises: CommandError naming what waits, or what can be picked. NotAValue for ``output``.
-        """
-        self._check()
-        if (pick is None) == (output is NOT_GIVEN):
-            raise CommandError(f"run {self.id}: give either pick= or output=")
-        value = None if output is NOT_GIVEN else to_value(output, where="output")
-        decision = Decision(conflict, step, pick, value, by, note)
-        try:
-            if self._ticket is not None and not self._ticket.ended.done():
-                self._ticket.settle(decision)
-            else:
-                wish = wish_of(decision, id=self._make_id(), run_id=self.id, at_ns=self._wall_ns())
-                await ask(self._journal, wish)
-        except CommandError as error:
-            raise CommandError(f"run {self.id}: {error}") from error
 
     async def _events(self) -> AsyncIterator[AnyEvent]:
         after = looks = 0

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from tandem_orchestrator.engine import RunTicket
 from tandem_orchestrator.errors import Closed, CommandError, JournalError
 from tandem_orchestrator.journal import Control, Journal
-from tandem_orchestrator.orchestrator.decisions import obey
+from tandem_orchestrator.orchestrator.decisions import ASKED, done, fulfil, obey
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +66,9 @@ class Wishes:
                     if await self._is_early(wish):
                         early = True
                         continue
-                    await self._journal.answer(wish.id, self._obey(wish))
+                    answer = self._obey(wish)
+                    await self._journal.flush()  # What is answered has happened for good.
+                    await self._journal.answer(wish.id, answer)
                 is_well = True
                 if early:
                     await asyncio.sleep(EARLY_PAUSE_S)
@@ -98,15 +100,17 @@ class Wishes:
 
     def _obey(self, wish: Control) -> str:
         """Do what is asked; gives the answer for who asked."""
-        if wish.kind not in ("cancel", "resolve"):
+        if wish.kind not in ("cancel", "resolve", *ASKED):
             return f"{wish.kind}: not supported by this version"
         ticket = self._tickets.get(wish.run_id)
         if ticket is None:
             return f"{wish.kind}: the run is not in progress any more"
         if wish.kind == "resolve":
             return obey(ticket, wish)
+        if wish.kind in ASKED:
+            return fulfil(ticket, wish)
         step = wish.body.get("step")
         if step is not None and not isinstance(step, str):
             return f"cancel: step={step!r}, expected a step's id"
         ticket.cancel(step, wish.by)
-        return "cancel: asked to stop"
+        return done("cancel")

@@ -18,6 +18,7 @@ from tandem_orchestrator.plan.flatten import FlatStep, Flattened, flatten
 from tandem_orchestrator.plan.options import PlanOptions
 from tandem_orchestrator.plan.route import Away, assign
 from tandem_orchestrator.plan.segment import Cell, cut_segments
+from tandem_orchestrator.plan.waits import wait_faults, waits_of
 
 NAMED_MAX = 10
 """Steps of which a fault about all of them says why."""
@@ -98,6 +99,8 @@ def _check(draft: _Draft) -> None:
     with_handler = draft.command_set.python_handler is not None
     for flat in draft.flat.steps:
         draft.faults.extend(check_step(flat, draft.catalogue, with_handler=with_handler))
+        if not with_handler:
+            draft.faults.extend(wait_faults(flat))
         nested = flat.step.command_set
         if nested is not None:
             prefix = f"{flat.path}.command_set."
@@ -318,6 +321,7 @@ def _planned(
         agent=step.agent,
         action=step.action,
         payload=step.payload if nested is None else None,
+        waits=waits_of(flat),
         depends_on=flat.needs,
         inputs_from=flat.inputs,
         scope=flat.scope,

@@ -56,6 +56,14 @@ class Orchestrator(Section, title="orchestrator"):
         high=10_000,
         counts="session",
     )
+    max_held_runs: int = key(
+        100_000,
+        "Runs that wait for an approval, a signal or a decision, or are paused; one more run is "
+        "refused as Busy.",
+        low=0,
+        high=10_000_000,
+        counts="session",
+    )
     max_queued_runs: int = key(
         1000,
         "Runs that wait for a slot; one more is refused as Busy.",
@@ -445,6 +453,13 @@ class Limits(Section, title="limits"):
     )
     traceback_chars_max: int = key(
         16_384, "Characters of a failure's traceback.", low=0, high=65_536, counts="session"
+    )
+    signals_max: int = key(
+        1000,
+        "Signals that one run keeps until a step waits for them; one more is refused as Busy.",
+        low=1,
+        high=1_000_000,
+        counts="session",
     )
     retries_per_s: float = key(
         100.0,

@@ -9,7 +9,7 @@ from typing import Any
 from tandem_orchestrator.model.plans import Plan
 from tandem_orchestrator.orchestrator import PreparedPlan as AsyncPreparedPlan
 from tandem_orchestrator.orchestrator import Run as AsyncRun
-from tandem_orchestrator.orchestrator.run import NOT_GIVEN
+from tandem_orchestrator.orchestrator.run_control import NOT_GIVEN, CancelAnswer
 from tandem_orchestrator.sync.loop_thread import LoopThread
 
 _END = object()
@@ -50,9 +50,36 @@ class Run:
         while (event := self._thread.wait(following())) is not _END:
             yield event
 
-    def cancel(self, step: str | None = None, *, by: str = "") -> None:
+    def cancel(self, step: str | None = None, *, by: str = "", wait_s: float = 0.0) -> CancelAnswer:
         """Ask the run, or one step of it, to stop. See ``orchestrator.Run.cancel``."""
-        self._thread.wait(self._run.cancel(step, by=by))
+        return self._thread.wait(self._run.cancel(step, by=by, wait_s=wait_s))
+
+    def pause(self, *, by: str = "") -> None:
+        """Start nothing new in the run. See ``orchestrator.Run.pause``."""
+        self._thread.wait(self._run.pause(by=by))
+
+    def unpause(self, *, by: str = "") -> None:
+        """Let a paused run go on. See ``orchestrator.Run.unpause``."""
+        self._thread.wait(self._run.unpause(by=by))
+
+    def approve(
+        self,
+        step: str,
+        by: str = "",
+        note: str = "",
+        approved: bool = True,
+        *,
+        key: str | None = None,
+    ) -> None:
+        """Say yes, or no, to a step that waits for it. See ``orchestrator.Run.approve``."""
+        self._thread.wait(self._run.approve(step, by, note, approved, key=key))
+
+    # Any: a payload is a value of any kind.
+    def signal(
+        self, name: str, payload: Any = None, *, by: str = "", key: str | None = None
+    ) -> None:
+        """Give a signal to the step that waits for it. See ``orchestrator.Run.signal``."""
+        self._thread.wait(self._run.signal(name, payload, by=by, key=key))
 
     # Any: an output is a value of any kind.
     def resolve(

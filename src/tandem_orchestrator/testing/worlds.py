@@ -7,7 +7,15 @@ import random
 from hypothesis import strategies as st
 
 from tandem_orchestrator.engine.instructions import UnitKey
-from tandem_orchestrator.model.events import CancelRequested, ConflictSettled, SegmentRow
+from tandem_orchestrator.model.events import (
+    CancelRequested,
+    ConflictSettled,
+    RunContinued,
+    RunPaused,
+    SegmentRow,
+    SignalReceived,
+    StepApproved,
+)
 from tandem_orchestrator.model.plans import Assignment, Plan, PlannedStep
 from tandem_orchestrator.model.retry import RetryPolicy
 from tandem_orchestrator.plan.segment import Cell, cut_segments
@@ -44,6 +52,8 @@ def worlds(draw: st.DrawFn) -> tuple[Plan, int]:
         assignment = draw(
             st.sampled_from([PYTHON, PYTHON, NATIVE, NATIVE, NATIVE, PAIR, VOTERS, CONSENSUS])
         )
+        waits = draw(st.sampled_from(["", "", "", "", "approval", "signal"]))
+        assignment = PYTHON if waits else assignment
         compared = assignment.verdict != "none"
         needs = draw(st.lists(st.sampled_from(range(i)), unique=True, max_size=3)) if i else []
         steps.append(
@@ -51,10 +61,13 @@ def worlds(draw: st.DrawFn) -> tuple[Plan, int]:
                 f"s{i}",
                 *[f"s{n}" for n in needs],
                 can_fail=draw(st.booleans()),
-                effects="none" if compared else draw(st.sampled_from(["none", "external"])),
+                waits=waits,
+                effects="none"
+                if compared or waits
+                else draw(st.sampled_from(["none", "external"])),
                 batch="items" if compared and draw(st.booleans()) else None,
-                payload={"items": BATCH},
-                for_each=draw(st.sampled_from([None, None, [1, 2, 3]])),
+                payload={"items": BATCH, "name": f"n{i % 2}"},
+                for_each=None if waits else draw(st.sampled_from([None, None, [1, 2, 3]])),
                 on_item_failure=draw(st.sampled_from(["fail", "collect"])),
                 timeout_s=draw(st.sampled_from([None, 5.0])),
                 retry=RetryPolicy(max_retries=draw(st.integers(0, 2))),
@@ -126,6 +139,18 @@ def settle_one(driver: Driver, rng: random.Random) -> None:
     driver.post(ConflictSettled(conflict=conflict, pick=pick, output=rng.choice([1, 2])))
 
 
+def answer_one(driver: Driver, rng: random.Random) -> None:
+    """Let somebody answer a step that waits, or give a signal that nobody waits for."""
+    waiting = driver.state.waiting
+    step_id = rng.choice(list(waiting)) if waiting else ""
+    if waiting.get(step_id) == "":
+        driver.post(StepApproved(step=step_id, approved=rng.random() < 0.8))
+    else:
+        name = waiting.get(step_id) or rng.choice(["n0", "n1"])
+        first = next((step for step, signal in waiting.items() if signal == name), None)
+        driver.post(SignalReceived(name=name, payload=rng.choice([1, 2]), step=first))
+
+
 def end_one(driver: Driver, rng: random.Random) -> None:
     """Let one attempt end, in whatever way; twins often agree."""
     keys = [UnitKey(*key) for key in driver.running] + list(driver.parts)
@@ -150,8 +175,9 @@ def play(the_plan: Plan, seed: int) -> Driver:
     driver.start()
     for _ in range(10_000):
         due = sorted(driver.waits)
-        works = bool(driver.running or driver.parts)
-        if not works and not driver.segments and not due and not driver.state.held:
+        works, state = bool(driver.running or driver.parts), driver.state
+        waits = state.waiting and not state.status.is_final
+        if not (works or driver.segments or due or state.held or waits or state.parked):
             return driver
         chance = rng.random()
         if driver.state.held and chance < 0.03:
@@ -159,6 +185,12 @@ def play(the_plan: Plan, seed: int) -> Driver:
             driver.post(CancelRequested(step=step))
         elif chance < 0.01:
             driver.post(CancelRequested(step=rng.choice([None, the_plan.steps[0].id])))
+        elif chance > 0.97 and not state.paused:
+            driver.post(RunPaused())
+        elif state.paused and (chance > 0.8 or not (works or driver.segments)):
+            driver.post(RunContinued())
+        elif (waits and not (works or driver.segments)) or chance > 0.95:
+            answer_one(driver, rng)
         elif chance < 0.02 and "group:" in driver.waits:
             driver.due("group:")
         elif driver.state.held and (chance < 0.1 or not (works or driver.segments)):

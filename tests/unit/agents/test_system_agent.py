@@ -20,6 +20,7 @@ def test_the_actions_declare_what_they_do_to_the_world():
 
     assert {name: (a.effects, a.deterministic) for name, a in entries.items()} == {
         "noop": ("none", True), "echo": ("none", True), "sleep": ("none", False),
+        "approval": ("none", False), "wait_signal": ("none", False),
     }  # fmt: skip
 
 

@@ -35,7 +35,8 @@ def test_a_run_is_held_exactly_while_only_a_person_can_move_it(world):
         for step in moving:
             alive = [u for u in step.units.values() if u.phase is not Phase.ENDED]
             assert alive or step.segment is not None, step
-        is_held = bool(state.held) and not moving and not state.status.is_final
+        waits = bool(state.held or state.waiting) and not state.paused
+        is_held = waits and not moving and not state.status.is_final
         assert (state.status is RunStatus.HELD) == is_held
 
 

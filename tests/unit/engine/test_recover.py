@@ -23,6 +23,7 @@ from tandem_orchestrator.model.events import (
     CancelRequested,
     ConflictSettled,
     RunAccepted,
+    RunContinued,
     RunStarted,
     SegmentStarted,
     StepEnded,
@@ -34,7 +35,14 @@ from tandem_orchestrator.model.outcomes import RunStatus
 from tandem_orchestrator.model.plans import plan_to_value
 from tandem_orchestrator.model.retry import RetryPolicy
 from tandem_orchestrator.testing.driver import Driver, plan, step
-from tandem_orchestrator.testing.worlds import end_one, end_segment, play, settle_one, worlds
+from tandem_orchestrator.testing.worlds import (
+    answer_one,
+    end_one,
+    end_segment,
+    play,
+    settle_one,
+    worlds,
+)
 
 
 def accepted(the_plan):
@@ -102,6 +110,10 @@ def finish(driver, rng):
             end_one(driver, rng)
         elif driver.state.held:
             settle_one(driver, rng)
+        elif driver.state.paused and driver.run_ended is None:
+            driver.post(RunContinued())
+        elif driver.state.waiting:
+            answer_one(driver, rng)
         elif driver.segments:
             end_segment(driver, rng)
         elif due and driver.run_ended is None:

@@ -1,0 +1,23 @@
+"""A run that is paused: nothing new starts in it, and what runs is let finish. Pure."""
+
+from __future__ import annotations
+
+from tandem_orchestrator.engine.turn import Turn
+from tandem_orchestrator.model.outcomes import RunStatus
+
+
+def pause(turn: Turn) -> None:
+    """Give nothing out from now on."""
+    state = turn.state
+    state.paused = True
+    if state.status is RunStatus.HELD:
+        state.status = RunStatus.RUNNING  # Whether it is held is seen again when it goes on.
+
+
+def go_on(turn: Turn) -> None:
+    """Give out what was put off meanwhile."""
+    state = turn.state
+    state.paused = False
+    parked, state.parked = state.parked, {}
+    for instructions in parked.values():
+        turn.out.extend(instructions)
