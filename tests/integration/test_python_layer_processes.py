@@ -336,6 +336,20 @@ async def test_a_process_that_does_not_start_in_time_is_killed_and_nothing_ran(
     assert "did not start within 30.0 s, or not at all" in message
 
 
+async def test_a_process_that_is_killed_while_it_starts_ran_nothing_and_is_no_missing_layer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        processes, "_WORKER", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    report = await asyncio.wait_for(bench.begin("echo"), WAIT_S)
+
+    assert report.outcome is Outcome.NOT_STARTED
+    kind, message = failure_of(report)
+    assert kind == "WorkerDied"  # the engine gives it out again, to a limit
+    assert "ended while it started" in message and "signal 9" in message
+
+
 # --- main scripts --------------------------------------------------------------------------------
 
 SCRIPT = """

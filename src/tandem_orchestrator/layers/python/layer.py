@@ -18,7 +18,7 @@ from tandem_orchestrator.layers.python.calling import call_handler, describe_err
 from tandem_orchestrator.layers.python.carrying import output_value
 from tandem_orchestrator.layers.python.context import Context, make_log
 from tandem_orchestrator.layers.python.messages import Done, Job
-from tandem_orchestrator.layers.python.processes import ProcessRunner, WorkerDied
+from tandem_orchestrator.layers.python.processes import NeverReady, ProcessRunner, WorkerDied
 from tandem_orchestrator.layers.python.registry import Registry
 from tandem_orchestrator.layers.python.step_log import (
     StepMark,
@@ -349,7 +349,8 @@ class PythonLayer:
         except (LayerUnavailable, NotAValue) as error:
             away = isinstance(error, LayerUnavailable)
             outcome = Outcome.NOT_STARTED if away else Outcome.FAILED
-            failure = Failure(type(error).__name__, str(error))
+            kind = "WorkerDied" if isinstance(error, NeverReady) else type(error).__name__
+            failure = Failure(kind, str(error))
             return Report(outcome, failure=failure, seconds=self._since(began_ns))
         finally:
             for timer in timers:

@@ -49,6 +49,13 @@ class WorkerDied(Exception):
     """The worker's stream ended in the middle of a job, or carried what is no message."""
 
 
+class NeverReady(LayerUnavailable):
+    """The worker was ended from outside, or by itself, before it had said that it is ready.
+
+    That is no sign that none can be had: the job may be given to another one.
+    """
+
+
 @dataclass(slots=True, eq=False)
 class _Worker:
     process: subprocess.Popen[bytes]
@@ -210,14 +217,22 @@ class ProcessRunner:
         reader, writer = await asyncio.open_connection(sock=ours, limit=2**20)
         worker = _Worker(process, reader, writer)
         self._all.add(worker)
-        timer = self._clock.call_later(self._start_timeout_s, process.kill)
-        is_ready = False
+        is_late = is_ready = False
+
+        def give_up() -> None:
+            nonlocal is_late
+            is_late = True
+            process.kill()
+
+        timer = self._clock.call_later(self._start_timeout_s, give_up)
         try:
             await worker.send(Setup([str(entry) for entry in sys.path], _main_path()))
             if not isinstance(said := await worker.receive(), Ready):
                 raise WorkerDied(f"it began with {type(said).__name__}")
             is_ready = True
         except WorkerDied as error:
+            if not is_late:
+                raise NeverReady(f"a worker process ended while it started: {error}") from error
             limit_s = self._start_timeout_s
             text = f"a worker process did not start within {limit_s} s, or not at all: {error}"
             raise LayerUnavailable(text) from error
