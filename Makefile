@@ -34,6 +34,11 @@ test-long: dev ## as test, with the long tests, the thread sanitizer, valgrind, 
 	TANDEM_BRIDGE_UNDER_TEST=$(CURDIR)/build/native-sanitized/native/agent_bridge \
 		$(PYTEST) tests/faults -m 'not long' -k 'hostile and not tree'
 
+kill-points: dev ## kill program, bridge, host and workers N times (10000), over as many sittings as it takes
+	@mkdir -p build
+	$(VENV)/python -P tests/faults/kill_points/harness.py --points $(or $(N),10000) \
+		--state build/kill-points.json
+
 weaken: dev ## weaken each memory order, remove each check, show which proof notices; needs spin
 	python3 tools/weaken.py
 
@@ -66,5 +71,5 @@ bench-fairness: dev ## measure seven good C agents beside a hostile peer against
 clean: ## remove .venv and everything built
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help run build dev test test-long models weaken test-lowest check fmt bench bench-fairness clean
+.PHONY: help run build dev test test-long kill-points models weaken test-lowest check fmt bench bench-fairness clean
 .DEFAULT_GOAL := help
