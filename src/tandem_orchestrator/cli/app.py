@@ -20,6 +20,7 @@ from tandem_orchestrator.cli import (
     twins,
 )
 from tandem_orchestrator.cli import doctor as doctor_command
+from tandem_orchestrator.cli import journal as journal_command
 from tandem_orchestrator.cli import quarantine as quarantine_command
 from tandem_orchestrator.cli import topology as topology_command
 from tandem_orchestrator.cli.exits import Exit, Stopped, UsageError, tell_error, tell_stopped
@@ -53,6 +54,7 @@ _app.add_typer(config.app, name="config")
 _app.add_typer(conflicts.app, name="conflicts")
 _app.add_typer(twins.app, name="twins")
 _app.add_typer(demo.app, name="demo")
+_app.add_typer(journal_command.app, name="journal")
 
 _Mode = Annotated[str | None, typer.Option(help="Execution mode, instead of the set's own.")]
 _Target = Annotated[str, typer.Argument(help="A YAML, JSON or TOML file, or a workflow's name.")]
@@ -167,6 +169,23 @@ def runs_show(run_id: _RunId, journal: Journal = None, json: Json = False) -> No
     """Show one run: its steps, result and error."""
     settings = read_settings([], journal)
     end(lambda: runs_commands.show_run(settings, run_id, as_json=json))
+
+
+@_runs.command("pack")
+def runs_pack(
+    run_id: _RunId,
+    file: Annotated[
+        str | None, typer.Argument(metavar="[FILE]", help="A new file; RUN.pack without it.")
+    ] = None,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Also a run that has not ended.")
+    ] = False,
+    journal: Journal = None,
+    json: Json = False,
+) -> None:
+    """Copy one run to a file that another machine can open with --journal."""
+    settings = read_settings([], journal)
+    end(lambda: journal_command.pack(settings, run_id, file, unfinished=unfinished, as_json=json))
 
 
 control.add_to(_runs)

@@ -6,8 +6,8 @@ tickets that say when a write is durable, records as they were written, and one 
 
 Others may use: ``Journal`` and what it speaks of (``Ticket``, ``Record``, ``RunRow``, ``Control``,
 ``Owner``, ``KeyUse``, ``JournalHealth``), the refusals ``KeyTaken``, ``OwnerChanged``,
-``CompletionTaken``, ``request_digest``, ``MemoryJournal``, ``sqlite_journal``, and ``SideFile`` for
-what is kept beside a journal.
+``CompletionTaken``, ``request_digest``, ``MemoryJournal``, ``sqlite_journal``, ``pack_run`` and
+``repair_journal`` for files, and ``SideFile`` for what is kept beside a journal.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from tandem_orchestrator.journal.side_file import SideFile
 
 if TYPE_CHECKING:
     from tandem_orchestrator.journal.sqlite import SqliteJournal
+    from tandem_orchestrator.journal.sqlite.mending import Mending
 
 __all__ = [
     "DURABILITIES",
@@ -56,6 +57,8 @@ __all__ = [
     "RunRow",
     "SideFile",
     "Ticket",
+    "pack_run",
+    "repair_journal",
     "request_digest",
     "rfc3339",
     "sqlite_journal",
@@ -70,3 +73,24 @@ def sqlite_journal(path: Path, *, bounds: Bounds | None = None) -> SqliteJournal
     from tandem_orchestrator.journal.sqlite import SqliteJournal
 
     return SqliteJournal(path, bounds=bounds)
+
+
+def pack_run(path: Path, run_id: str, target: Path, *, unfinished: bool = False) -> RunRow:
+    """Copy one run of the SQLite journal ``path`` to a new file, itself a journal of that run.
+
+    Raises: CommandError if there is no such run, or it has not ended and ``unfinished`` is False.
+        JournalError if it is damaged or ``target`` exists.
+    """
+    from tandem_orchestrator.journal.sqlite.packing import pack_run
+
+    return pack_run(path, run_id, target, unfinished=unfinished)
+
+
+def repair_journal(path: Path, *, drop_tails: bool = False) -> Mending:
+    """Mend the SQLite journal ``path``, which nobody has open; see ``Mending``.
+
+    Raises: JournalError if there is none, somebody works with it, or it cannot be read.
+    """
+    from tandem_orchestrator.journal.sqlite.mending import repair
+
+    return repair(path, drop_tails=drop_tails)

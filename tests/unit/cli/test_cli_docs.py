@@ -26,6 +26,10 @@ COMMANDS = (
     ["runs", "approve"],
     ["runs", "signal"],
     ["runs", "resolve"],
+    ["runs", "pack"],
+    ["journal", "check"],
+    ["journal", "repair"],
+    ["journal", "export"],
     ["explain"],
     ["twins", "status"],
     ["twins", "promote"],
@@ -49,7 +53,7 @@ COMMANDS = (
     ["config", "check"],
 )
 
-GROUPS = {"runs", "agent", "twins", "conflicts", "config", "demo"}
+GROUPS = {"runs", "agent", "twins", "conflicts", "config", "demo", "journal"}
 
 
 def first_cells(text: str) -> set[str]:

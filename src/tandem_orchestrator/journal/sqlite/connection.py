@@ -104,7 +104,7 @@ def prepare(path: Path, vfs: str | None) -> None:
         make_file(path)
         folder = lease_folder(path)
         folder.mkdir(mode=0o700, exist_ok=True)
-        with _alone(folder / "setup.lock"):
+        with alone(folder / "setup.lock"):
             connection = connect_writer(path, vfs, _SETUP_WAIT_S)
             try:
                 if version_of(connection, path) < SCHEMA_VERSION:
@@ -119,7 +119,7 @@ def prepare(path: Path, vfs: str | None) -> None:
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def alone(lock: Path) -> Iterator[None]:
     """Hold a file lock, so that processes that start together do not race to set up the file."""
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:

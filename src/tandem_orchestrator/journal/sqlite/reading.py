@@ -19,10 +19,10 @@ from tandem_orchestrator.model.events import RunAccepted, decode_event
 
 _T = TypeVar("_T")
 
-_COLUMNS = tuple(column.name for column in fields(RunRow))
+ROW_FIELDS = tuple(column.name for column in fields(RunRow))
 """A row's fields are named as the columns are."""
 
-_ROW = f"SELECT {', '.join(_COLUMNS)} FROM runs JOIN leases USING (token) "  # noqa: S608
+_ROW = f"SELECT {', '.join(ROW_FIELDS)} FROM runs JOIN leases USING (token) "  # noqa: S608
 
 _SHOWN = """
 CASE WHEN status IN ('queued', 'running', 'paused')
@@ -163,7 +163,7 @@ def read_runs(
 
 
 def _row(values: tuple[Any, ...], is_alive: Callable[[str], bool]) -> RunRow:
-    columns = dict(zip(_COLUMNS, values, strict=True))
+    columns = dict(zip(ROW_FIELDS, values, strict=True))
     columns["waiting_for"] = _waiting_for.decode(columns["waiting_for"])
     columns["resumable"] = bool(columns["resumable"])
     row = RunRow(**columns)
@@ -221,13 +221,19 @@ def faults_of(connection: apsw.Connection, path: Path) -> Iterator[str]:
 
 def row_faults(row: RunRow, records: Sequence[Record]) -> Iterator[str]:
     """Compare a row with what its records say; yields one line per column that differs."""
-    first = records[0].event
-    assert isinstance(first, RunAccepted)
-    told = replace(first_row(first, owner=row.owner), records=records[-1].seq)
-    for record in records:
-        columns = changed_columns(record.event, steps_done=told.steps_done)
-        told = replace(told, **columns) if columns else told
-    for name in _COLUMNS:
+    told = told_row(records, row.owner)
+    for name in ROW_FIELDS:
         mine, theirs = getattr(row, name), getattr(told, name)
         if mine != theirs and name != "waiting_for":  # what it waits for may have come since
             yield f"its row says {name} {mine!r}, its records say {theirs!r}"
+
+
+def told_row(records: Sequence[Record], owner: str) -> RunRow:
+    """Make the row that a run's records, all of them, lead to."""
+    first = records[0].event
+    assert isinstance(first, RunAccepted)
+    told = replace(first_row(first, owner=owner), records=records[-1].seq)
+    for record in records:
+        columns = changed_columns(record.event, steps_done=told.steps_done)
+        told = replace(told, **columns) if columns else told
+    return told
