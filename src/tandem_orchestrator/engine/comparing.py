@@ -11,18 +11,21 @@ from typing import Any
 from tandem_orchestrator.engine import holding, splits, units, verdict
 from tandem_orchestrator.engine.ending import Ending
 from tandem_orchestrator.engine.instructions import Evidence, RecordConflict, UnitKey
-from tandem_orchestrator.engine.state import RunState, StepState, UnitState
+from tandem_orchestrator.engine.state import DoubtState, RunState, StepState, UnitState
 from tandem_orchestrator.engine.turn import Turn, inputs_of, part_of, resolve_payload
 from tandem_orchestrator.model.events import Judged
 from tandem_orchestrator.model.outcomes import Failure, Outcome
 from tandem_orchestrator.model.refs import Missing
 
 
-def settle(turn: Turn, step: StepState, mine: Sequence[UnitState]) -> Ending | None:
+def settle(
+    turn: Turn, step: StepState, mine: Sequence[UnitState], *, is_over: bool = False
+) -> Ending | None:
     """Say what units that belong together have come to; None if that is not known yet.
 
     Args:
         mine: All ended: the twins of a step, an item or a part; or the one implementation.
+        is_over: Nothing is to be run again or waited for.
     """
     assignment, state = step.plan.assignment, turn.state
     assert assignment is not None
@@ -45,7 +48,7 @@ def settle(turn: Turn, step: StepState, mine: Sequence[UnitState]) -> Ending | N
         found = Judged(step=step.plan.id, item=_shown_item(key), verdict="agreed", count=count)
         turn.record(found)
         return _over(step, mine, mine[0])
-    is_over = state.is_halted(step)
+    is_over = is_over or state.is_halted(step)
     answered = all(_has_answered(unit) for unit in mine)
     if answered and not is_over and splits.divide(turn, step, mine):
         _take_figures(step, mine, mine[0])
@@ -66,6 +69,8 @@ def settle(turn: Turn, step: StepState, mine: Sequence[UnitState]) -> Ending | N
         return None
     state.conflict_rounds.pop(place, None)
     conflict = _conflict(state, key, mine, fields, result)
+    splits.explain(step, key)
+    state.doubted += mine[0].whole
     state.compared += 1
     state.conflicts.append(conflict)
     state.critical_conflict |= state.plan.priority == "critical"
@@ -80,6 +85,20 @@ def settle(turn: Turn, step: StepState, mine: Sequence[UnitState]) -> Ending | N
         failure = verdict.disagreement(_where(step, conflict["item"]), fields)
         return Ending(Outcome.FAILED, failure=failure, disagrees=True)
     return _over(step, mine, result.winner or mine[0])
+
+
+def settle_whole(
+    turn: Turn, step: StepState, doubt: DoubtState, *, is_over: bool = False
+) -> Ending | None:
+    """Settle a part on which the twins differ, and on its halves do not: as one that is not split."""
+    mine = doubt.units
+    step.attempts -= max(unit.attempts for unit in mine)
+    step.seconds -= max(unit.seconds for unit in mine)
+    for unit in mine:  # Its figures were taken when it was split, and are again.
+        step.units[units.key_of(step, unit).label] = unit
+        step.sides[unit.implementation]["attempts"] -= unit.attempts
+        step.sides[unit.implementation]["seconds"] -= unit.seconds
+    return settle(turn, step, mine, is_over=is_over)
 
 
 def _over(step: StepState, mine: Sequence[UnitState], shown: UnitState) -> Ending:
@@ -112,6 +131,7 @@ def _terms(state: RunState, step: StepState) -> verdict.Terms:
 def again(unit: UnitState) -> UnitState:
     """Make the unit that does what this one did once more."""
     other = UnitState(unit.implementation, unit.layer, unit.item, unit.reason, part=unit.part)
+    other.whole = unit.whole
     other.attempts, other.seconds = unit.attempts, unit.seconds
     return other
 

@@ -239,7 +239,8 @@ def _end_run(turn: Turn) -> None:
     )
     achieved = None
     if compared:
-        share = state.agreed / state.compared if state.compared else 0.0
+        agreed = max(0, state.agreed - state.doubted)
+        share = agreed / state.compared if state.compared else 0.0
         achieved = share >= state.plan.agreement_threshold and not state.critical_conflict
     turn.record(
         RunEnded(

@@ -2,6 +2,7 @@
 
 The action declared ``batch="items"``: ``payload["items"]`` is a list, the output one of equal
 length and order. So a part can be run by itself, and the parts' outputs make the whole one.
+Where the twins differ on a part and agree on its halves, the part itself is where they differ.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from tandem_orchestrator.engine import units, verdict
 from tandem_orchestrator.engine.ending import Ending
 from tandem_orchestrator.engine.instructions import UnitKey
-from tandem_orchestrator.engine.state import SplitState, StepState, UnitState
+from tandem_orchestrator.engine.state import DoubtState, SplitState, StepState, UnitState
 from tandem_orchestrator.engine.turn import Turn, resolve_payload
 from tandem_orchestrator.model.outcomes import Failure, Outcome
 from tandem_orchestrator.model.refs import Missing
@@ -26,7 +27,7 @@ def divide(turn: Turn, step: StepState, mine: Sequence[UnitState]) -> bool:
     Args:
         mine: Ended twins of a batch, or of a part of one.
     """
-    if step.plan.batch != "items":
+    if step.plan.batch != "items" or mine[0].whole:
         return False
     item, part = mine[0].item, mine[0].part
     place = UnitKey(step.plan.id, item, "").place
@@ -44,6 +45,7 @@ def divide(turn: Turn, step: StepState, mine: Sequence[UnitState]) -> bool:
         return False
     middle = (low + high) // 2
     split.open -= 1
+    split.doubts.append(DoubtState(low, high, list(mine), high - low))
     split.waiting += [(middle, high), (low, middle)]
     _give_out(turn, step, item, split)
     return True
@@ -51,13 +53,12 @@ def divide(turn: Turn, step: StepState, mine: Sequence[UnitState]) -> bool:
 
 def part_ended(
     turn: Turn, step: StepState, item: int | None, part: tuple[int, int], ending: Ending
-) -> Ending | None:
-    """Take in a part's ending; gives that of the whole batch once nothing of it is left."""
-    place = UnitKey(step.plan.id, item, "").place
-    split = step.splits[place]
+) -> None:
+    """Take in a part's ending, and give out more."""
+    split = step.splits[UnitKey(step.plan.id, item, "").place]
     low, high = part
     split.open -= 1
-    split.done += high - low
+    _count(split, low, high, high - low)
     if ending.disagrees:
         split.differing.extend(range(low, high))
     elif ending.outcome is not Outcome.SUCCEEDED:
@@ -70,10 +71,58 @@ def part_ended(
         text = f"it declares batch='items' and gave {shown} for {high - low} items"
         _failed(split, low, Ending(Outcome.FAILED, failure=Failure("NotABatch", text)))
     _give_out(turn, step, item, split)
-    if split.open or split.held or split.waiting:
+
+
+def ended(turn: Turn, step: StepState, item: int | None) -> Ending | None:
+    """Give the ending of the whole batch once nothing of it is left."""
+    place = UnitKey(step.plan.id, item, "").place
+    split = step.splits[place]
+    if _moves(split):
         return None
     del step.splits[place]
     return _whole(turn, step, split)
+
+
+def explain(step: StepState, key: UnitKey) -> None:
+    """Note that a conflict was found in a part: it is why those around it differed."""
+    split = step.splits.get(UnitKey(key.step, key.item, "").place)
+    if split is not None and key.part is not None:
+        low, high = key.part
+        split.doubts[:] = [d for d in split.doubts if not (d.low <= low and high <= d.high)]
+
+
+def doubted(turn: Turn, step: StepState, item: int | None) -> DoubtState | None:
+    """Take the smallest part on which the twins differ though nothing in it does; None: none.
+
+    Where nothing more of the batch will be run, also one in which that is not known yet.
+    """
+    split = step.splits[UnitKey(step.plan.id, item, "").place]
+    is_over = is_lost(turn, step, item) and not _moves(split)
+    found = [doubt for doubt in split.doubts if is_over or not doubt.left]
+    if not found:
+        return None
+    doubt = min(found, key=lambda doubt: doubt.high - doubt.low)
+    split.doubts.remove(doubt)
+    for unit in doubt.units:
+        unit.whole = doubt.high - doubt.low
+    return doubt
+
+
+def is_lost(turn: Turn, step: StepState, item: int | None) -> bool:
+    """Say whether the batch will have no output, whatever comes of its parts."""
+    split = step.splits[UnitKey(step.plan.id, item, "").place]
+    return split.failure is not None or turn.state.is_halted(step)
+
+
+def reopen(step: StepState, item: int | None, doubt: DoubtState) -> None:
+    """Have a part be at work again that was thought to be settled by its halves."""
+    place = UnitKey(step.plan.id, item, "").place
+    if doubt.units[0].part is None:
+        del step.splits[place]
+        return
+    split = step.splits[place]
+    split.open += 1
+    _count(split, doubt.low, doubt.high, doubt.low - doubt.high)
 
 
 def part_held(turn: Turn, step: StepState, item: int | None) -> None:
@@ -89,6 +138,17 @@ def part_released(step: StepState, item: int | None) -> None:
     split = step.splits[UnitKey(step.plan.id, item, "").place]
     split.held -= 1
     split.open += 1
+
+
+def _moves(split: SplitState) -> bool:
+    return bool(split.open or split.held or split.waiting)
+
+
+def _count(split: SplitState, low: int, high: int, items: int) -> None:
+    split.done += items
+    for doubt in split.doubts:
+        if doubt.low <= low and high <= doubt.high:
+            doubt.left -= items
 
 
 def _begin(turn: Turn, step: StepState, item: int | None) -> SplitState | None:

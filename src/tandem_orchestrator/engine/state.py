@@ -76,11 +76,25 @@ class UnitState:
     seconds: float = 0.0
     stopped: bool = True
     cached: bool = False
+    whole: int = 0
+    """Items of a batch that is not split again: its twins differ, and on its halves they do not."""
 
     def move(self, phase: Phase) -> None:
         """Change the phase; a change that is not in the table is our bug."""
         assert phase in TRANSITIONS[self.phase], f"unit: {self.phase} -> {phase}"
         self.phase = phase
+
+
+@dataclass(slots=True)
+class DoubtState:
+    """A part whose twins differed, and nothing in it has been found by itself so far."""
+
+    low: int
+    high: int
+    units: list[UnitState]
+    """As they ended; of the batch itself, those have no part."""
+    left: int
+    """Its items that are not settled."""
 
 
 @dataclass(slots=True)
@@ -105,6 +119,8 @@ class SplitState:
     failure: Failure | None = None
     outcome: Outcome | None = None
     """Of the first part that failed."""
+    doubts: list[DoubtState] = field(default_factory=list)
+    """Each after those that it lies in."""
 
 
 @dataclass(slots=True)
@@ -245,6 +261,8 @@ class RunState:
     """What was to be given out while it was paused, by unit or segment."""
     compared: int = 0
     agreed: int = 0
+    doubted: int = 0
+    """Items that agreed only apart: of the batch they came in the twins differ."""
     critical_conflict: bool = False
     conflicts: list[dict[str, Any]] = field(default_factory=list)
     conflict_rounds: dict[str, int] = field(default_factory=dict)
@@ -327,7 +345,7 @@ class RunState:
                 list(self.segments.values()), self.segments_made, self.status,
                 self.cancelled, self.roll, self.moving, self.held,
                 self.waiting, self.signals, self.paused, list(self.parked.values()),
-                self.compared, self.agreed, self.conflicts, self.conflict_rounds,
+                self.compared, self.agreed, self.doubted, self.conflicts, self.conflict_rounds,
             ),
             order="deterministic",
             enc_hook=_encode_odd,

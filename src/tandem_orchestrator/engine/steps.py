@@ -156,7 +156,17 @@ def _go_on(
 ) -> None:
     """Let an ending count: for the batch it is a part of, for the item, for the step."""
     if part is not None:
-        whole = splits.part_ended(turn, step, item, part, ending)
+        splits.part_ended(turn, step, item, part, ending)
+        while (doubt := splits.doubted(turn, step, item)) is not None:
+            if splits.is_lost(turn, step, item):
+                comparing.settle_whole(turn, step, doubt, is_over=True)
+                continue
+            splits.reopen(step, item, doubt)
+            again = comparing.settle_whole(turn, step, doubt)
+            if again is not None:
+                _go_on(turn, step, item, doubt.units[0].part, again)
+            return
+        whole = splits.ended(turn, step, item)
         if whole is None:
             return
         ending = whole

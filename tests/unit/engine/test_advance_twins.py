@@ -196,6 +196,75 @@ def test_a_batch_of_which_a_side_hangs_is_not_split():
     assert driver.run_ended.conflicts[0]["item"] is None
 
 
+def answer(driver, right):
+    """End what is at work of a batch: python's as given, c's by ``right`` (of first item, length)."""
+    while driver.parts or driver.running:
+        if driver.parts:
+            key = next(iter(driver.parts))
+            (low, high), name = key.part, key.implementation
+        else:
+            _, _, name = next(iter(driver.running))
+            (low, high), key = (0, 4), None
+        left = [n + 1 for n in range(low, high)]
+        output = left if name == "python" else right(left)
+        driver.end("a", output=output, implementation=name, part=key and key.part)
+
+
+def off_beyond(size):
+    return lambda left: [n + 1 for n in left] if len(left) > size else left
+
+
+@pytest.mark.parametrize(
+    ("size", "parts"), [(1, [[0, 2], [2, 4]]), (2, [None]), (3, [None])], ids=str
+)
+def test_twins_that_differ_on_a_batch_and_not_on_its_halves_are_a_conflict_of_that_batch(
+    size, parts
+):
+    driver = Driver(batch())
+    driver.start()
+    answer(driver, off_beyond(size))
+    assert [conflict.get("part") for conflict in driver.run_ended.conflicts] == parts
+    assert driver.run_ended.consensus_achieved is False
+    assert driver.ended["a"].output == [1, 2, 3, 4]
+    expected = [[1, 2], [3, 4]] if parts[0] else [[1, 2, 3, 4]]
+    assert [kept.payload["items"] for kept in driver.evidence] == expected
+    assert all(len(kept.outcomes) == 2 for kept in driver.evidence)
+    assert driver.ended["a"].implementations["c"]["attempts"] == (7 if size == 1 else 3)
+
+
+def test_consensus_on_a_batch_whose_halves_agree_is_tried_again_and_then_fails():
+    pairs = pair("must_agree")
+    steps = step("a", assignment=pairs, batch="items", payload={"items": [1, 2, 3, 4]})
+    driver = Driver(plan(steps, consensus_retries=2))
+    driver.start()
+    answer(driver, off_beyond(2))
+    assert driver.run_ended.status == "failed"
+    assert driver.run_ended.error_detail["type"] == "TwinsDisagree"
+    assert len(driver.run_ended.conflicts) == 1
+    assert driver.ended["a"].implementations["c"]["attempts"] == 3 + 2
+
+
+def test_a_held_batch_whose_halves_agree_takes_the_side_that_is_picked_as_a_whole():
+    driver = Driver(batch(conflict_resolution="hold"))
+    driver.start()
+    answer(driver, off_beyond(2))
+    driver.post(ConflictSettled(conflict="c1", pick="c"))
+    assert driver.ended["a"].output == [2, 3, 4, 5]
+
+
+def test_a_difference_that_was_seen_is_told_also_where_the_search_for_its_items_is_cut_short():
+    driver = Driver(batch())
+    driver.start()
+    both(driver, [1, 2, 3, 4], [1, 2, 3, 5])
+    driver.post(CancelRequested())
+    while driver.parts:
+        key = next(iter(driver.parts))
+        driver.end("a", "cancelled", implementation=key.implementation, part=key.part)
+    assert driver.run_ended.status == "cancelled"
+    (conflict,) = driver.run_ended.conflicts
+    assert conflict["fields"] == [{"path": "/3", "left": 4, "right": 5}]
+
+
 def test_a_part_that_is_no_list_as_long_as_its_items_is_a_failure_that_says_so():
     driver = Driver(batch())
     driver.start()
@@ -205,3 +274,4 @@ def test_a_part_that_is_no_list_as_long_as_its_items_is_a_failure_that_says_so()
         driver.end("a", output=[1], implementation=key.implementation, part=key.part)
     assert driver.run_ended.status == "failed"
     assert driver.run_ended.error_detail["type"] == "NotABatch"
+    assert len(driver.run_ended.conflicts) == 1, "of the whole, since no part's is known"
