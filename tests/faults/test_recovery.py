@@ -170,6 +170,20 @@ async def test_a_run_waits_until_its_actions_are_registered_and_says_for_which(
         await until_row(tandem, run_id, status="completed", waiting_for=())
 
 
+async def test_a_result_waited_for_right_after_registering_arrives(
+    tmp_path: Path, journal: Path
+) -> None:
+    run_id = killed_in_the_middle(tmp_path, journal)
+    work = Work()
+    async with TandemOrchestrator(settings(journal)) as tandem:
+        await until_row(tandem, run_id, waiting_for=("work.wait", "work.last"))
+        tandem.add_agent(work.agent)
+        result = await tandem.run(run_id).result()  # before the recovery has looked again
+
+    assert result["status"] == "completed"
+    assert work.ran == ["wait", "last"]
+
+
 async def test_external_work_in_flight_is_held_and_a_person_decides(
     tmp_path: Path, journal: Path
 ) -> None:

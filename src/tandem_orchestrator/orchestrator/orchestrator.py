@@ -111,7 +111,11 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
         """Held while it opens or closes."""
         self._closing: asyncio.Future[None] | None = None
         self._make_run = partial(
-            Run, check=self._here, make_id=self._ids.make, wall_ns=self._clock.wall_ns
+            Run,
+            check=self._here,
+            make_id=self._ids.make,
+            wall_ns=self._clock.wall_ns,
+            look_again=self._look_for_runs,
         )
         self._messages = Messages(
             self._open_parts,

@@ -91,6 +91,11 @@ class Recovery:
         """Look now, and from now on."""
         self._task = asyncio.create_task(self._serve(), name="tandem-recovery")
 
+    @property
+    def is_on(self) -> bool:
+        """Whether it takes runs over by itself."""
+        return self._task is not None and not self._is_closing
+
     async def close(self) -> None:
         """Take nothing over any more."""
         self._is_closing = True

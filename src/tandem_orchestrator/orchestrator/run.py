@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -38,10 +38,12 @@ class Run(RunControl):
         check: Callable[[], object],
         make_id: Callable[[], str],
         wall_ns: Callable[[], int],
+        look_again: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self.id = run_id
         self._journal, self._ticket, self._view = journal, ticket, view
         self._check, self._make_id, self._wall_ns = check, make_id, wall_ns
+        self._look_again = look_again
 
     def __repr__(self) -> str:
         return f"<Run {self.id}>"
@@ -106,6 +108,7 @@ class Run(RunControl):
 
     async def _events(self) -> AsyncIterator[AnyEvent]:
         after = looks = 0
+        asked = False
         while True:
             row = await self._journal.run(self.id)
             if row is None and self._ticket is not None:
@@ -114,6 +117,10 @@ class Run(RunControl):
             if row is None:
                 raise CommandError(f"run {self.id!r}: there is no such run in the journal")
             if row.status == RunStatus.INTERRUPTED and row.records <= after:
+                if row.waiting_for and not asked and self._look_again is not None:
+                    asked = True  # What it waits for may have been registered a moment ago.
+                    await self._look_again()
+                    continue
                 if row.waiting_for or looks >= TAKEN_OVER_LOOKS:
                     raise _interrupted(row)
                 looks += 1

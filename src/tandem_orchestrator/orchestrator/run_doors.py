@@ -42,6 +42,11 @@ class RunDoors(ABC):
         await self._recovery.resume(run_id)
         return self.run(run_id)
 
+    async def _look_for_runs(self) -> None:
+        """Take over now what can be taken over, where that is done at all."""
+        if self._recovery is not None and self._recovery.is_on:
+            await self._recovery.look()
+
     async def runs(
         self, *, status: str | None = None, name: str | None = None, limit: int = 100
     ) -> list[RunRow]:
