@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import msgspec
 
 from tandem_orchestrator.errors import JournalError
 from tandem_orchestrator.journal.lease import lease_folder
@@ -44,7 +45,14 @@ def journal_error(path: Path, error: BaseException, doing: str) -> JournalError:
     match error:
         case JournalError():
             return error
-        case apsw.NotADBError() | apsw.CorruptError() | apsw.FormatError():
+        case (
+            apsw.NotADBError()
+            | apsw.CorruptError()
+            | apsw.FormatError()
+            | ValueError()
+            | TypeError()
+            | msgspec.MsgspecError()
+        ):
             advice = (
                 "the file is damaged; keep a copy of it with its -wal file, then move it "
                 "away to start a new one"
@@ -114,7 +122,7 @@ def prepare(path: Path, vfs: str | None) -> None:
                     select(connection, f"SELECT * FROM {table} LIMIT 1")  # noqa: S608
             finally:
                 connection.close()
-    except (apsw.Error, OSError) as error:
+    except (apsw.Error, OSError, UnicodeDecodeError) as error:
         raise journal_error(path, error, "cannot open it") from error
 
 

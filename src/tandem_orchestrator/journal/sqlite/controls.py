@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import apsw
 import msgspec
 
-from tandem_orchestrator.errors import CommandError, IdempotencyMismatch
+from tandem_orchestrator.errors import CommandError, IdempotencyMismatch, JournalError
+from tandem_orchestrator.journal.chain import row_sum
 from tandem_orchestrator.journal.journal import Control
 from tandem_orchestrator.journal.sqlite.connection import select
 
 _COLUMNS = """
-SELECT controls.id, run_id, controls.kind, body, by_whom, at_ns, answer
+SELECT controls.id, run_id, controls.kind, body, by_whom, at_ns, answer, controls.sum
 FROM controls JOIN runs ON runs.id = controls.run
 """
 
 _INSERT = """
-INSERT INTO controls (id, run, kind, body, by_whom, at_ns)
-SELECT ?2, id, ?3, ?4, ?5, ?6 FROM runs WHERE run_id = ?1 AND finished_at_ns IS NULL
+INSERT INTO controls (id, run, kind, body, by_whom, at_ns, sum)
+SELECT ?2, id, ?3, ?4, ?5, ?6, ?7 FROM runs WHERE run_id = ?1 AND finished_at_ns IS NULL
 ON CONFLICT (id) DO NOTHING
 """
 
@@ -30,7 +33,7 @@ def insert_control(connection: apsw.Connection, control: Control, body: bytes) -
     """
     if (known := read_control(connection, control.id)) is None:
         values = (control.run_id, control.id, control.kind, body, control.by, control.at_ns)
-        connection.execute(_INSERT, values)
+        connection.execute(_INSERT, (*values, _sum_of(control, body)))
         if connection.changes() == 0:
             raise CommandError(_why_not(connection, control.run_id))
     elif not known.asks_the_same_as(control):
@@ -46,11 +49,14 @@ def _why_not(connection: apsw.Connection, run_id: str) -> str:
 
 def answer_control(connection: apsw.Connection, control_id: str, text: str) -> None:
     """Write the first answer to a wish. Raises: CommandError if there is no such wish."""
-    connection.execute(
-        "UPDATE controls SET answer = ? WHERE id = ? AND answer IS NULL", (text, control_id)
-    )
-    if connection.changes() == 0 and read_control(connection, control_id) is None:
+    rows = select(connection, _COLUMNS + "WHERE controls.id = ?", (control_id,))
+    if not rows:
         raise CommandError(f"control '{control_id}' is not in this journal")
+    answered = replace(_control(rows[0]), answer=text)
+    connection.execute(
+        "UPDATE controls SET answer = ?, sum = ? WHERE id = ? AND answer IS NULL",
+        (text, _sum_of(answered, rows[0][3]), control_id),
+    )
 
 
 def read_control(connection: apsw.Connection, control_id: str) -> Control | None:
@@ -65,6 +71,27 @@ def waiting_controls(connection: apsw.Connection, token: int) -> list[Control]:
     return [_control(row) for row in rows]
 
 
+def damaged_controls(connection: apsw.Connection) -> Iterator[str]:
+    """Say which wishes were changed since they were written."""
+    for row in select(connection, _COLUMNS + "ORDER BY n"):
+        try:
+            _control(row)
+        except JournalError as error:
+            yield str(error)
+
+
 def _control(row: tuple[Any, ...]) -> Control:
-    control_id, run_id, kind, body, by, at_ns, answer = row
-    return Control(control_id, run_id, kind, msgspec.msgpack.decode(body), by, at_ns, answer)
+    control_id, run_id, kind, body, by, at_ns, answer, stored = row
+    damaged = f"control '{control_id}' was changed or damaged since it was written"
+    try:
+        control = Control(control_id, run_id, kind, msgspec.msgpack.decode(body), by, at_ns, answer)
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise JournalError(f"{damaged}: {error}") from error
+    if stored is not None and stored != _sum_of(control, body):
+        raise JournalError(damaged)
+    return control
+
+
+def _sum_of(control: Control, body: bytes) -> bytes:
+    fields = (control.id, control.run_id, control.kind, body, control.by, control.at_ns)
+    return row_sum(*fields, control.answer)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import apsw
+import msgspec
 
 from tandem_orchestrator.errors import JournalError
 from tandem_orchestrator.journal.sqlite.connection import connect_reader, journal_error
@@ -50,7 +51,8 @@ class ReaderPool:
         try:
             connection = self._free.pop() if self._free else connect_reader(self._path, self._vfs)
             found = look(connection)
-        except apsw.Error as error:
+        except (apsw.Error, ValueError, TypeError, msgspec.MsgspecError) as error:
+            # The latter three: a row of a damaged file holds what no writer of ours wrote.
             if connection is not None:
                 connection.close()
             raise journal_error(self._path, error, "reading") from error

@@ -11,10 +11,18 @@ import apsw
 import msgspec
 
 from tandem_orchestrator.errors import JournalError
-from tandem_orchestrator.journal.chain import RECORD_VERSION, first_link, next_link
-from tandem_orchestrator.journal.journal import Chooser, KeyUse, Owner, Record, RunRow
+from tandem_orchestrator.journal.chain import RECORD_VERSION, first_link, next_link, row_sum
+from tandem_orchestrator.journal.journal import (
+    Chooser,
+    KeyUse,
+    Owner,
+    Record,
+    RunRow,
+    request_digest,
+)
 from tandem_orchestrator.journal.projection import changed_columns, first_row, shown_status
 from tandem_orchestrator.journal.sqlite.connection import select
+from tandem_orchestrator.journal.sqlite.controls import damaged_controls
 from tandem_orchestrator.model.events import RunAccepted, decode_event
 
 _T = TypeVar("_T")
@@ -205,7 +213,15 @@ def faults_of(connection: apsw.Connection, path: Path) -> Iterator[str]:
             yield f"journal {path}: {line}"
     for table, row_id, parent, _ in select(connection, "PRAGMA foreign_key_check"):
         yield f"journal {path}: {table} row {row_id} has no {parent}"
-    for (run_id,) in select(connection, "SELECT run_id FROM runs ORDER BY id"):
+    yield from (f"journal {path}: {fault}" for fault in damaged_controls(connection))
+    for token, stored, *lease in select(
+        connection, "SELECT token, sum, owner, pid, host, since_ns FROM leases"
+    ):
+        if stored is not None and stored != row_sum(*lease):
+            yield f"journal {path}: lease {token} was changed or damaged since it was written"
+    for run_id, key, digest in select(
+        connection, "SELECT run_id, idempotency_key, digest FROM runs ORDER BY id"
+    ):
         try:
             records = read_records(connection, path, run_id, 0, None)
         except JournalError as error:
@@ -216,7 +232,15 @@ def faults_of(connection: apsw.Connection, path: Path) -> Iterator[str]:
         if row is None or not records or not isinstance(records[0].event, RunAccepted):
             yield f"{where}, record 1 is missing or accepts no run"
         else:
+            if (key, digest) != key_of(records[0].event):
+                yield f"{where}: its row says another idempotency key or digest than its records"
             yield from (f"{where}: {fault}" for fault in row_faults(row, records))
+
+
+def key_of(accepted: RunAccepted) -> tuple[str | None, str | None]:
+    """Give the idempotency key that a run came with, and the digest of what was asked; or None."""
+    key = accepted.idempotency_key
+    return key, None if key is None else request_digest(accepted.document, accepted.inputs)
 
 
 def row_faults(row: RunRow, records: Sequence[Record]) -> Iterator[str]:

@@ -90,7 +90,13 @@ CREATE UNIQUE INDEX records_completion ON records (run, unit, attempt)
 """
 """A segment has one completion, as an attempt has."""
 
-MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2)
+_VERSION_3 = """
+ALTER TABLE controls ADD COLUMN sum BLOB;         -- row_sum of the row; NULL in older rows
+ALTER TABLE leases ADD COLUMN sum BLOB;
+"""
+"""What no chain covers has a sum, so that a changed bit is noticed."""
+
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
 """Script ``n`` brings a file from version ``n`` to ``n + 1``."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

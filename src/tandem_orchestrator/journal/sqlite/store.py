@@ -21,6 +21,7 @@ from tandem_orchestrator.errors import (
     NotInitialized,
     TandemError,
 )
+from tandem_orchestrator.journal.chain import row_sum
 from tandem_orchestrator.journal.changes import Changes
 from tandem_orchestrator.journal.entry import entries_of
 from tandem_orchestrator.journal.journal import (
@@ -134,9 +135,10 @@ class SqliteJournal:
             taken = select(connection, "SELECT 1 FROM leases WHERE owner = ?", (owner,))
             if taken:
                 raise JournalError(f"owner {owner} had a lease before; an id is for one opening")
+            row = (owner, os.getpid(), socket.gethostname(), self._wall_ns())
             connection.execute(
-                "INSERT INTO leases (owner, pid, host, since_ns) VALUES (?, ?, ?, ?)",
-                (owner, os.getpid(), socket.gethostname(), self._wall_ns()),
+                "INSERT INTO leases (owner, pid, host, since_ns, sum) VALUES (?, ?, ?, ?, ?)",
+                (*row, row_sum(*row)),
             )
             token = connection.last_insert_rowid()
             writer.own(connection, token, owner)
