@@ -20,6 +20,7 @@ from tandem_orchestrator import (
     OutcomeUnknown,
     TandemOrchestrator,
 )
+from tandem_orchestrator.cli.app import run_app
 
 WAIT_S = 30.0
 PROGRAM = '''
@@ -168,6 +169,18 @@ async def test_a_run_waits_until_its_actions_are_registered_and_says_for_which(
             await tandem.resume(run_id)
         tandem.add_agent(Work().agent)
         await until_row(tandem, run_id, status="completed", waiting_for=())
+
+
+def test_show_says_how_a_run_goes_on_whose_program_died(
+    tmp_path: Path, journal: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed_in_the_middle(tmp_path, journal)
+
+    assert run_app(["runs", "show", "last", "--journal", str(journal)]) == 0
+
+    told = capsys.readouterr().out
+    assert "note: its program died; it goes on in the next program that opens this journal" in told
+    assert "registers what it still needs: work.wait, work.last" in told
 
 
 async def test_a_result_waited_for_right_after_registering_arrives(

@@ -58,7 +58,7 @@ _app.add_typer(journal_command.app, name="journal")
 
 _Mode = Annotated[str | None, typer.Option(help="Execution mode, instead of the set's own.")]
 _Target = Annotated[str, typer.Argument(help="A YAML, JSON or TOML file, or a workflow's name.")]
-_RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id.")]
+_RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, its beginning, or last.")]
 
 
 def _show_version(wanted: bool) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tandem_orchestrator import InvalidCommandSet, Settings, TandemOrchestrator
+from tandem_orchestrator import Fault, InvalidCommandSet, Settings, TandemOrchestrator
 from tandem_orchestrator.cli.exits import Exit, Stopped, exit_of_status
 from tandem_orchestrator.cli.loop import Terminated, run_in_loop
 from tandem_orchestrator.cli.output import (
@@ -53,7 +53,7 @@ def run(wish: RunWish) -> Exit:
     try:
         return run_in_loop(settings, lambda: _run(wish, settings, view), on_sigterm=True)
     except InvalidCommandSet as error:
-        raise _named(error, wish.target) from error.__cause__
+        raise _named(error, wish) from error.__cause__
     except KeyboardInterrupt as signal:
         raise Stopped(Exit.INTERRUPTED, view.run_id) from signal
     except Terminated as signal:
@@ -92,14 +92,24 @@ def validate(wish: RunWish) -> Exit:
     try:
         return run_in_loop(settings, lambda: _validate(wish, settings))
     except InvalidCommandSet as error:
-        raise _named(error, wish.target) from error.__cause__
+        raise _named(error, wish) from error.__cause__
 
 
-def _named(error: InvalidCommandSet, target: str) -> InvalidCommandSet:
-    """Note in which file the faults are; paths inside of it are all that they tell."""
-    if Path(target).is_file():
-        error.add_note(target)
+def _named(error: InvalidCommandSet, wish: RunWish) -> InvalidCommandSet:
+    """Say where agents come from, and in which file the faults are; they tell paths inside it."""
+    hinted = tuple(_with_hint(fault) for fault in error.faults)
+    if hinted != error.faults and not wish.modules:
+        error = InvalidCommandSet(faults=hinted)
+    if Path(wish.target).is_file():
+        error.add_note(wish.target)
     return error
+
+
+def _with_hint(fault: Fault) -> Fault:
+    if fault.code != "unknown_agent" or fault.nearest or not fault.value:
+        return fault
+    hint = "--import MODULE registers those of a module of yours"
+    return replace(fault, message=f"{fault.message}; {hint}")
 
 
 async def _validate(wish: RunWish, settings: Settings) -> Exit:

@@ -21,6 +21,13 @@ from tandem_orchestrator.journal import Journal, RunRow
 from tandem_orchestrator.observe import RunView
 from tandem_orchestrator.orchestrator.composition import make_journal
 
+LAST = "last"
+"""Stands for the newest run where an id is asked for."""
+LOOKED_AT_MAX = 10_000
+"""Runs, the newest first, among which the beginning of an id is looked for."""
+NAMED_MAX = 5
+"""Actions, or runs that begin alike, that are named."""
+
 _T = TypeVar("_T")
 
 
@@ -59,13 +66,18 @@ def list_runs(settings: Settings, *, status: str | None, limit: int, as_json: bo
 
 
 def show_run(settings: Settings, run_id: str, *, as_json: bool) -> Exit:
-    """Show one run: its row and its result so far."""
-    row, view = _with_journal(settings, lambda journal: _read(journal, run_id))
+    """Show one run: its row and its result so far.
+
+    Raises: CommandError if there is no such run, or several begin so.
+    """
+    row, view = _with_journal(settings, lambda journal: _read(journal, run_id, settings))
     result = view.result()
     if as_json:
         print_json({**result, **row.to_value()})
         return Exit.DONE
     result["status"] = row.status
+    if row.status == RunStatus.INTERRUPTED:
+        result["notes"].append(_goes_on(row, view))
     print_result(result, last_steps(view.plan.steps))
     return Exit.DONE
 
@@ -75,11 +87,11 @@ def explain(settings: Settings, run_id: str, step_id: str | None, *, as_json: bo
 
     Raises: CommandError if there is no such run or step.
     """
-    _, view = _with_journal(settings, lambda journal: _read(journal, run_id))
+    row, view = _with_journal(settings, lambda journal: _read(journal, run_id, settings))
     steps = view.plan.steps if step_id is None else [view.plan.step(step_id)]
     if steps == [None]:
         have = ", ".join(step.id for step in view.plan.steps[:20])
-        raise CommandError(f"run {run_id} has no step {step_id!r}; it has: {have}")
+        raise CommandError(f"run {row.run_id} has no step {step_id!r}; it has: {have}")
     shown = [_explanation(view, step.id) for step in steps if step is not None]
     if as_json:
         print_json(shown if step_id is None else shown[0])
@@ -143,16 +155,48 @@ def _explanation(view: RunView, step_id: str) -> dict[str, Any]:
     }
 
 
-async def _read(journal: Journal, run_id: str) -> tuple[RunRow, RunView]:
-    row = await journal.run(run_id)
-    if row is None:
-        raise CommandError(
-            f"run {run_id!r}: there is no such run in the journal; see 'tandem runs list'"
-        )
+def _goes_on(row: RunRow, view: RunView) -> str:
+    """Say how a run goes on whose program died."""
+    needs = [
+        f"{step.agent}.{step.action}"
+        for step in view.plan.steps
+        if step.agent and step.id not in view.steps
+    ]
+    waits = list(dict.fromkeys(row.waiting_for or needs))
+    more = f" and {len(waits) - NAMED_MAX} more" if len(waits) > NAMED_MAX else ""
+    return (
+        "its program died; it goes on in the next program that opens this journal and registers "
+        f"what it still needs: {', '.join(waits[:NAMED_MAX])}{more}"
+    )
+
+
+async def _read(journal: Journal, which: str, settings: Settings) -> tuple[RunRow, RunView]:
+    row = await _find(journal, which, settings)
     view = RunView()
-    for record in await journal.records(run_id):
+    for record in await journal.records(row.run_id):
         view.apply(record.event)
     return row, view
+
+
+async def _find(journal: Journal, which: str, settings: Settings) -> RunRow:
+    """Find a run by its id, the beginning of it if that is unique, or ``last``."""
+    row = await journal.run(which)
+    if row is not None:
+        return row
+    if which == LAST:
+        found = await journal.runs(limit=1)
+    else:
+        rows = await journal.runs(limit=LOOKED_AT_MAX)
+        found = [row for row in rows if which and row.run_id.startswith(which)]
+    if len(found) > 1:
+        begin_so = ", ".join(row.run_id for row in found[:NAMED_MAX])
+        raise CommandError(f"run {which!r}: several begin so: {begin_so}; give the whole id")
+    if not found:
+        raise CommandError(
+            f"run {which!r}: there is no such run in the journal {settings.journal.path}; "
+            "see 'tandem runs list'"
+        )
+    return found[0]
 
 
 def _with_journal(settings: Settings, use: Callable[[Journal], Awaitable[_T]]) -> _T:

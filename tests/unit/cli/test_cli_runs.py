@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,6 +133,38 @@ def test_validate_counts_in_english(tandem: Tandem, steps: int, words: str) -> N
     file = write("set.yaml", "steps:", *["  - {agent: system, action: noop}"] * steps)
 
     assert words in tandem("validate", file).out
+
+
+@pytest.mark.parametrize("command", ["run", "validate"])
+def test_an_agent_that_is_not_here_may_be_in_a_module_of_yours(
+    tandem: Tandem, command: str
+) -> None:
+    file = write("set.yaml", "steps:", "  - {agent: mine, action: do}")
+    typo = write("typo.yaml", "steps:", "  - {agent: sytem, action: echo}")
+    write("mine.py", "")
+
+    assert "--import MODULE registers" in tandem(command, file).err
+    assert "--import" not in tandem(command, file, "--import", "mine").err
+    assert "--import" not in tandem(command, typo).err
+
+
+@pytest.mark.parametrize("command", [("runs", "show"), ("explain",)])
+def test_a_run_is_found_by_the_beginning_of_its_id_and_the_newest_as_last(
+    tandem: Tandem, command: tuple[str, ...]
+) -> None:
+    assert "there is no such run in the journal" in tandem(*command, "last").err
+    file = write("set.yaml", "steps:", "  - {id: a, agent: system, action: noop}")
+    tandem("run", file)
+    tandem("run", write("other.yaml", "steps:", "  - {id: b, agent: system, action: noop}"))
+    newest, oldest = (row["run_id"] for row in json.loads(tandem("runs", "list", "--json").out))
+    pairs = zip(newest, oldest, strict=True)
+    alike = "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+    assert tandem(*command, "last").out == tandem(*command, newest).out
+    assert tandem(*command, oldest[: len(alike) + 1]).out == tandem(*command, oldest).out
+    refused = tandem(*command, alike)
+    assert refused.code == 4
+    assert f"several begin so: {newest}, {oldest}" in refused.err
 
 
 def test_explain_says_words_and_each_reason_once(tandem: Tandem) -> None:
