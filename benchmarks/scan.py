@@ -32,6 +32,8 @@ CONFIG = {
     "python_layer": {"cache_size": 0},
 }
 WALK, PYTHON, OPENSSL = "os.scandir walk with stat", "Python layer", "xargs -P2 openssl dgst"
+LIMIT = "system calls alone, 2 threads"
+"""What is left of ours when nothing is kept, sorted or encoded: no scan can be faster."""
 FILES_A_FOLDER = 15
 """As in a source tree: /usr/share has 14."""
 
@@ -92,7 +94,20 @@ def openssl(root: str) -> None:
     find.wait()
 
 
-async def take(rows: dict[str, Comparison], root: str, files: int, runs: int) -> None:
+def build_limit(folder: Path) -> Path:
+    """Compile the program that does the system calls and nothing else."""
+    source, made = Path(__file__).with_name("stat_limit.c"), folder / "stat_limit"
+    subprocess.run(["cc", "-std=c11", "-O2", "-pthread", source, "-o", made], check=True)
+    return made
+
+
+def limit(program: Path, root: str) -> float:
+    """Files a second of one round."""
+    done = subprocess.run([program, root, "1"], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+async def take(rows: dict[str, Comparison], root: str, files: int, runs: int, bare: Path) -> None:
     """Take every figure, once more than counts: the first warms the cache."""
     listing: dict[str, Any] = {"path": root, "hash": False, "lines": False}
     body = msgspec.msgpack.encode(listing)
@@ -118,6 +133,7 @@ async def take(rows: dict[str, Comparison], root: str, files: int, runs: int) ->
                 lambda answers: msgspec.msgpack.decode(answers[0])["totals"]["files"],
             )
             peer("body", WALK, lambda: walk(root))
+            rows["body"].peers.setdefault(LIMIT, []).append(limit(bare, root))
             await native(
                 "value",
                 lambda: tandem.send("docgen", "scan_codebase", listing),
@@ -145,11 +161,11 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="write the values there, too")
     options = parser.parse_args()
     rows, machine = comparisons(), this_machine()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as tools:
         root = Path(folder) if options.tree is None else options.tree.resolve()
         if options.tree is None:
             make_tree(root, options.files)
-        asyncio.run(take(rows, str(root), walk(str(root)), options.runs))
+        asyncio.run(take(rows, str(root), walk(str(root)), options.runs, build_limit(Path(tools))))
     print("\n".join(line for row in rows.values() for line in row.lines()))
     if options.output is not None:
         write_comparisons(
