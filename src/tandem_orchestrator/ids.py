@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import time
 from collections.abc import Callable
 
@@ -11,11 +10,28 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base 32 in lower case: no i, l, o, u; sorts like the number."""
 
 
+_FETCHED_BYTES = 1_000
+"""Random bytes fetched from the system at one time."""
 _PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
 
 
 def _base32(number: int, chars: int) -> str:
     return "".join(_PAIRS[(number >> shift) & 1023] for shift in range((chars - 2) * 5, -1, -10))
+
+
+class _Randomness:
+    """Random bits of the system, fetched for many ids at once: each fetch lets other threads in."""
+
+    def __init__(self) -> None:
+        self._pid, self._rest = 0, b""
+
+    def bits(self, count: int) -> int:
+        """Give an int of ``count`` bits; a forked child never gives those of its parent."""
+        size = (count + 7) // 8
+        if len(self._rest) < size or os.getpid() != self._pid:
+            self._pid, self._rest = os.getpid(), os.urandom(_FETCHED_BYTES)
+        taken, self._rest = self._rest[:size], self._rest[size:]
+        return int.from_bytes(taken, "big") >> (size * 8 - count)
 
 
 class Ids:
@@ -35,7 +51,7 @@ class Ids:
         random_bits: Callable[[int], int] | None = None,
     ) -> None:
         self._wall_ns = wall_ns
-        self._random_bits = random_bits or random.SystemRandom().getrandbits
+        self._random_bits = random_bits or _Randomness().bits
         self._last_ms = -1
         self._last_tail = 0
         self._head = (-1, "")

@@ -59,7 +59,7 @@ class Priority(IntEnum):
     @property
     def lane(self) -> int:
         """The C layer's lane: 0 (most urgent) to 3."""
-        return 3 - max(0, self.value - 1)
+        return 3 - max(0, self - 1)
 
     def __str__(self) -> str:
         return self.name.lower()

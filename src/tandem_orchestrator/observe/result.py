@@ -34,9 +34,12 @@ HELD_NAMED_MAX = 20
 
 
 class RunView:
-    """One run as far as its events tell; works on live events and on those read back alike."""
+    """One run as far as its events tell; works on live events and on those read back alike.
 
-    def __init__(self) -> None:
+    ``plan``: the plan it is accepted with, where that is at hand; else it is read from its events.
+    """
+
+    def __init__(self, plan: Plan | None = None) -> None:
         self.accepted: RunAccepted | None = None
         self.ended: RunEnded | None = None
         self.status = RunStatus.QUEUED
@@ -50,7 +53,7 @@ class RunView:
         """Steps that wait for an approval or a signal."""
         self.fallbacks: list[FallbackPlanned] = []
         self.layer_changes: list[LayerChanged] = []
-        self._plan: Plan | None = None
+        self._plan = plan
 
     @property
     def plan(self) -> Plan:

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tandem_orchestrator.layers.native import plain_encoder
-from tandem_orchestrator.layers.native.program import ProgramRefused, filled_payloads, structure_of
+from tandem_orchestrator.layers.native.codec import CodecError
+from tandem_orchestrator.layers.native.program import Form, filled_payloads, forms_of, literals_of
 from tandem_orchestrator.model.commands import CommandSet, CommandStep
 from tandem_orchestrator.model.documents import to_document
-from tandem_orchestrator.model.plans import PlannedStep
+from tandem_orchestrator.model.plans import PlannedStep, plan_to_value
 from tandem_orchestrator.model.refs import NO_DEFAULT, Ref
 from tandem_orchestrator.model.routing import UNSIZED, bucket_of
 from tandem_orchestrator.orchestrator.express import ExpressPlan
@@ -51,9 +52,66 @@ class Look(NamedTuple):
     """By step: how many of them come before those of the next one."""
 
 
+class _Pattern:
+    """What all sets of one structure have in common, to make the intake of any of them."""
+
+    __slots__ = ("_forms", "_intake", "_plan_value")
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._forms: tuple[Form, ...] | None = None
+        # Any: a plan as plain data.
+        self._plan_value: dict[str, Any] = {}
+
+    def intake_of(self, names: tuple[str, str], literals: Sequence[bytes]) -> Intake:
+        """Give what taking in the set of that id and name, with these values, would have given."""
+        old = self._intake
+        if self._forms is None:
+            self._forms = forms_of(old.plan.steps)
+            self._plan_value = plan_to_value(old.plan)
+        payloads = filled_payloads(self._forms, literals)
+        steps = tuple(
+            [
+                msgspec.structs.replace(step, payload=payload)
+                for step, payload in zip(old.plan.steps, payloads, strict=True)
+            ]
+        )
+        of_step = {step.id: step.payload for step in steps}
+        copy = CommandSet(**vars(old.command_set))
+        copy.id, copy.name = names
+        copy.steps = [CommandStep(**vars(step)) for step in old.command_set.steps]
+        for position, step in enumerate(copy.steps):
+            step.payload = of_step[step.id or f"s{position + 1}"]
+        plan = msgspec.structs.replace(old.plan, name=names[1], steps=steps)
+        document = None
+        if bool(copy.name) == bool(old.command_set.name):
+            changed = {"id": copy.id, "name": copy.name} if copy.name else {"id": copy.id}
+            document = _with_payloads(old.document, changed, [step.payload for step in copy.steps])
+        value = _with_payloads(self._plan_value, {"name": names[1]}, payloads)
+        return old.of_another(
+            copy, plan, to_document(copy).body if document is None else document, value
+        )
+
+
+# Any: documents and plans as plain data.
+def _with_payloads(
+    body: dict[str, Any], changed: dict[str, str], payloads: Sequence[Any]
+) -> dict[str, Any] | None:
+    """Copy a document or plan with other payloads; None where that would change its fields."""
+    if not changed.keys() <= body.keys():
+        return None
+    steps = []
+    for step, payload in zip(body["steps"], payloads, strict=True):
+        if ("payload" in step) != (payload is not None):
+            return None  # What is left out as the default would come in another place.
+        steps.append(step if payload is None else {**step, "payload": payload})
+    return {**body, "steps": type(body["steps"])(steps), **changed}
+
+
 class _Known(NamedTuple):
-    way: ExpressPlan
-    intake: Intake
+    way: ExpressPlan | None
+    """None: its runs go the ordinary way."""
+    pattern: _Pattern
     order: tuple[int, ...] | None
     """Where each literal of the plan stands in the look; None: where it stands in the plan."""
     stamp: object
@@ -79,26 +137,13 @@ class FamiliarRun(NamedTuple):
 
     names: tuple[str, str]
     literals: Sequence[bytes]
-    intake: Intake
+    pattern: _Pattern
     # Any: inputs hold any plain value.
     inputs: dict[str, Any]
 
     def own_intake(self) -> Intake:
         """Give what taking in this very set would have given."""
-        old = self.intake
-        payloads = filled_payloads(old.plan.steps, self.literals)
-        steps = tuple(
-            msgspec.structs.replace(step, payload=payload)
-            for step, payload in zip(old.plan.steps, payloads, strict=True)
-        )
-        of_step = {step.id: step.payload for step in steps}
-        copy = CommandSet(**vars(old.command_set))
-        copy.id, copy.name = self.names
-        copy.steps = [CommandStep(**vars(step)) for step in old.command_set.steps]
-        for position, step in enumerate(copy.steps):
-            step.payload = of_step[step.id or f"s{position + 1}"]
-        plan = msgspec.structs.replace(old.plan, name=self.names[1], steps=steps)
-        return old.of_another(copy, plan, to_document(copy).body)
+        return self.pattern.intake_of(self.names, self.literals)
 
 
 class Familiar:
@@ -117,7 +162,7 @@ class Familiar:
 
     def find(
         self, look: Look, command_set: CommandSet, stamp: object
-    ) -> tuple[ExpressPlan, FamiliarRun] | None:
+    ) -> tuple[ExpressPlan | None, FamiliarRun] | None:
         """Find the plan of a set that looks like this; ``stamp`` says what plans depend on."""
         key = look.key
         try:
@@ -142,7 +187,7 @@ class Familiar:
         if known.order is not None:
             literals = [literals[position] for position in known.order]
         names = (command_set.id, command_set.name)
-        return known.way, FamiliarRun(names, literals, known.intake, {})
+        return known.way, FamiliarRun(names, literals, known.pattern, {})
 
     def take_roll(self) -> float | None:
         """Give what was drawn for the set that was just not found; None where nothing was."""
@@ -152,35 +197,55 @@ class Familiar:
     def keep(
         self,
         look: Look,
-        way: ExpressPlan,
+        way: ExpressPlan | None,
         intake: Intake,
         stamp: object,
         watch: Watch | None = None,
     ) -> None:
-        """Remember a plan, if the look sees of it just what its program does."""
+        """Remember a plan, if the look sees all of its values."""
         if watch is not None and watch.is_for_one_run:
             return
+        if way is None and not _outlasts_its_run(intake):
+            return
+        planned = intake.plan.steps
         steps = intake.command_set.steps
         starts = [0, *look.ends]
         spans = {
             step.id or f"s{i + 1}": range(starts[i], starts[i + 1]) for i, step in enumerate(steps)
         }
-        order = tuple(position for step in way.plan.steps for position in spans[step.id])
+        order = tuple(position for step in planned for position in spans[step.id])
         try:
-            _, literals = structure_of(way.plan.steps, ())
-        except ProgramRefused:
+            literals = literals_of(planned)
+        except CodecError:
             return
         if literals != [look.literals[position] for position in order]:
             return
         as_it_is = order == tuple(range(len(order)))
         key = look.key
-        by_size = _sizes(way.plan.steps, spans, look)
+        by_size = _sizes(planned, spans, look)
         if by_size.sized:
             self._known[key] = by_size
             key = by_size.key(look)
-        self._known[key] = _Known(way, intake, None if as_it_is else order, stamp, watch)
+        self._known[key] = _Known(way, _Pattern(intake), None if as_it_is else order, stamp, watch)
         while len(self._known) > FAMILIAR_MAX:
             self._known.popitem(last=False)
+
+
+def _outlasts_its_run(intake: Intake) -> bool:
+    """Say whether the plan of an ordinary run would be made again as it is, but for the values."""
+    plan = intake.plan
+    if intake.callables or plan.handler is not None or not plan.steps:
+        return False
+    is_native = len(plan.segments) == 1 and len(plan.segments[0]) == len(plan.steps)
+    return all(
+        step.kind == "action"
+        and not step.waits
+        and (one := step.assignment) is not None
+        and one.verdict == "none"
+        and not one.shadow
+        and (one.route is None or is_native)  # else the load of the moment counts as well
+        for step in plan.steps
+    )
 
 
 def _sizes(steps: Sequence[PlannedStep], spans: Mapping[str, range], look: Look) -> _BySize:
@@ -196,13 +261,12 @@ def _sizes(steps: Sequence[PlannedStep], spans: Mapping[str, range], look: Look)
 
 
 def look_at(command_set: CommandSet, encode: Encode) -> Look | None:
-    """Take a set apart; None if it cannot go the express way, or holds anything unusual.
+    """Take a set apart; None if it holds anything unusual.
 
     ``encode`` writes a plain value, and gives None for any other.
     """
     if (
-        command_set.durability != "none"
-        or type(command_set) is not CommandSet
+        type(command_set) is not CommandSet
         or command_set.timeout is not None
         or command_set.retry_policy
         or command_set.python_handler is not None
@@ -222,6 +286,7 @@ def look_at(command_set: CommandSet, encode: Encode) -> Look | None:
             tuple([(name, tuple(others)) for name, others in needs.items()]) if needs else (),
             command_set.type,
             command_set.mode,
+            command_set.durability,
             command_set.priority,
             command_set.parallel_allowed,
             command_set.c_optimized,

@@ -35,6 +35,8 @@ class Intake:
     inputs: dict[str, Any]
     needs_inputs: bool = False
     """Whether a reference leads into the run's inputs and has no default."""
+    plan_value: dict[str, Any] | None = None
+    """The plan as plain data; None: not made yet."""
     literals: tuple[bytes, ...] | None = None
     """As ``express.Asked``: the plan's own."""
 
@@ -43,9 +45,17 @@ class Intake:
         """Id and name of the command set."""
         return self.command_set.id, self.plan.name
 
-    def of_another(self, command_set: CommandSet, plan: Plan, document: dict[str, Any]) -> Intake:
+    def of_another(
+        self,
+        command_set: CommandSet,
+        plan: Plan,
+        document: dict[str, Any],
+        plan_value: dict[str, Any] | None,
+    ) -> Intake:
         """Give the intake of another set of the same structure."""
-        return replace(self, command_set=command_set, plan=plan, document=document)
+        return replace(
+            self, command_set=command_set, plan=plan, document=document, plan_value=plan_value
+        )
 
     def own_intake(self) -> Intake:
         """As ``express.Asked``: this is it."""
@@ -199,7 +209,7 @@ def request_of(intake: Intake, run_id: str, head: SegmentEnded | None = None) ->
         priority=plan.priority,
         durability=plan.durability,
         document=intake.document,
-        plan=plan_to_value(plan),
+        plan=plan_to_value(plan) if intake.plan_value is None else intake.plan_value,
         inputs=intake.inputs,
         resumable=intake.resumable,
         steps_total=len(plan.steps),

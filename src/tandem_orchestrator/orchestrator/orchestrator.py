@@ -326,7 +326,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
     async def _submit(self, intake: Intake, head: SegmentEnded | None = None) -> Run:
         engine, journal = self._usable()
         request = request_of(intake, self._ids.make(), head)
-        view = self._watching.begin(request.run_id)
+        view = self._watching.begin(request.run_id, intake.plan)
         try:
             ticket = engine.submit(self._with_hooks(request, intake.command_set, view))
             try:
@@ -370,8 +370,8 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
         else:
             asked = self._planning.take_in(command_set, inputs, roll=self._familiar.take_roll())
             way = None if look is None else way_of(asked)
-            if look is not None and way is not None:
-                self._familiar.keep(look, way, asked, stamp, self._planning.watch(way.plan))
+            if look is not None:
+                self._familiar.keep(look, way, asked, stamp, self._planning.watch(asked.plan))
         ended = None if way is None else await express.run(way, asked)
         if isinstance(ended, dict):
             return ended

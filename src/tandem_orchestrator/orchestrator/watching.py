@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from tandem_orchestrator.model.events import AnyEvent, RunEnded, kind_of
+from tandem_orchestrator.model.plans import Plan
 from tandem_orchestrator.observe import Metrics, RunView
 
 _log = logging.getLogger(__name__)
@@ -28,9 +29,9 @@ class Watching:
         self._event_listeners: list[EventListener] = []
         self._progress_listeners: list[ProgressListener] = []
 
-    def begin(self, run_id: str) -> RunView:
+    def begin(self, run_id: str, plan: Plan | None = None) -> RunView:
         """Make the view of a run that is about to be accepted."""
-        view = self._views[run_id] = RunView()
+        view = self._views[run_id] = RunView(plan)
         return view
 
     def resume(self, run_id: str, events: Sequence[AnyEvent]) -> RunView:

@@ -171,6 +171,17 @@ def structure_of(
     return tuple(shapes), literals
 
 
+def literals_of(steps: Sequence[PlannedStep]) -> list[bytes]:
+    """Give the values of the literals in steps' payloads, in the order of ``structure_of``.
+
+    Raises: CodecError if a payload is no value.
+    """
+    literals: list[bytes] = []
+    for step in steps:
+        _template(step.payload, literals)
+    return literals
+
+
 def _fault(step: PlannedStep, parent: str) -> str:
     assignment = step.assignment
     if step.kind != "action":
@@ -318,20 +329,44 @@ def _condition(condition: Mapping[str, Any]) -> ConditionShape:
     return ConditionShape(operator, (), _ref_shape(ref), encoded)
 
 
-def filled_payloads(steps: Sequence[PlannedStep], literals: Sequence[bytes]) -> list[Any]:
-    """Put other values in the place of the literals of these steps' payloads.
+Form = tuple[bytes | None, ...]
+"""An encoded payload in pieces; each None is the place of a literal."""
+
+
+def forms_of(steps: Sequence[PlannedStep]) -> tuple[Form, ...]:
+    """Give the forms of the payloads of steps without ``for_each``; see ``filled_payloads``."""
+    return tuple(
+        tuple(
+            [
+                None if piece is None else _piece_bytes(piece)
+                for piece in _template(step.payload, [])
+            ]
+        )
+        for step in steps
+    )
+
+
+# Any: a payload is any value.
+def filled_payloads(forms: Sequence[Form], literals: Sequence[bytes]) -> list[Any]:
+    """Put values in the place of the literals of payloads.
 
     Args:
-        steps: Steps without ``for_each``.
-        literals: As many as ``structure_of`` finds in the steps, in that order.
+        literals: As many as ``literals_of`` finds in the steps, in that order.
     """
     payloads = []
-    rest = iter(literals)
-    for step in steps:
-        body = b"".join(
-            next(rest) if piece is None else _piece_bytes(piece)
-            for piece in _template(step.payload, [])
-        )
+    position = 0
+    for form in forms:
+        if len(form) == 1 and form[0] is None:
+            body = literals[position]
+            position += 1
+        else:
+            pieces = []
+            for piece in form:
+                if piece is None:
+                    piece = literals[position]
+                    position += 1
+                pieces.append(piece)
+            body = b"".join(pieces)
         payloads.append(decode_body(body))
     return payloads
 
