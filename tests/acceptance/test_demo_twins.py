@@ -1,5 +1,6 @@
 """``tandem demo twins`` tells the true number of differences; the tour of the docs runs as written."""
 
+import importlib.util
 import json
 import math
 import os
@@ -60,6 +61,21 @@ def test_the_demo_finds_every_price_that_differs_and_no_other(tmp_path, capsys):
     for each in told["conflicts"]:
         v = each["item"] / 4000 * 100
         assert each["fields"] == [{"path": "", "left": by_decimal(v), "right": by_idiom(v)}]
+
+
+def test_without_pytest_the_demo_says_where_to_install_it(tmp_path, capsys, monkeypatch):
+    assert run_app(["demo", "twins", str(tmp_path / "with")]) == 0
+    assert "pip install" not in capsys.readouterr().out
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "pytest" else found(name)
+    )
+
+    assert run_app(["demo", "twins", str(tmp_path / "without")]) == 0
+
+    told = capsys.readouterr().out
+    assert f"not in this environment yet: {sys.prefix}" in told
+    assert told.index("pip install pytest") < told.index("pytest -q conflicts")
 
 
 def test_a_folder_that_exists_is_left_alone(tmp_path, capsys):

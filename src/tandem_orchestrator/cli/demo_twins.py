@@ -86,6 +86,8 @@ def demo_twins(folder: str, *, as_json: bool) -> Exit:
     tell("")
     width = max(len(words) for words, _ in _NEXT) + 3
     tell(f"  cd {_short(place)}")
+    if importlib.util.find_spec("pytest") is None:  # One of elsewhere knows nothing of Tandem.
+        tell(f"  {'pip install pytest':<{width}}not in this environment yet: {sys.prefix}")
     for words, meaning in _NEXT:
         tell(f"  {words:<{width}}{meaning}")
     return Exit.DONE

@@ -145,6 +145,17 @@ def _columns_that_fit(
     return left
 
 
+def show_took(seconds: float | None, attempts: int, within_s: float | None) -> str:
+    """Write a step's time; of items that ran side by side what each took, not their sum.
+
+    Args:
+        within_s: How long the run took: a step's sum beyond it is of more than one at a time.
+    """
+    if seconds is None or within_s is None or attempts < 2 or seconds <= within_s:
+        return show_seconds(seconds)
+    return f"{show_seconds(seconds / attempts)} each"
+
+
 def show_seconds(seconds: float | None) -> str:
     """Give a duration in the unit that reads best."""
     if seconds is None:

@@ -6,7 +6,7 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from tandem_orchestrator.cli.output import console, show_seconds, visible
+from tandem_orchestrator.cli.output import console, show_took, visible
 from tandem_orchestrator.cli.run_table import last_steps
 from tandem_orchestrator.model.events import (
     AnyEvent,
@@ -37,6 +37,7 @@ class ProgressView:
         self._tasks: dict[str, TaskID] = {}
         self._agents: dict[str, str] = {}
         self._overall: TaskID | None = None
+        self._began_ns = 0
         self.run_id = ""
         """Of the run that was seen; empty before it was accepted."""
         self.last_steps: frozenset[str] = frozenset()
@@ -83,7 +84,7 @@ class ProgressView:
         """Take in an event of the run."""
         match event:
             case RunAccepted():
-                self.run_id = run_id
+                self.run_id, self._began_ns = run_id, event.at_ns
                 plan = plan_from_value(event.plan)
                 self._agents = {step.id: step.agent for step in plan.steps}
                 self.last_steps = last_steps(plan.steps)
@@ -96,8 +97,9 @@ class ProgressView:
                 for step_id in event.steps:
                     self._started(AttemptStarted(step=step_id, layer="c"))
             case StepEnded() | SegmentEnded():
+                within_s = (event.at_ns - self._began_ns) / 1e9
                 for ended in steps_ended(event):
-                    self._ended(ended)
+                    self._ended(ended, within_s)
             case LayerChanged():
                 self._say(f"the {event.layer} layer {event.change}: {event.detail}")
             case FallbackPlanned():
@@ -121,13 +123,15 @@ class ProgressView:
             name = f"  {visible(event.step)}"
             self._tasks[event.step] = self._bars.add_task(name, total=None, note=note)
 
-    def _ended(self, event: StepEnded) -> None:
+    def _ended(self, event: StepEnded, within_s: float) -> None:
         if self._bars is None:
             if event.outcome == "skipped":
                 self._say(f"{event.step}: skipped, {event.reason}")
+            elif not event.layer:
+                self._say(f"{event.step}: {event.outcome}")  # a group, or nothing was tried
             else:
-                took = show_seconds(event.seconds)
-                self._say(f"{event.step}: {event.outcome} in {event.layer or 'its group'}, {took}")
+                took = show_took(event.seconds, event.attempts, within_s)
+                self._say(f"{event.step}: {event.outcome} in {event.layer}, {took}")
             return
         if self._agents.get(event.step) in FULL_SCREEN_AGENTS:
             self._bars.start()

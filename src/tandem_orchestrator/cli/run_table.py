@@ -10,6 +10,7 @@ from tandem_orchestrator.cli.output import (
     print_table,
     print_text,
     show_seconds,
+    show_took,
     table_width,
     to_json,
     visible,
@@ -43,7 +44,7 @@ def print_result(result: dict[str, Any], last: Collection[str]) -> None:
         print_text(f"{visible(step_id)} gave:")
         print_text("\n".join(f"  {line}" for line in lines))
     print_text("")
-    _print_steps(result["steps"])
+    _print_steps(result["steps"], result["duration"])
     print_text("")
     for note in result["notes"]:
         print_text(f"note: {visible(note)}")
@@ -58,7 +59,7 @@ def print_result(result: dict[str, Any], last: Collection[str]) -> None:
     print_text(f"run {result['run_id']}, durability {result['durability']}")
 
 
-def _print_steps(steps: dict[str, dict[str, Any]]) -> None:
+def _print_steps(steps: dict[str, dict[str, Any]], duration: float | None) -> None:
     """Print the table; on a narrow line each reason once below it."""
     remarks = {step_id: _remark(step) for step_id, step in steps.items()}
     numbers: dict[str, int] = {}
@@ -70,7 +71,7 @@ def _print_steps(steps: dict[str, dict[str, Any]]) -> None:
             step_id,
             step["outcome"],
             step["layer"] or "",
-            show_seconds(step["seconds"]) if step["attempts"] else "",
+            show_took(step["seconds"], step["attempts"], duration) if step["attempts"] else "",
             step["attempts"],
             numbers.get(remarks[step_id], remarks[step_id]),
         )

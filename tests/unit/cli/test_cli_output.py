@@ -127,6 +127,22 @@ def test_a_result_shows_each_steps_layer_time_and_reason_at_any_width(
 
 
 @pytest.mark.parametrize(
+    ("seconds", "attempts", "within_s", "shown"),
+    [
+        (352.0, 4000, 6.06, "88.0 ms each"),  # side by side
+        (0.6, 3, 0.7, "600.0 ms"),  # one after the other
+        (0.6, 3, None, "600.0 ms"),  # not ended: nothing to hold it against
+        (1.2, 1, 1.0, "1.20 s"),  # a clock's whim is no second attempt
+        (None, 0, 1.0, ""),
+    ],
+)
+def test_what_ran_side_by_side_is_not_shown_as_if_it_had_taken_its_sum(
+    seconds: float | None, attempts: int, within_s: float | None, shown: str
+) -> None:
+    assert output.show_took(seconds, attempts, within_s) == shown
+
+
+@pytest.mark.parametrize(
     ("seconds", "shown"),
     [
         (None, ""),

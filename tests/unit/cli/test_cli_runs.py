@@ -148,6 +148,23 @@ def test_an_agent_that_is_not_here_may_be_in_a_module_of_yours(
     assert "--import" not in tandem(command, typo).err
 
 
+def test_no_step_is_said_to_have_taken_longer_than_its_run(tandem: Tandem) -> None:
+    file = write(
+        "naps.yaml",
+        "steps:",
+        "  - {id: naps, agent: system, action: sleep, for_each: [0.2, 0.2, 0.2, 0.2],",
+        "     payload: {seconds: {$ref: item}}}",
+        "  - {id: group, command_set: {type: sequence, steps: [{agent: system, action: noop}]}}",
+    )
+
+    done = tandem("run", file)
+    told = tandem("runs", "show", "last")
+
+    assert "ms each" in done.err
+    assert done.out.count("ms each") == told.out.count("ms each") == 1
+    assert "group: succeeded\n" in done.err
+
+
 @pytest.mark.parametrize("command", [("runs", "show"), ("explain",)])
 def test_a_run_is_found_by_the_beginning_of_its_id_and_the_newest_as_last(
     tandem: Tandem, command: tuple[str, ...]
