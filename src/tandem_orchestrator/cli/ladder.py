@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import time
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 import msgspec
@@ -18,7 +19,7 @@ from tandem_orchestrator.model.catalogue import RUNGS
 from tandem_orchestrator.orchestrator.composition import beside_journal
 from tandem_orchestrator.orchestrator.ladder_file import Climbs, LadderFile
 from tandem_orchestrator.twins import ladder
-from tandem_orchestrator.twins.bounds import upper_bound
+from tandem_orchestrator.twins.bounds import count_text, upper_bound
 from tandem_orchestrator.twins.ladder import Change, Climb
 
 _Which = Annotated[str, typer.Argument(metavar="AGENT.ACTION[:IMPL]", help="Which twin.")]
@@ -154,8 +155,11 @@ def _matching(climbs: Climbs, which: str) -> list[Climb]:
         climb for climb in climbs.values() if which in (climb.name, climb.name.rpartition(":")[0])
     ]
     if not found:
-        known = ", ".join(climb.name for climb in list(climbs.values())[:10]) or "none"
-        raise UsageError(f"{which}: nothing is known of such a twin; known: {known}")
+        names = [climb.name for climb in climbs.values()]
+        near = get_close_matches(which, names, n=1, cutoff=0.6)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        known = ", ".join(names[:10]) or "none"
+        raise UsageError(f"{which}: nothing is known of such a twin; known: {known}{hint}")
     return found
 
 
@@ -198,11 +202,14 @@ def _value(climb: Climb, settings: Settings) -> dict[str, Any]:
 
 
 def _lines(climb: Climb, settings: Settings) -> list[str]:
-    lines = [f"{climb.name}: {climb.rung}", f"  {climb.bound}"]
+    is_all = climb.compared_total <= climb.agreements + climb.conflicts
+    since = "" if is_all else "since its last conflict or change of rung: "
+    lines = [f"{climb.name}: {climb.rung}", f"  {since}{climb.bound}"]
     pace = "" if climb.speedup is None else f"; {climb.speedup:.2f} times as fast"
-    lines.append(f"  {len(climb.inputs):,} different inputs{pace}")
-    if climb.compared_total > climb.agreements + climb.conflicts:
-        ever = f"{climb.conflicts_total:,} conflicts in {climb.compared_total:,} comparisons"
+    if climb.inputs or pace:
+        lines.append(f"  {ladder.inputs_text(climb)}{pace}")
+    if not is_all:
+        ever = count_text(climb.conflicts_total, climb.compared_total)
         lines.append(f"  ever, on all rungs: {ever}")
     if climb.errors or climb.dropped:
         lines.append(f"  shadow runs: {climb.errors:,} came to nothing, {climb.dropped:,} dropped")

@@ -35,12 +35,17 @@ def upper_bound(conflicts: int, comparisons: int) -> float:
     return high
 
 
-def bound_text(conflicts: int, comparisons: int) -> str:
-    """State a bound for people, as ``0 conflicts in 3,000 comparisons: rate below 0.1 % at 95 %``."""
-    counted = (
+def count_text(conflicts: int, comparisons: int) -> str:
+    """State how often twins differed, as ``1 conflict in 3,000 comparisons``."""
+    return (
         f"{conflicts:,} conflict{'' if conflicts == 1 else 's'} in {comparisons:,} "
         f"comparison{'' if comparisons == 1 else 's'}"
     )
+
+
+def bound_text(conflicts: int, comparisons: int) -> str:
+    """State a bound for people, as ``0 conflicts in 3,000 comparisons: rate below 0.1 % at 95 %``."""
+    counted = count_text(conflicts, comparisons)
     if not comparisons:
         return f"{counted}: nothing is known of the rate"
     percent = 100.0 * upper_bound(conflicts, comparisons)

@@ -184,12 +184,12 @@ def objections(climb: Climb, rules: Twins) -> list[str]:
         found.append(f"{climb.conflicts:,} conflicts, at most {rules.max_conflicts:,}")
     if climb.agreements < rules.min_agreements:
         found.append(
-            f"{climb.agreements:,} agreements on the rung {climb.rung}, "
-            f"at least {rules.min_agreements:,} (twins.min_agreements)"
+            f"{climb.agreements:,} agreement{'' if climb.agreements == 1 else 's'} on the rung "
+            f"{climb.rung}, at least {rules.min_agreements:,} (twins.min_agreements)"
         )
     if len(climb.inputs) < rules.min_distinct_inputs:
         found.append(
-            f"its inputs were hardly diverse: {len(climb.inputs):,} different ones, "
+            f"its inputs were hardly diverse: {inputs_text(climb)}, "
             f"at least {rules.min_distinct_inputs:,} (twins.min_distinct_inputs)"
         )
     if climb.errors_here > ERRORS_SHARE_MAX * (climb.agreements + climb.errors_here):
@@ -208,6 +208,13 @@ def objections(climb: Climb, rules: Twins) -> list[str]:
     return found
 
 
+def inputs_text(climb: Climb) -> str:
+    """Say on how many different inputs it was compared, as far as they are told apart."""
+    count = len(climb.inputs)
+    more = "at least " if count >= INPUTS_MAX else ""
+    return f"{more}{count:,} different input{'' if count == 1 else 's'}"
+
+
 def promote(
     climb: Climb, rules: Twins, now_s: float, *, by: str = BY_RULES, force: bool = False
 ) -> Change | None:
@@ -218,7 +225,7 @@ def promote(
     against = objections(climb, rules)
     if climb.rung == "native" or (against and not force):
         return None
-    why = f"{climb.bound}, {len(climb.inputs):,} different inputs"
+    why = f"{climb.bound}, {inputs_text(climb)}"
     if climb.speedup is not None:
         why += f", {climb.speedup:.2f} times as fast"
     if against:

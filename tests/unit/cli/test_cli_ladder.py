@@ -68,6 +68,41 @@ def test_status_as_json_has_everything(journal: str, capsys: pytest.CaptureFixtu
     assert len(shown["objections"]) == 3
 
 
+def test_a_count_that_began_anew_is_not_read_as_all_there_ever_was(
+    journal: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, tally = climb(10), Tally()
+    tally.note(agreed=False, capsule="r1.c1")
+    tally.note(agreed=True)
+    add(one, tally, Twins(), 1.7e9)
+    put(journal, one)
+
+    assert tandem(journal, "status") == 0
+
+    told = capsys.readouterr().out
+    assert "since its last conflict or change of rung: 0 conflicts in 1 comparison:" in told
+    assert "ever, on all rungs: 1 conflict in 12 comparisons" in told
+    assert "not yet: 1 agreement on the rung shadow, at least 3,000" in told
+
+
+def test_a_slip_in_a_twins_name_gets_the_nearest(
+    journal: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(journal, climb())
+
+    assert tandem(journal, "promote", "a.b.od") == 2
+    assert "(did you mean a.b.do:v2?)" in capsys.readouterr().err
+
+
+def test_inputs_beyond_those_told_apart_are_said_to_be_more(
+    journal: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(journal, climb(3000, inputs=3000))
+
+    assert tandem(journal, "status") == 0
+    assert "at least 1,024 different inputs; 2.00 times" in capsys.readouterr().out
+
+
 def test_nothing_yet_is_said(journal: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert tandem(journal, "status") == 0
     assert "no twin has been compared yet" in capsys.readouterr().out
@@ -96,7 +131,7 @@ def test_promote_moves_one_rung_and_refuses_the_next(
     ("made", "says"),
     [
         (climb(speedup=0.5), "it does not pay: 0.50 times as fast"),
-        (climb(inputs=2), "hardly diverse: 2 different ones"),
+        (climb(inputs=2), "hardly diverse: 2 different inputs"),
     ],
 )
 def test_force_is_recorded(

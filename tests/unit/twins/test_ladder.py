@@ -66,7 +66,7 @@ def test_it_climbs_by_itself_where_that_is_wished() -> None:
     ("given_tally", "says"),
     [
         (tally(99), "99 agreements on the rung shadow, at least 100"),
-        (tally(100, inputs=9), "hardly diverse: 9 different ones, at least 10"),
+        (tally(100, inputs=9), "hardly diverse: 9 different inputs, at least 10"),
         (tally(100, speedup=1.05), "does not pay: 1.05 times as fast, at least 1.1"),
         (tally(100, speedup=0.5), "does not pay: 0.50 times as fast"),
     ],
