@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from tandem_orchestrator import TandemError, __version__
-from tandem_orchestrator.cli import agent_new as agent_new_command
 from tandem_orchestrator.cli import (
+    again,
     config,
     conflicts,
     control,
@@ -19,6 +19,7 @@ from tandem_orchestrator.cli import (
     runs_commands,
     twins,
 )
+from tandem_orchestrator.cli import agent_new as agent_new_command
 from tandem_orchestrator.cli import doctor as doctor_command
 from tandem_orchestrator.cli import journal as journal_command
 from tandem_orchestrator.cli import quarantine as quarantine_command
@@ -189,6 +190,7 @@ def runs_pack(
 
 
 control.add_to(_runs)
+again.add_to(_runs)
 
 
 @_agent.command("new")

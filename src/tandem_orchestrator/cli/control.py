@@ -60,7 +60,7 @@ def cancel(
 ) -> None:
     """Ask a run, or one step of it, to stop, and say whether its work has stopped."""
     settings = read_settings([], journal)
-    end(lambda: _cancel(settings, run, step, _who(by), wait, as_json=json))
+    end(lambda: _cancel(settings, run, step, who(by), wait, as_json=json))
 
 
 def pause(run: _RunId, by: _By = None, journal: Journal = None, json: Json = False) -> None:
@@ -120,10 +120,11 @@ def resolve(
 ) -> None:
     """Say what a held step gave; the run goes on."""
     settings = read_settings([], journal)
-    end(lambda: _resolve(settings, run, step, output, pick, _who(by), note, as_json=json))
+    end(lambda: _resolve(settings, run, step, output, pick, who(by), note, as_json=json))
 
 
-def _who(by: str | None) -> str:
+def who(by: str | None) -> str:
+    """Give the name of who asks."""
     return getpass.getuser() if by is None else by
 
 
@@ -155,7 +156,7 @@ def _ask_and_end(
     def command() -> Exit:
         asked = body() if callable(body) else body
         wish_id = Ids().make() if key is None else f"{run_id}:{key}"
-        wish = Control(wish_id, run_id, kind, asked, _who(by), time.time_ns())
+        wish = Control(wish_id, run_id, kind, asked, who(by), time.time_ns())
         obeyed = _with_journal(settings, lambda journal: ask(journal, wish))
         _tell(run_id, {"kind": kind, **asked, "by": wish.by}, said, obeyed=obeyed, as_json=as_json)
         return Exit.DONE

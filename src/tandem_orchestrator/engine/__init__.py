@@ -6,6 +6,7 @@ simulation, ``advance`` and ``RunState``.
 """
 
 from tandem_orchestrator.engine.advance import advance, replay
+from tandem_orchestrator.engine.again import fork_reach, retried
 from tandem_orchestrator.engine.attempt import never_entered
 from tandem_orchestrator.engine.desk import OnConflict
 from tandem_orchestrator.engine.engine import Engine
@@ -23,6 +24,8 @@ __all__ = [
     "RunTicket",
     "Wish",
     "advance",
+    "fork_reach",
     "never_entered",
     "replay",
+    "retried",
 ]

@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tandem_orchestrator.engine import groups, holding, pausing, segments, steps, units, waiting
+from tandem_orchestrator.engine import (
+    again,
+    groups,
+    holding,
+    pausing,
+    segments,
+    steps,
+    units,
+    waiting,
+)
 from tandem_orchestrator.engine.instructions import Instruction
 from tandem_orchestrator.engine.state import ROOT, RunState
 from tandem_orchestrator.engine.turn import Turn
@@ -21,7 +30,9 @@ from tandem_orchestrator.model.events import (
     GroupTimedOut,
     RetryDue,
     RunContinued,
+    RunForked,
     RunPaused,
+    RunRetried,
     RunStarted,
     SegmentEnded,
     SignalReceived,
@@ -38,8 +49,13 @@ def advance(state: RunState, event: AnyEvent) -> list[Instruction]:
     """
     turn = Turn(state)
     if state.status.is_final:
+        if isinstance(event, RunRetried):
+            again.go_back(turn, event)
         return turn.out
     match event:
+        case RunForked():
+            if not state.groups[ROOT].started:
+                again.take_over(turn, event)
         case RunStarted():
             if not state.groups[ROOT].started:
                 state.status = RunStatus.RUNNING

@@ -73,6 +73,7 @@ def settle(
     state.doubted += mine[0].whole
     state.compared += 1
     state.conflicts.append(conflict)
+    state.conflicts_made += 1
     state.critical_conflict |= state.plan.priority == "critical"
     event = Judged(step=step.plan.id, item=conflict["item"], verdict="conflict", conflict=conflict)
     turn.out.append(RecordConflict(event, _evidence(state, step, key, mine)))
@@ -163,7 +164,7 @@ def _conflict(
     result: verdict.Verdict,
 ) -> dict[str, Any]:
     conflict = {
-        "id": f"c{len(state.conflicts) + 1}",
+        "id": f"c{state.conflicts_made + 1}",
         "step": key.step,
         "item": _shown_item(key),
         "implementations": [unit.implementation for unit in mine],
@@ -200,12 +201,12 @@ def _take_figures(step: StepState, mine: Sequence[UnitState], shown: UnitState) 
     step.layer, step.implementation, step.reason = shown.layer, shown.implementation, shown.reason
     # Of items: all of them were.
     step.cached = shown.cached and (step.cached or not step.attempts)
-    step.attempts += max(unit.attempts for unit in mine)
+    step.attempts += max(unit.attempts for unit in mine) - step.before
     step.seconds += max(unit.seconds for unit in mine)
     step.stopped = step.stopped and all(unit.stopped for unit in mine)
     for unit in mine:
         del step.units[units.key_of(step, unit).label]
         if len(mine) > 1:
             side = step.sides.setdefault(unit.implementation, {"attempts": 0, "seconds": 0.0})
-            side["attempts"] += unit.attempts
+            side["attempts"] += unit.attempts - step.before
             side["seconds"] += unit.seconds

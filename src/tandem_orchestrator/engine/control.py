@@ -92,11 +92,12 @@ def _size(payload: Any) -> int:
 
 
 def _retry(state: RunState, wish: Wish) -> AnyEvent:
-    step = _text(wish, "step")
+    held = set(state.held.values())
+    step = min(held) if wish.body.get("step") is None and len(held) == 1 else _text(wish, "step")
     mine = [name for name, at in state.held.items() if at == step]
     if not mine:
         text = f"step {step!r} waits for no decision, and the run has not ended"
-        raise CommandError(f"{text}; those that wait: {_named(set(state.held.values()))}")
+        raise CommandError(f"{text}; those that wait: {_named(sorted(held))}")
     note = str(wish.body.get("note") or "")
     decision = Decision(mine[0], step, None, by=wish.by, note=note, again=True)
     return decide(state, decision, 0)

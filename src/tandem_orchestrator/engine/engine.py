@@ -162,7 +162,8 @@ class Engine:
         run = ActiveRun(request, self._around, self._ended, self._rest)
         durable = run.accept()
         plan = request.plan
-        waits = plan.conflict_resolution == "hold" or any(step.waits for step in plan.steps)
+        waits = plan.conflict_resolution == "hold" or request.recovered is not None
+        waits = waits or any(step.waits for step in plan.steps)
         ticket = self._ticket_of(run, may_be_held=waits)
         self._spawn(self._accept(run, ticket, durable), None)
         return ticket

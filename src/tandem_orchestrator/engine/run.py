@@ -103,7 +103,8 @@ class ActiveRun:
         self._waits = Waits(around.clock, self.post)
         self._tokens: dict[UnitKey | int, CancelToken] = {}
         """Of what runs: units, and segments by their number."""
-        past_ns = 0 if found is None else around.clock.wall_ns() - found.accepted.at_ns
+        goes_on = found is not None and request.onward is None
+        past_ns = around.clock.wall_ns() - request.accepted.at_ns if goes_on else 0
         self._began_ns = around.clock.monotonic_ns() - max(0, past_ns)
         self._over = self._put_off = False
         self._rests = self.is_still
@@ -120,9 +121,15 @@ class ActiveRun:
 
         Raises: Busy if the journal's backlog is full: nothing was taken in.
         """
-        event = self._stamp(self.request.accepted)
-        ticket = self._around.journal.append(self.run_id, [event], self.request.plan.durability)
-        self._around.observe(self.run_id, event)
+        request = self.request
+        events = [self._stamp(request.accepted)] if request.recovered is None else []
+        if request.onward is not None:
+            events.append(self._stamp(request.onward))
+        ticket = self._around.journal.append(self.run_id, events, request.plan.durability)
+        if request.onward is not None:
+            advance(self._state, request.onward)
+        for event in events:
+            self._around.observe(self.run_id, event)
         return ticket
 
     def begin(self) -> None:

@@ -144,7 +144,7 @@ def _as_a_unit(
         return
     name = assignment.implementations[0]
     unit = UnitState(name, event.layer, None, assignment.reason, Phase.RUNNING)
-    unit.attempts = 1
+    unit.attempts = step.highest = step.before + 1
     if segment.stopping and (step.cancel_asked or _is_halted(turn, step)):
         unit.phase = Phase.STOPPING
         unit.stopping, unit.stop_text = segment.stopping, segment.stop_text

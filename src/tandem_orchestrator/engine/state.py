@@ -160,6 +160,8 @@ class StepState:
     items: list[Any] | None = None
     """What a ``for_each`` runs over, once it is known."""
     next_item: int = 0
+    only: list[int] = field(default_factory=list)
+    """Of a step that is retried: the items that run again; empty: all of them."""
     item_outputs: list[Any] = field(default_factory=list)
     failed_items: list[int] = field(default_factory=list)
     differing: list[int] = field(default_factory=list)
@@ -168,6 +170,10 @@ class StepState:
     sides: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Where twins ran: each one's attempts and seconds."""
     attempts: int = 0
+    highest: int = 0
+    """Number of the last attempt of any unit of it."""
+    before: int = 0
+    """The same when the run was last retried: its attempts go on counting from there."""
     seconds: float = 0.0
     layer: str = ""
     implementation: str = ""
@@ -265,6 +271,8 @@ class RunState:
     """Items that agreed only apart: of the batch they came in the twins differ."""
     critical_conflict: bool = False
     conflicts: list[dict[str, Any]] = field(default_factory=list)
+    conflicts_made: int = 0
+    """Those of steps that were retried among them."""
     conflict_rounds: dict[str, int] = field(default_factory=dict)
     """Unit of comparison to the times it was repeated."""
 
@@ -346,6 +354,7 @@ class RunState:
                 self.cancelled, self.roll, self.moving, self.held,
                 self.waiting, self.signals, self.paused, list(self.parked.values()),
                 self.compared, self.agreed, self.doubted, self.conflicts, self.conflict_rounds,
+                self.conflicts_made,
             ),
             order="deterministic",
             enc_hook=_encode_odd,

@@ -76,7 +76,7 @@ def end(
     step.units.clear()
     step.splits.clear()
     step.items = None
-    step.item_outputs = []
+    step.item_outputs, step.only = [], []
     turn.ended.append(step.plan.id)
     if recorded:
         return
@@ -231,19 +231,20 @@ def _start_items(turn: Turn, step: StepState) -> None:
         end(turn, step, Outcome.FAILED, failure=Failure("TypeError", text))
         return
     step.items = items
-    step.items_left = len(items)
-    step.item_outputs = [None] * len(items)
+    if len(step.item_outputs) != len(items):
+        step.only, step.item_outputs = [], [None] * len(items)
+    step.items_left = len(step.only) or len(items)
     if not items:
         end(turn, step, Outcome.SUCCEEDED, [])
         return
-    for _ in range(min(ITEMS_AT_ONCE, len(items))):
+    for _ in range(min(ITEMS_AT_ONCE, step.items_left)):
         _start_next_item(turn, step)
 
 
 def _start_next_item(turn: Turn, step: StepState) -> None:
     assert step.items is not None
-    if step.next_item < len(step.items):
-        item = step.next_item
+    if step.next_item < (len(step.only) or len(step.items)):
+        item = step.only[step.next_item] if step.only else step.next_item
         step.next_item += 1
         _start_units(turn, step, item)
 
@@ -266,8 +267,9 @@ def _item_ended(turn: Turn, step: StepState, item: int, ending: Ending) -> None:
     halted = step.cancel_asked or any(g.stopped for g in turn.state.around(step.plan.parent))
     if (gives_up or halted) and step.items is not None:
         # Items that never started do not start any more.
-        step.items_left -= len(step.items) - step.next_item
-        step.next_item = len(step.items)
+        total = len(step.only) or len(step.items)
+        step.items_left -= total - step.next_item
+        step.next_item = total
     else:
         _start_next_item(turn, step)
     if step.items_left:

@@ -48,6 +48,7 @@ def start_all(turn: Turn, step: StepState, made: Sequence[UnitState], rounds: in
         rounds: How often they were run again; each time the order is drawn anew.
     """
     for unit in made:
+        unit.attempts = max(unit.attempts, step.before)
         step.units[key_of(step, unit).label] = unit
     roll = turn.state.roll
     if len(made) > 1 and roll:
@@ -64,6 +65,7 @@ def start(turn: Turn, step: StepState, unit: UnitState) -> None:
     """Give out a unit's next attempt, with its time limit."""
     unit.move(Phase.RUNNING)
     unit.attempts += 1
+    step.highest = max(step.highest, unit.attempts)
     unit.stopping = ""
     key = key_of(step, unit)
     if step.plan.timeout_s is not None:

@@ -22,6 +22,8 @@ from tandem_orchestrator.model.events import AnyEvent
 _T = TypeVar("_T")
 _sorted = msgspec.msgpack.Encoder(order="sorted")
 
+RETRY = "retry"
+"""The kind of control that may be asked of a run that has ended."""
 DURABILITIES = ("sync", "group", "async", "none")
 """What a command set may ask for, strongest first."""
 
@@ -322,8 +324,11 @@ class Journal(Protocol):
     ) -> list[RunRow]:
         """List runs, newest first; ``before`` is the run id to go on after."""
 
-    async def adopt(self, run_id: str) -> bool:
-        """Take over a run that has not ended and whose owner is dead; False if it was not so."""
+    async def adopt(self, run_id: str, *, ended: bool = False) -> bool:
+        """Take over a run that has not ended and whose owner is dead; False if it was not so.
+
+        ``ended``: one that has ended, whoever owned it, so that it can go on.
+        """
 
     async def wait_for(self, run_id: str, waiting_for: Sequence[str]) -> bool:
         """Note what an interrupted run waits for, for ``runs list``; False if it is not so any more."""
@@ -331,7 +336,8 @@ class Journal(Protocol):
     async def request(self, control: Control) -> None:
         """Ask something of a run's owner; durable on return.
 
-        Raises: CommandError if there is no such run or it has ended. IdempotencyMismatch if the
+        Raises: CommandError if there is no such run or it has ended (``RETRY`` may be asked then).
+            IdempotencyMismatch if the
             id was used for another wish.
         """
 

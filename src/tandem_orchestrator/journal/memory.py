@@ -154,10 +154,10 @@ class MemoryJournal:
             edge = (row.created_at_ns, before)
         return store.runs(status, name, limit, edge)
 
-    async def adopt(self, run_id: str) -> bool:
+    async def adopt(self, run_id: str, *, ended: bool = False) -> bool:
         """Take over a dead owner's run."""
         store, owner = self._owned()
-        return store.adopt(owner, run_id)
+        return store.adopt(owner, run_id, ended=ended)
 
     async def wait_for(self, run_id: str, waiting_for: Sequence[str]) -> bool:
         """Note what an interrupted run waits for."""

@@ -25,6 +25,7 @@ from tandem_orchestrator.errors import (
 from tandem_orchestrator.journal.changes import Changes
 from tandem_orchestrator.journal.entry import COMPLETIONS, Entry, entries_of
 from tandem_orchestrator.journal.journal import (
+    RETRY,
     Bounds,
     Chooser,
     CompletionTaken,
@@ -250,10 +251,13 @@ class MemoryStore:
         chosen = [row for row in rows if status in (None, row.status) and name in (None, row.name)]
         return chosen[:limit]
 
-    def adopt(self, owner: str, run_id: str) -> bool:
-        """Give a run whose owner is dead, and that has not ended, to ``owner``."""
+    def adopt(self, owner: str, run_id: str, *, ended: bool = False) -> bool:
+        """Give a run to ``owner``: one whose owner is dead and that has not ended, or has."""
+        self._read(run_id)
         run = self._runs.get(run_id)
-        if run is None or run.row.finished_at_ns is not None or self.is_alive(run.row.owner):
+        if run is None or (run.row.finished_at_ns is not None) != ended:
+            return False
+        if not ended and self.is_alive(run.row.owner):
             return False
         run.row = replace(run.row, owner=owner, waiting_for=())
         self.changes.tell()
@@ -278,7 +282,7 @@ class MemoryStore:
         run = self._runs.get(control.run_id)
         if run is None:
             raise CommandError(f"run {control.run_id} is not in this journal")
-        if RunStatus(run.row.status).is_final:
+        if RunStatus(run.row.status).is_final and control.kind != RETRY:
             raise CommandError(f"run {control.run_id} has ended: it is {run.row.status}")
         self._controls[control.id] = control
         self.changes.tell()

@@ -14,8 +14,10 @@ from tandem_orchestrator.model.events import (
     RunAccepted,
     RunContinued,
     RunEnded,
+    RunForked,
     RunHeld,
     RunPaused,
+    RunRetried,
     RunStarted,
     SegmentEnded,
     StepEnded,
@@ -66,11 +68,18 @@ def changed_columns(event: Event, *, steps_done: int) -> dict[str, Any]:
             }
         case RunHeld() if event.conflicts or event.waits:
             return {"status": RunStatus.HELD.value}
+        case RunRetried():
+            return {
+                "status": RunStatus.QUEUED.value,
+                "finished_at_ns": None,
+                "duration": None,
+                "steps_done": max(0, steps_done - len(event.steps)),
+            }
         case RunPaused():
             return {"status": RunStatus.PAUSED.value}
         case RunHeld() | RunContinued():
             return {"status": RunStatus.RUNNING.value}
-        case StepEnded() | SegmentEnded():
+        case StepEnded() | SegmentEnded() | RunForked():
             return {"steps_done": steps_done + sum(1 for _ in steps_ended(event))}
     return {}
 

@@ -185,6 +185,18 @@ class RunContinued(Event, tag="run_continued", frozen=True, omit_defaults=True, 
     by: str = ""
 
 
+class RunRetried(Event, tag="run_retried", frozen=True, omit_defaults=True, kw_only=True):
+    """Somebody asked that a run which has ended goes on: these steps run again, the others stand."""
+
+    step: str | None = None
+    """What was asked for; None: what had not succeeded."""
+    steps: tuple[str, ...]
+    """All that runs again, groups among them."""
+    items_of: tuple[str, ...] = ()
+    """Those of them of which only the failed items do."""
+    by: str = ""
+
+
 class StepWaits(Event, tag="step_waits", frozen=True, omit_defaults=True, kw_only=True):
     """A step waits for a person's approval or for a signal; nothing of it runs meanwhile."""
 
@@ -302,6 +314,18 @@ class StepEnded(Event, tag="step_ended", frozen=True, omit_defaults=True, kw_onl
     """Where twins ran: each one's ``attempts`` and ``seconds``, over all items."""
 
 
+class RunForked(Event, tag="run_forked", frozen=True, omit_defaults=True, kw_only=True):
+    """The run goes on from another one's steps; they stand as they were recorded there."""
+
+    source: str
+    """The other run."""
+    step: str
+    """From which step on it is on its own."""
+    taken: tuple[StepEnded, ...] = ()
+    """The ends that it takes over."""
+    by: str = ""
+
+
 class RunEnded(Event, tag="run_ended", frozen=True, omit_defaults=True, kw_only=True):
     """A run came to its end; nothing of it moves after this."""
 
@@ -327,6 +351,8 @@ AnyEvent = (
     | CancelRequested
     | RunPaused
     | RunContinued
+    | RunRetried
+    | RunForked
     | StepWaits
     | StepApproved
     | SignalReceived
@@ -380,6 +406,8 @@ def steps_ended(event: Event) -> Iterator[StepEnded]:
     """Give the steps that ended with an event: one, or those of a segment."""
     if isinstance(event, StepEnded):
         yield event
+    elif isinstance(event, RunForked):
+        yield from event.taken
     elif isinstance(event, SegmentEnded):
         for row in event.rows:
             if row.is_final:

@@ -14,8 +14,10 @@ from tandem_orchestrator.model.events import (
     RunAccepted,
     RunContinued,
     RunEnded,
+    RunForked,
     RunHeld,
     RunPaused,
+    RunRetried,
     RunStarted,
     SegmentEnded,
     SegmentStarted,
@@ -77,7 +79,9 @@ class RunView:
                     self.running[step_id] = AttemptStarted(
                         at_ns=event.at_ns, step=step_id, implementation="c", layer="c"
                     )
-            case StepEnded() | SegmentEnded():
+            case RunRetried():
+                self._retried(event)
+            case StepEnded() | SegmentEnded() | RunForked():
                 for ended in steps_ended(event):
                     self.steps[ended.step] = ended
                     self.running.pop(ended.step, None)
@@ -104,6 +108,17 @@ class RunView:
             case RunEnded():
                 self.ended = event
                 self.status = RunStatus(event.status)
+
+    def _retried(self, event: RunRetried) -> None:
+        """Forget the ends of what runs again."""
+        self.ended, self.status = None, RunStatus.QUEUED
+        again = set(event.steps)
+        for step_id in again & self.steps.keys():
+            del self.steps[step_id]
+        self.conflicts = [each for each in self.conflicts if each["step"] not in again]
+        self.held = ()
+        self.waits.clear()
+        self.running.clear()
 
     # Any: results hold values of any kind.
     def result(self) -> dict[str, Any]:

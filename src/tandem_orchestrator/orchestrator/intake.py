@@ -14,7 +14,7 @@ from tandem_orchestrator.model.catalogue import Catalogue
 from tandem_orchestrator.model.commands import CommandSet
 from tandem_orchestrator.model.conditions import refs_in
 from tandem_orchestrator.model.documents import to_document
-from tandem_orchestrator.model.events import RunAccepted, SegmentEnded
+from tandem_orchestrator.model.events import RunAccepted, RunForked, SegmentEnded
 from tandem_orchestrator.model.levels import Priority
 from tandem_orchestrator.model.plans import Plan, PlannedStep, plan_to_value
 from tandem_orchestrator.model.refs import Missing, Ref, find_refs
@@ -194,10 +194,17 @@ def _input_refs(step: PlannedStep) -> Iterator[Ref]:
             yield ref
 
 
-def request_of(intake: Intake, run_id: str, head: SegmentEnded | None = None) -> RunRequest:
+def request_of(
+    intake: Intake,
+    run_id: str,
+    head: SegmentEnded | None = None,
+    onward: RunForked | None = None,
+) -> RunRequest:
     """Make what the engine is handed, with the caller's context variables.
 
-    ``head``: what the run's one segment came back with already.
+    Args:
+        head: What the run's one segment came back with already.
+        onward: What it takes over from another run.
     """
     plan = intake.plan
     accepted = RunAccepted(
@@ -225,4 +232,5 @@ def request_of(intake: Intake, run_id: str, head: SegmentEnded | None = None) ->
         intake.command_set,
         contextvars.copy_context(),
         head,
+        onward=onward,
     )

@@ -28,11 +28,12 @@ from tandem_orchestrator.layers.native.segments import Segments
 from tandem_orchestrator.layers.python import Agent, PythonLayer, Registry, offered_agents
 from tandem_orchestrator.model.catalogue import Action, Catalogue
 from tandem_orchestrator.model.commands import CommandSet, CommandStep
-from tandem_orchestrator.model.events import LayerChanged, SegmentEnded
+from tandem_orchestrator.model.events import LayerChanged, RunForked, SegmentEnded
 from tandem_orchestrator.model.levels import CommandType
 from tandem_orchestrator.model.modes import ExecutionMode
 from tandem_orchestrator.model.plans import Plan
 from tandem_orchestrator.model.policies import Policy
+from tandem_orchestrator.orchestrator.afterwards import Afterwards
 from tandem_orchestrator.orchestrator.cache import OutputCache
 from tandem_orchestrator.orchestrator.composition import (
     announce,
@@ -106,6 +107,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
         self._parts: Parts | None = None
         self._express: Express | None = None
         self._recovery: Recovery | None = None
+        self._afterwards: Afterwards | None = None
         self._familiar = Familiar()
         self._changing = asyncio.Lock()
         """Held while it opens or closes."""
@@ -116,6 +118,8 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
             make_id=self._ids.make,
             wall_ns=self._clock.wall_ns,
             look_again=self._look_for_runs,
+            retry=self._retry,
+            fork=self._fork,
         )
         self._messages = Messages(
             self._open_parts,
@@ -196,6 +200,15 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
             self._watching.resume,
             self._with_hooks,
         )
+        self._afterwards = Afterwards(
+            self._parts.journal,
+            self._parts.engine,
+            self._recovery,
+            self._planning,
+            self._watching.resume,
+            self._with_hooks,
+        )
+        self._parts.wishes.use_retry(self._afterwards.retry)
         if settings.journal.recover:
             self._recovery.start()
         self._state = "open"
@@ -323,9 +336,11 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
         assert self._express is not None
         return self._express
 
-    async def _submit(self, intake: Intake, head: SegmentEnded | None = None) -> Run:
+    async def _submit(
+        self, intake: Intake, head: SegmentEnded | None = None, onward: RunForked | None = None
+    ) -> Run:
         engine, journal = self._usable()
-        request = request_of(intake, self._ids.make(), head)
+        request = request_of(intake, self._ids.make(), head, onward)
         view = self._watching.begin(request.run_id, intake.plan)
         try:
             ticket = engine.submit(self._with_hooks(request, intake.command_set, view))

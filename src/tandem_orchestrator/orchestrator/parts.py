@@ -123,7 +123,7 @@ class Parts:
             beside_journal(settings, "shadow"),
         )
         self.routing.use_shadows(self._shadows)
-        self._wishes = Wishes(self.journal, self.engine.tickets)
+        self.wishes = Wishes(self.journal, self.engine.tickets)
 
     def _sources(self, agent: str, action: str) -> Sources:
         native = () if self.native is None else self.native.actions()
@@ -169,7 +169,7 @@ class Parts:
             self.promotion.start()
             self.routing.start()
             await self.engine.start()
-            self._wishes.start()
+            self.wishes.start()
         except BaseExceptionGroup as group:
             await self.close()
             raise group.exceptions[0] from None
@@ -181,7 +181,7 @@ class Parts:
         """End everything in the order in which parts use each other, whatever one of them says."""
         errors: list[Exception] = []
         for part in (
-            self._wishes,
+            self.wishes,
             self.engine,
             self._shadows,
             self.promotion,

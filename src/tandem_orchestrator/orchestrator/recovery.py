@@ -47,7 +47,7 @@ WithHooks = Callable[[RunRequest, CommandSet, RunView], RunRequest]
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class Found:
     """One interrupted run, as far as it was looked at."""
 
     recovered: Recovered
@@ -158,7 +158,7 @@ class Recovery:
             return ticket
         if row.status not in (RunStatus.INTERRUPTED, RunStatus.HELD):
             raise CommandError(f"run {run_id} is {row.status}; only interrupted runs are resumed")
-        found = await self._look_at(row, changed_versions_hold=False)
+        found = await self.look_at(row, changed_versions_hold=False)
         if found.missing:
             raise CommandError(f"run {run_id} waits for {', '.join(found.missing)}")
         ticket = await self._adopt(row, found)
@@ -172,20 +172,33 @@ class Recovery:
         if not row.resumable:
             await self._wait_for(row.run_id, (NAMELESS,))
             return False
-        found = await self._look_at(row)
+        found = await self.look_at(row)
         if found.missing:
             await self._wait_for(row.run_id, found.missing)
             return False
         return await self._adopt(row, found) is not None
 
-    async def _look_at(self, row: RunRow, *, changed_versions_hold: bool = True) -> _Found:
+    async def look_at(
+        self,
+        row: RunRow,
+        *,
+        changed_versions_hold: bool = True,
+        again: Sequence[PlannedStep] = (),
+    ) -> Found:
+        """Find what a run needs here to go on.
+
+        Args:
+            changed_versions_hold: Whether another version of an action is something that is missing.
+            again: Steps that will run beside those that have not ended.
+        """
         events = [record.event for record in await self._journal.records(row.run_id)]
         recovered = await asyncio.to_thread(recover, events)
-        names = set(_callable_names(recovered))
+        needs = [*recovered.needs(), *again]
+        names = set(_callable_names(recovered, needs))
         callables: dict[str, Callable[..., Any]] = {}
         missing: list[str] = []
         catalogue = self._catalogue()
-        for step in recovered.needs():
+        for step in needs:
             action = catalogue.action(step.agent, step.action)
             callables.update(action.hooks if action is not None else {})
             missing.extend(_missing(step, catalogue, recovered, changed_versions_hold))
@@ -203,18 +216,25 @@ class Recovery:
                 recovered.accepted.document, callables=callables, steps_max=row.steps_total + 1
             )
         )
-        return _Found(recovered, events, command_set, callables, tuple(dict.fromkeys(missing)))
+        return Found(recovered, events, command_set, callables, tuple(dict.fromkeys(missing)))
 
-    async def _adopt(self, row: RunRow, found: _Found) -> RunTicket | None:
+    async def _adopt(self, row: RunRow, found: Found) -> RunTicket | None:
         if not await self._journal.adopt(row.run_id):
             return None
         now = await self._journal.run(row.run_id)
         if now is None or now.records != len(found.events):
-            found = await self._look_at(row)  # It had another owner, for a moment.
-        accepted = found.recovered.accepted
-        plan = found.recovered.state.plan
-        request = RunRequest(
-            row.run_id,
+            found = await self.look_at(row)  # It had another owner, for a moment.
+        request = self.request_of(row.run_id, found)
+        self._told.pop(row.run_id, None)
+        _log.info("run %s (%s) goes on here; its owner %s is dead", row.run_id, row.name, row.owner)
+        view = self._begin(row.run_id, found.events)
+        return self._engine.resume(self._with_hooks(request, found.command_set, view))
+
+    def request_of(self, run_id: str, found: Found) -> RunRequest:
+        """Make what the engine is handed of a run that goes on here."""
+        accepted, plan = found.recovered.accepted, found.recovered.state.plan
+        return RunRequest(
+            run_id,
             plan,
             accepted,
             Priority.parse(plan.priority),
@@ -223,10 +243,6 @@ class Recovery:
             found.command_set,
             recovered=found.recovered,
         )
-        self._told.pop(row.run_id, None)
-        _log.info("run %s (%s) goes on here; its owner %s is dead", row.run_id, row.name, row.owner)
-        view = self._begin(row.run_id, found.events)
-        return self._engine.resume(self._with_hooks(request, found.command_set, view))
 
     async def _wait_for(self, run_id: str, what: tuple[str, ...]) -> None:
         if self._told.get(run_id) != what:
@@ -236,11 +252,11 @@ class Recovery:
             self._told[run_id] = what
 
 
-def _callable_names(recovered: Recovered) -> Iterator[str]:
+def _callable_names(recovered: Recovered, needs: Sequence[PlannedStep]) -> Iterator[str]:
     plan = recovered.state.plan
     if plan.handler is not None:
         yield plan.handler
-    for step in recovered.needs():
+    for step in needs:
         if step.validation is not None:
             yield step.validation
 

@@ -10,11 +10,11 @@ import msgspec
 
 from tandem_orchestrator.engine import RunTicket
 from tandem_orchestrator.errors import CommandError, OutcomeUnknown
-from tandem_orchestrator.journal import Journal, RunRow
+from tandem_orchestrator.journal import Journal, Record, RunRow
 from tandem_orchestrator.model.events import AnyEvent, RunEnded
 from tandem_orchestrator.model.outcomes import RunStatus
 from tandem_orchestrator.observe import RunView
-from tandem_orchestrator.orchestrator.run_control import RunControl
+from tandem_orchestrator.orchestrator.run_control import Fork, Retry, RunControl
 
 TAKEN_OVER_LOOKS, TAKEN_OVER_PAUSE_S = 10, 0.5
 """How often, and with what pause in seconds, an interrupted run is looked at before its wait ends."""
@@ -39,11 +39,14 @@ class Run(RunControl):
         make_id: Callable[[], str],
         wall_ns: Callable[[], int],
         look_again: Callable[[], Awaitable[object]] | None = None,
+        retry: Retry | None = None,
+        fork: Fork | None = None,
     ) -> None:
         self.id = run_id
         self._journal, self._ticket, self._view = journal, ticket, view
         self._check, self._make_id, self._wall_ns = check, make_id, wall_ns
         self._look_again = look_again
+        self._retry_here, self._fork_here = retry, fork
 
     def __repr__(self) -> str:
         return f"<Run {self.id}>"
@@ -130,8 +133,13 @@ class Run(RunControl):
             for record in records:
                 after = record.seq
                 yield record.event
-                if isinstance(record.event, RunEnded):
+                if isinstance(record.event, RunEnded) and await self._is_last(record):
                     return
+
+    async def _is_last(self, record: Record) -> bool:
+        """Whether nothing followed the end of the run: it may have been retried."""
+        row = await self._journal.run(self.id)
+        return row is None or row.records <= record.seq
 
 
 def _interrupted(row: RunRow) -> OutcomeUnknown:

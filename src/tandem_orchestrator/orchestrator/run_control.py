@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tandem_orchestrator.engine import Decision, RunTicket, Wish
-from tandem_orchestrator.errors import CommandError
+from tandem_orchestrator.errors import CommandError, InvalidCommandSet
 from tandem_orchestrator.journal import Control, Journal, rfc3339
 from tandem_orchestrator.model.catalogue import nearest
 from tandem_orchestrator.model.events import AnyEvent, RunEnded, steps_ended
@@ -20,6 +20,10 @@ from tandem_orchestrator.orchestrator.decisions import ask, wish_of
 # Any: stands for values of any kind.
 NOT_GIVEN: Any = object()
 """Stands for an output or a payload that was not given, since None is one."""
+
+
+class NotHere(CommandError):
+    """What a run needs to go on is not registered in this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,13 @@ class CancelAnswer:
     """Steps that ended and whose work may be running still."""
 
 
+Retry = Callable[[str, str | None, str], Awaitable[tuple[RunTicket, RunView]]]
+"""Lets a run that has ended go on here: (run id, from which step, who asks)."""
+# Any: a payload is a value of any kind, the answer is a ``Run``.
+Fork = Callable[[str, str, Any, str], Awaitable[Any]]
+"""Makes a run that forks off from another: (run id, step, payload, who asks)."""
+
+
 class RunControl(ABC):
     """The part of ``Run`` that changes how it goes on."""
 
@@ -44,6 +55,8 @@ class RunControl(ABC):
     _check: Callable[[], object]
     _make_id: Callable[[], str]
     _wall_ns: Callable[[], int]
+    _retry_here: Retry | None
+    _fork_here: Fork | None
 
     @abstractmethod
     def _events(self) -> AsyncIterator[AnyEvent]:
@@ -167,6 +180,67 @@ class RunControl(ABC):
             else:
                 wish_id = self._make_id() if key is None else f"{self.id}:{key}"
                 await ask(self._journal, Control(wish_id, self.id, kind, body, by, at_ns))
+        except CommandError as error:
+            raise type(error)(f"run {self.id}: {error}") from error
+
+    async def retry(self, from_step: str | None = None, *, by: str = "") -> None:
+        """Let the run go on from a step; it is the same run, and its attempts go on counting.
+
+        Of a run that has ended, the step and all that depends on it run again, and whatever made
+        the run fail; what succeeded keeps its result. Of a step with ``on_item_failure="collect"``
+        only the items that failed run. ``await run.result()`` then waits for the new end. A step
+        of a run in progress that may have run (``unknown``) is done once more.
+
+        A run goes on here if all that it needs is registered here, else in the process that had it.
+
+        Args:
+            from_step: None: from whatever did not succeed.
+
+        Raises: CommandError naming what can be retried, or what is missing. Busy.
+        """
+        self._check()
+        await self._journal.flush()
+        row = await self._journal.run(self.id)
+        is_here = self._ticket is not None and not self._ticket.ended.done()
+        try:
+            if row is None:
+                raise CommandError("there is no such run in the journal")
+            if is_here or self._retry_here is None or row.finished_at_ns is None:
+                await self._ask("retry", {"step": from_step}, by)
+                return
+            try:
+                self._ticket, self._view = await self._retry_here(self.id, from_step, by)
+            except NotHere:
+                if row.owner == self._journal.health().owner or not self._journal.is_alive(
+                    row.owner
+                ):
+                    raise
+                await self._ask("retry", {"step": from_step}, by)
+                self._ticket = self._view = None  # It goes on in the other process.
+        except CommandError as error:
+            text = str(error).removeprefix(f"run {self.id}: ")
+            raise type(error)(f"run {self.id}: {text}") from error
+
+    # Any: a payload is a value of any kind; the answer is a ``Run``.
+    async def fork(self, step: str, payload: Any = NOT_GIVEN, *, by: str = "") -> Any:
+        """Make another run of a run that has ended: from a step on, with another payload.
+
+        The steps before it, and those beside it that succeeded, are taken over as they were
+        recorded. Returns: the new ``Run``; it is durable, and goes on here.
+
+        Args:
+            payload: References are fine; not given: the step's own.
+
+        Raises: CommandError if it has not ended or has no such step; InvalidCommandSet and what
+            else ``submit`` raises.
+        """
+        self._check()
+        if self._fork_here is None:
+            raise CommandError(f"run {self.id}: runs can be asked here, not forked")
+        try:
+            return await self._fork_here(self.id, step, payload, by)
+        except InvalidCommandSet:
+            raise
         except CommandError as error:
             raise type(error)(f"run {self.id}: {error}") from error
 

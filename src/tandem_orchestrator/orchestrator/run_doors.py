@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
-from tandem_orchestrator.engine import Engine
+from tandem_orchestrator.engine import Engine, RunTicket
 from tandem_orchestrator.journal import Journal, RunRow
+from tandem_orchestrator.model.events import RunForked, SegmentEnded
 from tandem_orchestrator.observe import RunView
+from tandem_orchestrator.orchestrator.afterwards import Afterwards
+from tandem_orchestrator.orchestrator.intake import Intake
 from tandem_orchestrator.orchestrator.recovery import Recovery
 from tandem_orchestrator.orchestrator.run import Run
 from tandem_orchestrator.orchestrator.watching import Watching
@@ -19,6 +23,13 @@ class RunDoors(ABC):
     _watching: Watching
     _recovery: Recovery | None
     _make_run: Callable[..., Run]
+    _afterwards: Afterwards | None
+
+    @abstractmethod
+    async def _submit(
+        self, intake: Intake, head: SegmentEnded | None = None, onward: RunForked | None = None
+    ) -> Run:
+        """Take a run in."""
 
     @abstractmethod
     def _usable(self) -> tuple[Engine, Journal]:
@@ -46,6 +57,18 @@ class RunDoors(ABC):
         """Take over now what can be taken over, where that is done at all."""
         if self._recovery is not None and self._recovery.is_on:
             await self._recovery.look()
+
+    async def _retry(self, run_id: str, step: str | None, by: str) -> tuple[RunTicket, RunView]:
+        self._usable()
+        assert self._afterwards is not None
+        return await self._afterwards.retry(run_id, step, by)
+
+    # Any: a payload is a value of any kind.
+    async def _fork(self, run_id: str, step: str, payload: Any, by: str) -> Run:
+        self._usable()
+        assert self._afterwards is not None
+        intake, onward = await self._afterwards.fork(run_id, step, payload, by)
+        return await self._submit(intake, onward=onward)
 
     async def runs(
         self, *, status: str | None = None, name: str | None = None, limit: int = 100

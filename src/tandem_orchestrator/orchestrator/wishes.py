@@ -7,9 +7,10 @@ import logging
 from collections.abc import Mapping
 
 from tandem_orchestrator.engine import RunTicket
-from tandem_orchestrator.errors import Closed, CommandError, JournalError
+from tandem_orchestrator.errors import Closed, CommandError, JournalError, TandemError
 from tandem_orchestrator.journal import Control, Journal
 from tandem_orchestrator.orchestrator.decisions import ASKED, done, fulfil, obey
+from tandem_orchestrator.orchestrator.run_control import Retry
 
 _log = logging.getLogger(__name__)
 
@@ -37,9 +38,14 @@ class Wishes:
     def __init__(self, journal: Journal, tickets: Mapping[str, RunTicket]) -> None:
         self._journal, self._tickets = journal, tickets
         self._task: asyncio.Task[None] | None = None
+        self._retry: Retry | None = None
         self._is_closing = False
         self._early: dict[str, int] = {}
         """Wish to how often its run was not here yet."""
+
+    def use_retry(self, retry: Retry) -> None:
+        """Say how runs that have ended go on here; before that they do not."""
+        self._retry = retry
 
     def start(self) -> None:
         """Begin to look; ``close`` ends it."""
@@ -66,7 +72,7 @@ class Wishes:
                     if await self._is_early(wish):
                         early = True
                         continue
-                    answer = self._obey(wish)
+                    answer = await self._answer(wish)
                     await self._journal.flush()  # What is answered has happened for good.
                     await self._journal.answer(wish.id, answer)
                 is_well = True
@@ -97,6 +103,19 @@ class Wishes:
             self._early.clear()
         self._early[wish.id] = tries + 1
         return True
+
+    async def _answer(self, wish: Control) -> str:
+        """Do what is asked, also of a run that has ended; gives the answer for who asked."""
+        step = wish.body.get("step")
+        if wish.kind != "retry" or wish.run_id in self._tickets or self._retry is None:
+            return self._obey(wish)
+        if step is not None and not isinstance(step, str):
+            return f"retry: step={step!r}, expected a step's id"
+        try:
+            await self._retry(wish.run_id, step, wish.by)
+        except TandemError as error:
+            return f"retry: {error}"
+        return done("retry")
 
     def _obey(self, wish: Control) -> str:
         """Do what is asked; gives the answer for who asked."""

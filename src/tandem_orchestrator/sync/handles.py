@@ -81,6 +81,15 @@ class Run:
         """Give a signal to the step that waits for it. See ``orchestrator.Run.signal``."""
         self._thread.wait(self._run.signal(name, payload, by=by, key=key))
 
+    def retry(self, from_step: str | None = None, *, by: str = "") -> None:
+        """Let the run go on from a step. See ``orchestrator.Run.retry``."""
+        self._thread.wait(self._run.retry(from_step, by=by))
+
+    # Any: a payload is a value of any kind.
+    def fork(self, step: str, payload: Any = NOT_GIVEN, *, by: str = "") -> Run:
+        """Make another run of one that has ended. See ``orchestrator.Run.fork``."""
+        return Run(self._thread.wait(self._run.fork(step, payload, by=by)), self._thread)
+
     # Any: an output is a value of any kind.
     def resolve(
         self,

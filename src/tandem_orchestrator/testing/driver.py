@@ -25,6 +25,7 @@ from tandem_orchestrator.model.events import (
     Judged,
     RunEnded,
     RunHeld,
+    RunRetried,
     RunStarted,
     SegmentEnded,
     SegmentRow,
@@ -95,6 +96,11 @@ class Driver:
                 for ended in steps_ended(event):
                     assert ended.step not in self.ended, "a step ends once"
                     self.ended[ended.step] = ended
+        elif isinstance(event, RunRetried) and self.state.status.is_final:
+            self.run_ended = None
+            self.waits.clear()
+            for step_id in event.steps:
+                self.ended.pop(step_id, None)
         for instruction in advance(self.state, event):
             match instruction:
                 case Dispatch(unit=unit):

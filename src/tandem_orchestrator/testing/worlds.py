@@ -173,6 +173,12 @@ def play(the_plan: Plan, seed: int) -> Driver:
     """Let a random world happen until nothing is left to happen."""
     rng, driver = random.Random(seed), Driver(the_plan)  # noqa: S311 - a world, no secret
     driver.start()
+    return play_on(driver, rng)
+
+
+def play_on(driver: Driver, rng: random.Random) -> Driver:
+    """Let a run that has started happen until nothing is left to happen."""
+    the_plan = driver.state.plan
     for _ in range(10_000):
         due = sorted(driver.waits)
         works, state = bool(driver.running or driver.parts), driver.state

@@ -21,7 +21,8 @@ FROM controls JOIN runs ON runs.id = controls.run
 
 _INSERT = """
 INSERT INTO controls (id, run, kind, body, by_whom, at_ns, sum)
-SELECT ?2, id, ?3, ?4, ?5, ?6, ?7 FROM runs WHERE run_id = ?1 AND finished_at_ns IS NULL
+SELECT ?2, id, ?3, ?4, ?5, ?6, ?7 FROM runs
+WHERE run_id = ?1 AND (finished_at_ns IS NULL OR ?3 = 'retry')
 ON CONFLICT (id) DO NOTHING
 """
 

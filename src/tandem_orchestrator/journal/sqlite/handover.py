@@ -27,6 +27,20 @@ def take_over(
     return connection.changes() == 1
 
 
+def take_ended(
+    connection: apsw.Connection, run_id: str, token: int, is_alive: Callable[[str], bool]
+) -> bool:
+    """Give a run that has ended to the lease ``token``, so that it can go on; False if it has not.
+
+    Whether its owner is alive does not matter: whoever owned it appends nothing more to it: each insert is fenced by the run's token.
+    """
+    connection.execute(
+        "UPDATE runs SET token = ? WHERE run_id = ? AND finished_at_ns IS NOT NULL",
+        (token, run_id),
+    )
+    return connection.changes() == 1
+
+
 def note_waiting(
     connection: apsw.Connection,
     run_id: str,

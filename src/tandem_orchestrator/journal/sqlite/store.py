@@ -312,13 +312,16 @@ class SqliteJournal:
         if self._writer is not None:
             await self._write(None)
 
-    async def adopt(self, run_id: str) -> bool:
-        """Take over a dead owner's run."""
-        writer, *_ = self._owned()
+    async def adopt(self, run_id: str, *, ended: bool = False) -> bool:
+        """Take over a dead owner's run, or one that has ended."""
+        writer, _, owner = self._owned()
+        if self._memory.holds(run_id):
+            return self._memory.adopt(owner, run_id, ended=ended)
         token = self._token
 
         def take(connection: apsw.Connection) -> bool:
-            taken = handover.take_over(connection, run_id, token, self.is_alive)
+            take_over = handover.take_ended if ended else handover.take_over
+            taken = take_over(connection, run_id, token, self.is_alive)
             writer.forget(run_id)
             return taken
 
