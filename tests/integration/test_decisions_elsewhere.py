@@ -69,6 +69,10 @@ async def test_where_the_owner_is_gone_the_decision_is_kept_for_who_takes_the_ru
         tandem.add_agent(agent)
         asked = CommandSet(mode="REDUNDANT", steps=[CommandStep(id="a", agent="a", action="do")])
         run_id = (await tandem.execute_command_set(asked))["run_id"]
+    code, _, err = await tandem_command(run_id, "c1", "--pick", "third", "--journal", path)
+    assert code == 4 and "expected one of left, right, python, second" in err
+    code, _, err = await tandem_command(run_id, "c2", "--pick", "left", "--journal", path)
+    assert code == 4 and "those that do: c1" in err
     code, out, err = await tandem_command(run_id, "c1", "--pick", "left", "--journal", path)
     assert (code, err) == (0, "")
     assert "the decision is kept" in out

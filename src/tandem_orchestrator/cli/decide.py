@@ -6,14 +6,17 @@ import getpass
 import json
 import time
 from dataclasses import dataclass
+from typing import Any
 
-from tandem_orchestrator import Settings
+from tandem_orchestrator import CommandError, Settings
 from tandem_orchestrator.cli.exits import Exit, UsageError
 from tandem_orchestrator.cli.loop import run_in_loop
 from tandem_orchestrator.cli.output import print_json, print_text
 from tandem_orchestrator.engine import Decision
 from tandem_orchestrator.ids import Ids
+from tandem_orchestrator.journal import Journal
 from tandem_orchestrator.model.values import to_value
+from tandem_orchestrator.observe import RunView
 from tandem_orchestrator.orchestrator.composition import make_journal
 from tandem_orchestrator.orchestrator.decisions import ask, wish_of
 
@@ -53,6 +56,7 @@ def resolve(wish: DecisionWish, settings: Settings) -> Exit:
         journal = make_journal(settings)
         await journal.open(None)
         try:
+            await _check(journal, wish.run_id, conflict, wish.pick)
             control = wish_of(decision, id=Ids().make(), run_id=wish.run_id, at_ns=time.time_ns())
             return await ask(journal, control)
         finally:
@@ -70,3 +74,30 @@ def resolve(wish: DecisionWish, settings: Settings) -> Exit:
             "run is taken over"
         )
     return Exit.DONE
+
+
+async def _check(journal: Journal, run_id: str, conflict: str, pick: str | None) -> None:
+    """See that there is something to decide, where the run's owner is gone and cannot say so.
+
+    Raises: CommandError naming what waits, or what can be picked.
+    """
+    row = await journal.run(run_id)
+    if row is None or not row.owner or journal.is_alive(row.owner):
+        return
+    view = RunView()
+    for record in await journal.records(run_id):
+        view.apply(record.event)
+    if view.ended is not None:
+        return
+    held = {c["id"]: c["implementations"] for c in view.conflicts if _waits(c)}
+    if conflict not in held:
+        waiting = ", ".join(held) or "none"
+        text = f"conflict {conflict!r} does not wait for a decision; those that do: {waiting}"
+        raise CommandError(text)
+    have = ["left", "right", *held[conflict]]
+    if pick is not None and pick not in have:
+        raise CommandError(f"conflict {conflict}: pick={pick!r}, expected one of {', '.join(have)}")
+
+
+def _waits(conflict: dict[str, Any]) -> bool:
+    return conflict["resolution"] == "hold" and "by" not in conflict
