@@ -233,14 +233,9 @@ def _end_run(turn: Turn) -> None:
         error, detail = _describe(state, root.failed_step)
     else:
         state.status = RunStatus.COMPLETED
-    compared = any(
-        step.plan.assignment is not None and step.plan.assignment.verdict != "none"
-        for step in state.steps.values()
-    )
     achieved = None
-    if compared:
-        agreed = max(0, state.agreed - state.doubted)
-        share = agreed / state.compared if state.compared else 0.0
+    if state.compared:
+        share = max(0, state.agreed - state.doubted) / state.compared
         achieved = share >= state.plan.agreement_threshold and not state.critical_conflict
     turn.record(
         RunEnded(
@@ -248,7 +243,7 @@ def _end_run(turn: Turn) -> None:
             error=error,
             error_detail=detail,
             consensus_achieved=achieved,
-            conflicts=list(state.conflicts) if compared else None,
+            conflicts=list(state.conflicts) if state.compared else None,
         )
     )
 

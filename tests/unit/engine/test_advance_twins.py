@@ -113,6 +113,13 @@ def test_one_conflict_in_twenty_items_is_within_the_threshold():
     assert [c["item"] for c in driver.run_ended.conflicts] == [0]
 
 
+def test_where_nothing_came_to_be_compared_nothing_is_said_about_consensus():
+    driver = Driver(plan(step("a", assignment=pair(), for_each=[])))
+    driver.start()
+    assert driver.run_ended.status == "completed"
+    assert driver.run_ended.consensus_achieved is None and driver.run_ended.conflicts is None
+
+
 def test_cancelling_what_waits_for_a_person_lets_the_others_go_on():
     a = step("a", assignment=pair(), can_fail=True)
     driver = Driver(plan(a, step("b", "a"), conflict_resolution="hold"))
