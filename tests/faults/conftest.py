@@ -1,5 +1,6 @@
 """A bridge of one's own, watched from outside: its log, descriptors, memory, threads, CPU time."""
 
+import importlib.resources
 import os
 import re
 import shutil
@@ -238,3 +239,18 @@ def open_folder() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plug-in whose agent ``bad`` crashes, loops and eats memory when asked to."""
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler")
+    made = tmp_path_factory.mktemp("bad") / "bad.so"
+    source = Path(__file__).parents[2] / "native" / "src" / "host" / "bad_test_plugin.c"
+    include = importlib.resources.files("tandem_orchestrator._native") / "include"
+    subprocess.run(
+        ["cc", "-std=c11", "-shared", "-fPIC", f"-I{include}", str(source), "-o", str(made)],
+        check=True,
+    )
+    return made

@@ -45,12 +45,6 @@ def build(source: Path, made: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    source = ROOT / "native" / "src" / "host" / "bad_test_plugin.c"
-    return build(source, tmp_path_factory.mktemp("bad") / "bad.so")
-
-
-@pytest.fixture(scope="module")
 def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = ROOT / "examples" / "c_agent_plugin" / "plugin.c"
     return build(source, tmp_path_factory.mktemp("words") / "words.so")

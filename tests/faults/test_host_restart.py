@@ -2,8 +2,6 @@
 
 import asyncio
 import importlib.resources
-import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,20 +22,6 @@ pytestmark = pytest.mark.native
 WAIT_S = 20.0
 ROOT = Path(__file__).parents[2]
 NATIVE = Path(str(importlib.resources.files("tandem_orchestrator._native")))
-
-
-@pytest.fixture(scope="module")
-def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("cc") is None:
-        pytest.skip("no C compiler")
-    made = tmp_path_factory.mktemp("bad") / "bad.so"
-    source = ROOT / "native" / "src" / "host" / "bad_test_plugin.c"
-    subprocess.run(
-        ["cc", "-std=c11", "-shared", "-fPIC", f"-I{NATIVE / 'include'}", str(source),
-         "-o", str(made)],
-        check=True,
-    )  # fmt: skip
-    return made
 
 
 def configured(bad: Path, **settings: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import importlib.resources
-import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -34,20 +33,6 @@ async def eventually(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < give_up_at, f"not within {WAIT_S} s: {what}"
         await asyncio.sleep(0.002)
-
-
-@pytest.fixture(scope="module")
-def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("cc") is None:
-        pytest.skip("no C compiler")
-    made = tmp_path_factory.mktemp("bad") / "bad.so"
-    source = ROOT / "native" / "src" / "host" / "bad_test_plugin.c"
-    subprocess.run(
-        ["cc", "-std=c11", "-shared", "-fPIC", f"-I{NATIVE / 'include'}", str(source),
-         "-o", str(made)],
-        check=True,
-    )  # fmt: skip
-    return made
 
 
 def layer_of(bad: Path, **limits: Any) -> NativeLayer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -13,13 +12,12 @@ from tandem_orchestrator.cli import capsule_runs, decide
 from tandem_orchestrator.cli.capsule_runs import RerunWish
 from tandem_orchestrator.cli.capsule_view import first_words, flat_words, print_capsule, when
 from tandem_orchestrator.cli.exits import Exit
-from tandem_orchestrator.cli.loop import run_in_loop
+from tandem_orchestrator.cli.journal_use import with_journal
 from tandem_orchestrator.cli.options import Import, Journal, Json, Limit, Set, end
 from tandem_orchestrator.cli.output import print_json, print_table, print_text
 from tandem_orchestrator.cli.target import read_settings
-from tandem_orchestrator.journal import Journal as AnyJournal
 from tandem_orchestrator.observe import CapsuleFilter, list_capsules, read_capsule
-from tandem_orchestrator.orchestrator.composition import beside_journal, make_journal
+from tandem_orchestrator.orchestrator.composition import beside_journal
 from tandem_orchestrator.twins import Capsule
 from tandem_orchestrator.twins.capsule_file import SUFFIX, capsule_from_text
 from tandem_orchestrator.twins.shrink import CALLS_MAX
@@ -197,20 +195,6 @@ def find_capsule(settings: Settings, conflict: str) -> tuple[Capsule, tuple[str,
         return capsule_from_text(text)
     folder = beside_journal(settings, "shadow")
     return with_journal(settings, lambda at: read_capsule(at, conflict, folder=folder)), ()
-
-
-def with_journal(settings: Settings, use: Callable[[AnyJournal], Awaitable[_T]]) -> _T:
-    """Open the journal to read and ask only, and close it again."""
-
-    async def work() -> _T:
-        journal = make_journal(settings)
-        await journal.open(None)
-        try:
-            return await use(journal)
-        finally:
-            await journal.close()
-
-    return run_in_loop(settings, work)
 
 
 # Any: plain data for JSON.

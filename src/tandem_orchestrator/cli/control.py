@@ -9,14 +9,14 @@ from __future__ import annotations
 import getpass
 import json
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from tandem_orchestrator import Settings
 from tandem_orchestrator.cli.exits import Exit, UsageError
-from tandem_orchestrator.cli.loop import run_in_loop
+from tandem_orchestrator.cli.journal_use import with_journal
 from tandem_orchestrator.cli.options import Journal, Json, end
 from tandem_orchestrator.cli.output import print_json, print_text, visible
 from tandem_orchestrator.cli.target import read_settings
@@ -26,7 +26,6 @@ from tandem_orchestrator.journal import Control
 from tandem_orchestrator.journal import Journal as OpenJournal
 from tandem_orchestrator.model.values import to_value
 from tandem_orchestrator.orchestrator import Run
-from tandem_orchestrator.orchestrator.composition import make_journal
 from tandem_orchestrator.orchestrator.decisions import ask, wish_of
 
 CANCEL_WAIT_S = 10.0
@@ -157,7 +156,7 @@ def _ask_and_end(
         asked = body() if callable(body) else body
         wish_id = Ids().make() if key is None else f"{run_id}:{key}"
         wish = Control(wish_id, run_id, kind, asked, who(by), time.time_ns())
-        obeyed = _with_journal(settings, lambda journal: ask(journal, wish))
+        obeyed = with_journal(settings, lambda journal: ask(journal, wish))
         _tell(run_id, {"kind": kind, **asked, "by": wish.by}, said, obeyed=obeyed, as_json=as_json)
         return Exit.DONE
 
@@ -192,7 +191,7 @@ def _resolve(
     value = None if output is None else read_json("--output", output)
     decision = Decision(None, step, pick, value, by, note)
     wish = wish_of(decision, id=Ids().make(), run_id=run_id, at_ns=time.time_ns())
-    obeyed = _with_journal(settings, lambda journal: ask(journal, wish))
+    obeyed = with_journal(settings, lambda journal: ask(journal, wish))
     asked = {"kind": "resolve", "step": step, "pick": pick, "by": by, "note": note}
     _tell(run_id, asked, f"step {step!r} is settled", obeyed=obeyed, as_json=as_json)
     return Exit.DONE
@@ -215,7 +214,7 @@ def _cancel(
         )
         return await run.cancel(step, by=by, wait_s=wait_s)
 
-    answer = _with_journal(settings, work)
+    answer = with_journal(settings, work)
     if as_json:
         print_json(
             {
@@ -240,17 +239,3 @@ def _cancel(
 
 
 # Any: what the work gives.
-def _with_journal(
-    settings: Settings, use: Callable[[OpenJournal], Coroutine[Any, Any, Any]]
-) -> Any:
-    """Open the journal to read and ask only, and close it again."""
-
-    async def work() -> Any:
-        journal = make_journal(settings)
-        await journal.open(None)
-        try:
-            return await use(journal)
-        finally:
-            await journal.close()
-
-    return run_in_loop(settings, work)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from tandem_orchestrator import CommandError, RunStatus, Settings
 from tandem_orchestrator.cli.exits import Exit, UsageError
-from tandem_orchestrator.cli.loop import run_in_loop
+from tandem_orchestrator.cli.journal_use import with_journal
 from tandem_orchestrator.cli.output import (
     print_json,
     print_table,
@@ -19,7 +18,6 @@ from tandem_orchestrator.cli.route_text import route_lines, route_value
 from tandem_orchestrator.cli.run_table import last_steps, print_result
 from tandem_orchestrator.journal import Journal, RunRow
 from tandem_orchestrator.observe import RunView
-from tandem_orchestrator.orchestrator.composition import make_journal
 
 LAST = "last"
 """Stands for the newest run where an id is asked for."""
@@ -39,7 +37,7 @@ def list_runs(settings: Settings, *, status: str | None, limit: int, as_json: bo
     words = [word.value for word in RunStatus]
     if status is not None and status not in words:
         raise UsageError(f"--status {status!r}: expected one of {', '.join(words)}")
-    rows = _with_journal(settings, lambda journal: journal.runs(status=status, limit=limit))
+    rows = with_journal(settings, lambda journal: journal.runs(status=status, limit=limit))
     if as_json:
         print_json([row.to_value() for row in rows])
         return Exit.DONE
@@ -70,7 +68,7 @@ def show_run(settings: Settings, run_id: str, *, as_json: bool) -> Exit:
 
     Raises: CommandError if there is no such run, or several begin so.
     """
-    row, view = _with_journal(settings, lambda journal: _read(journal, run_id, settings))
+    row, view = with_journal(settings, lambda journal: _read(journal, run_id, settings))
     result = view.result()
     if as_json:
         print_json({**result, **row.to_value()})
@@ -87,7 +85,7 @@ def explain(settings: Settings, run_id: str, step_id: str | None, *, as_json: bo
 
     Raises: CommandError if there is no such run or step.
     """
-    row, view = _with_journal(settings, lambda journal: _read(journal, run_id, settings))
+    row, view = with_journal(settings, lambda journal: _read(journal, run_id, settings))
     steps = view.plan.steps if step_id is None else [view.plan.step(step_id)]
     if steps == [None]:
         have = ", ".join(step.id for step in view.plan.steps[:20])
@@ -197,17 +195,3 @@ async def _find(journal: Journal, which: str, settings: Settings) -> RunRow:
             "see 'tandem runs list'"
         )
     return found[0]
-
-
-def _with_journal(settings: Settings, use: Callable[[Journal], Awaitable[_T]]) -> _T:
-    """Open the journal to read and ask only, and close it again."""
-
-    async def work() -> _T:
-        journal = make_journal(settings)
-        await journal.open(None)
-        try:
-            return await use(journal)
-        finally:
-            await journal.close()
-
-    return run_in_loop(settings, work)
