@@ -45,6 +45,10 @@ power-loss: dev ## cut the power of a recorded journal 100,500 times and look at
 flipped-bits: dev ## flip one bit of a journal 20,300 times and see who notices
 	$(PYTEST) tests/faults/test_journal_flips.py
 
+journal-errors: dev ## let each call of the journal to its disk fail in turn, and fill disks up
+	$(PYTEST) tests/faults/test_journal_each_error.py tests/faults/test_journal_disk.py \
+		tests/faults/test_journal_refused_disk.py
+
 weaken: dev ## weaken each memory order, remove each check, show which proof notices; needs spin
 	python3 tools/weaken.py
 
@@ -77,5 +81,5 @@ bench-fairness: dev ## measure seven good C agents beside a hostile peer against
 clean: ## remove .venv and everything built
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help run build dev test test-long kill-points power-loss flipped-bits models weaken test-lowest check fmt bench bench-fairness clean
+.PHONY: help run build dev test test-long kill-points power-loss flipped-bits journal-errors models weaken test-lowest check fmt bench bench-fairness clean
 .DEFAULT_GOAL := help

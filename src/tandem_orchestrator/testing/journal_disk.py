@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections import Counter
 from types import TracebackType
 from typing import Any
 
@@ -14,6 +15,8 @@ import apsw
 
 _numbers = itertools.count(1)
 _STALL_MAX_S = 30.0
+OPERATIONS = ("write", "sync", "read", "open", "truncate", "size", "lock", "delete")
+"""What can fail. (The index of the log is memory, and is not asked for through here.)"""
 
 
 class FaultyDisk:
@@ -27,28 +30,34 @@ class FaultyDisk:
     def __init__(self) -> None:
         self.name = f"tandem-faulty-{next(_numbers)}"
         """For ``vfs=``."""
-        self.syncs = 0
-        """fsyncs that came so far."""
-        self.writes = 0
-        """Writes that came so far."""
+        self.met: Counter[str] = Counter()
+        """How often each of ``OPERATIONS`` was asked for so far."""
         self._operation = ""
         self._is_full = False
         self._left = 0
+        self._is_once = False
+        self.failures = 0
+        """Faults since ``fail``."""
         self._moving = threading.Event()
         self._moving.set()
         self.reached = threading.Event()
         """Set when an fsync has come while the disk stood still."""
         self._vfs = _Vfs(self)
 
-    def fail(self, operation: str, *, full: bool = False, after: int = 0) -> None:
-        """Fail ``write`` or ``sync`` after ``after`` more that succeed, until ``heal``.
+    def fail(
+        self, operation: str, *, full: bool = False, after: int = 0, once: bool = False
+    ) -> None:
+        """Fail one of ``OPERATIONS`` after ``after`` more that succeed, until ``heal``.
 
         Args:
             full: Fail as a full disk does (ENOSPC), else as a broken one (EIO).
+            once: Heal with the first failure.
         """
-        if operation not in ("write", "sync"):
-            raise ValueError(f"operation={operation!r}: 'write' or 'sync'")
+        if operation not in OPERATIONS:
+            raise ValueError(f"operation={operation!r}: one of {', '.join(OPERATIONS)}")
         self._operation, self._is_full, self._left = operation, full, after
+        self._is_once = once
+        self.failures = 0
 
     def heal(self) -> None:
         """Work again."""
@@ -65,18 +74,18 @@ class FaultyDisk:
 
     def meet(self, operation: str) -> None:
         """Called by the files: raise where a fault is due, wait where the disk stands still."""
-        if operation == "sync":
-            self.syncs += 1
-            if not self._moving.is_set():
-                self.reached.set()
-                self._moving.wait(_STALL_MAX_S)
-        else:
-            self.writes += 1
+        self.met[operation] += 1
+        if operation == "sync" and not self._moving.is_set():
+            self.reached.set()
+            self._moving.wait(_STALL_MAX_S)
         if operation != self._operation:
             return
         if self._left > 0:
             self._left -= 1
             return
+        self.failures += 1
+        if self._is_once:
+            self.heal()
         raise apsw.FullError("disk full") if self._is_full else apsw.IOError("input/output error")
 
     def __enter__(self) -> FaultyDisk:
@@ -100,7 +109,12 @@ class _Vfs(apsw.VFS):
 
     # Any: apsw's own names for file names and flags.
     def xOpen(self, name: Any, flags: Any) -> apsw.VFSFile:  # noqa: N802 - SQLite's name
+        self._disk.meet("open")
         return _File(self._disk, name, flags)
+
+    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802 - SQLite's name
+        self._disk.meet("delete")
+        super().xDelete(filename, syncdir)
 
 
 class _File(apsw.VFSFile):
@@ -111,6 +125,22 @@ class _File(apsw.VFSFile):
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - SQLite's name
         self._disk.meet("write")
         super().xWrite(data, offset)
+
+    def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802 - SQLite's name
+        self._disk.meet("read")
+        return super().xRead(amount, offset)
+
+    def xTruncate(self, newsize: int) -> None:  # noqa: N802 - SQLite's name
+        self._disk.meet("truncate")
+        super().xTruncate(newsize)
+
+    def xFileSize(self) -> int:  # noqa: N802 - SQLite's name
+        self._disk.meet("size")
+        return super().xFileSize()
+
+    def xLock(self, level: int) -> None:  # noqa: N802 - SQLite's name
+        self._disk.meet("lock")
+        super().xLock(level)
 
     def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's name
         self._disk.meet("sync")

@@ -57,8 +57,8 @@ def journal_error(path: Path, error: BaseException, doing: str) -> JournalError:
                 "the file is damaged; keep a copy of it with its -wal file, then move it "
                 "away to start a new one"
             )
-        case _ if _means_full(error):
-            advice = "the disk is full; make room, then open the journal again"
+        case _ if means_full(error):
+            advice = "the disk is full; make room: a journal that is open goes on then"
         case apsw.BusyError() | apsw.LockedError():
             advice = "another process holds the file; see who with `fuser`, then open it again"
         case (
@@ -76,7 +76,8 @@ def journal_error(path: Path, error: BaseException, doing: str) -> JournalError:
     return JournalError(f"journal {path}: {doing}: {type(error).__name__}: {error}; {advice}")
 
 
-def _means_full(error: BaseException) -> bool:
+def means_full(error: BaseException) -> bool:
+    """Tell whether something failed for want of room alone."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     # SHMSIZE is what SQLite says when there is no room for the index of its log.

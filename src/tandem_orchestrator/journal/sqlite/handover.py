@@ -1,13 +1,55 @@
-"""Runs whose owner is dead: taken over by one other owner, or left with a word why not."""
+"""Leases as rows, and whose runs are whose: taken over, kept, or left with a word why not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import socket
+from collections.abc import Callable, Iterable, Sequence
 
 import apsw
 import msgspec
 
+from tandem_orchestrator.errors import JournalError
+from tandem_orchestrator.journal.chain import row_sum
 from tandem_orchestrator.journal.sqlite.connection import select
+
+
+def insert_lease(connection: apsw.Connection, owner: str, now_ns: int) -> int:
+    """Write the lease of this process's ``owner``; gives its token. Raises: JournalError."""
+    if select(connection, "SELECT 1 FROM leases WHERE owner = ?", (owner,)):
+        raise JournalError(f"owner {owner} had a lease before; an id is for one opening")
+    row = (owner, os.getpid(), socket.gethostname(), now_ns)
+    connection.execute(
+        "INSERT INTO leases (owner, pid, host, since_ns, sum) VALUES (?, ?, ?, ?, ?)",
+        (*row, row_sum(*row)),
+    )
+    return connection.last_insert_rowid()
+
+
+def end_lease(connection: apsw.Connection, *, token: int, now_ns: int) -> None:
+    """Note that a lease was given back."""
+    connection.execute("UPDATE leases SET ended_ns = ? WHERE token = ?", (now_ns, token))
+
+
+def keep_runs(
+    connection: apsw.Connection, old: int, new: int, left_behind: Iterable[str], now_ns: int
+) -> None:
+    """Give the unfinished runs of one lease to another and end the first, but for some runs."""
+    connection.execute(
+        "UPDATE runs SET token = ? WHERE token = ? AND finished_at_ns IS NULL"
+        " AND run_id NOT IN (SELECT value FROM json_each(?))",
+        (new, old, msgspec.json.encode(sorted(left_behind)).decode()),
+    )
+    end_lease(connection, token=old, now_ns=now_ns)
+
+
+def leave_runs(connection: apsw.Connection, mine: int, old: int, run_ids: Iterable[str]) -> None:
+    """Leave runs to the lease they had before, after all."""
+    connection.execute(
+        "UPDATE runs SET token = ? WHERE token = ? AND finished_at_ns IS NULL"
+        " AND run_id IN (SELECT value FROM json_each(?))",
+        (old, mine, msgspec.json.encode(sorted(run_ids)).decode()),
+    )
 
 
 def take_over(

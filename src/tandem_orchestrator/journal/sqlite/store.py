@@ -6,11 +6,11 @@ import asyncio
 import atexit
 import logging
 import os
-import socket
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import apsw
 
@@ -19,9 +19,7 @@ from tandem_orchestrator.errors import (
     Forked,
     JournalError,
     NotInitialized,
-    TandemError,
 )
-from tandem_orchestrator.journal.chain import row_sum
 from tandem_orchestrator.journal.changes import Changes
 from tandem_orchestrator.journal.entry import entries_of
 from tandem_orchestrator.journal.journal import (
@@ -42,10 +40,13 @@ from tandem_orchestrator.journal.lease import Lease, is_held, lease_folder
 from tandem_orchestrator.journal.memory import MemoryTicket
 from tandem_orchestrator.journal.memory_store import MemoryStore
 from tandem_orchestrator.journal.sqlite import controls, handover, reading
+from tandem_orchestrator.journal.sqlite.asking import transact
 from tandem_orchestrator.journal.sqlite.backlog import Backlog
-from tandem_orchestrator.journal.sqlite.connection import journal_error, prepare, select
+from tandem_orchestrator.journal.sqlite.connection import journal_error, prepare
+from tandem_orchestrator.journal.sqlite.counting import with_counts
 from tandem_orchestrator.journal.sqlite.forked import leave_alone_in_children
 from tandem_orchestrator.journal.sqlite.pool import ReaderPool, aside
+from tandem_orchestrator.journal.sqlite.reopening import Reopening
 from tandem_orchestrator.journal.sqlite.ticket import SqliteTicket
 from tandem_orchestrator.journal.sqlite.writer import Append, Job, Writer
 from tandem_orchestrator.model.events import AnyEvent, RunAccepted
@@ -88,12 +89,15 @@ class SqliteJournal:
         self._pid = os.getpid()
         self._owner: str | None = None
         self._token = 0
+        self._leases = 0
+        """Leases that were taken anew since it was opened."""
         self._lease: Lease | None = None
         self._writer: Writer | None = None
         self._readers: ReaderPool | None = None
         self._memory = MemoryStore(self._bounds)
         self._prepared = False
         self._backlog: Backlog | None = None
+        self._reopening: Reopening | None = None
         self._changes = Changes()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -123,29 +127,57 @@ class SqliteJournal:
     async def _own(self, owner: str) -> None:
         assert self._readers is not None
         await self._readers.run(self._prepare)
+        self._lease = await self._taken_lease(owner)
+        writer = self._started_writer()
+        self._token = await self._write(lambda at: self._insert_lease(at, writer, owner))
+        self._memory.take_lease(owner)
+        self._reopening = Reopening(self._reopen)
+
+    async def _taken_lease(self, owner: str) -> Lease:
+        assert self._readers is not None
         lease = Lease(self._folder, owner)
         try:
             await self._readers.run(lease.take)
         except OSError as error:
             raise journal_error(self._path, error, "cannot take the lease") from error
-        self._lease = lease
-        writer = self._started_writer()
+        return lease
 
-        def insert(connection: apsw.Connection) -> int:
-            taken = select(connection, "SELECT 1 FROM leases WHERE owner = ?", (owner,))
-            if taken:
-                raise JournalError(f"owner {owner} had a lease before; an id is for one opening")
-            row = (owner, os.getpid(), socket.gethostname(), self._wall_ns())
-            connection.execute(
-                "INSERT INTO leases (owner, pid, host, since_ns, sum) VALUES (?, ?, ?, ?, ?)",
-                (*row, row_sum(*row)),
-            )
-            token = connection.last_insert_rowid()
-            writer.own(connection, token, owner)
+    def _insert_lease(self, at: apsw.Connection, writer: Writer, owner: str) -> int:
+        token = handover.insert_lease(at, owner, self._wall_ns())
+        writer.own(at, token, owner)
+        return token
+
+    async def _reopen(self) -> None:
+        """Open a writer and a lease of its own in place of one that found no room.
+
+        Raises: JournalError if there is still none.
+        """
+        before, old, stale = self._writer, self._token, self._lease
+        assert before is not None and stale is not None
+        await aside(lambda: before.stop(_CLOSE_WAIT_S))
+        self._leases += 1
+        owner, left = f"{self._owner}.{self._leases}", set(before.left_behind)
+        lease = await self._taken_lease(owner)
+        writer = Writer(self._path, self._vfs, self._bounds, self._settled, before.counters)
+
+        def take(connection: apsw.Connection) -> int:
+            token = self._insert_lease(connection, writer, owner)
+            handover.keep_runs(connection, old, token, left, self._wall_ns())
             return token
 
-        self._token = await self._write(insert)
-        self._memory.take_lease(owner)
+        writer.start()
+        try:
+            token = await self._write(take, writer)
+        except BaseException:
+            await aside(lambda: writer.stop(_CLOSE_WAIT_S))
+            lease.give_back()
+            raise
+        self._writer, self._token, self._lease = writer, token, lease
+        if late := before.left_behind - left:  # refused while the new lease was taken
+            await self._write(lambda at: handover.leave_runs(at, token, old, late))
+        stale.give_back()
+        _log.warning("journal %s: there is room again; it goes on as owner %s", self._path, owner)
+        self._changes.tell()
 
     def _prepare(self) -> None:
         if not self._prepared:
@@ -177,6 +209,8 @@ class SqliteJournal:
         await self._shut()
 
     async def _shut(self) -> None:
+        if self._reopening is not None:
+            await self._reopening.close()
         writer, readers, lease = self._writer, self._readers, self._lease
         token, is_owner = self._token, self._token != 0
         self._token, self._lease = 0, None
@@ -185,7 +219,8 @@ class SqliteJournal:
             await aside(readers.close)
         if writer is not None:
             if is_owner and writer.failure is None:
-                writer.put(Job(lambda at: self._end_lease(at, token), lambda *_: None))
+                end = partial(handover.end_lease, token=token, now_ns=self._wall_ns())
+                writer.put(Job(end, lambda *_: None))
             stop = writer.stop
             ended = await aside(lambda: stop(_CLOSE_WAIT_S))
             atexit.unregister(self._at_exit)
@@ -196,11 +231,6 @@ class SqliteJournal:
                 )
         if lease is not None:
             lease.give_back()
-
-    def _end_lease(self, connection: apsw.Connection, token: int) -> None:
-        connection.execute(
-            "UPDATE leases SET ended_ns = ? WHERE token = ?", (self._wall_ns(), token)
-        )
 
     def forget_in_child(self) -> list[apsw.Connection]:
         """Let go of everything after a fork; gives the connections that must never be closed."""
@@ -244,6 +274,8 @@ class SqliteJournal:
             self._changes.tell()
             return MemoryTicket(self._memory.append(owner, run_id, entries) if entries else None)
         if writer.failure is not None or not entries:
+            if entries:
+                writer.left_behind.add(run_id)
             return MemoryTicket(writer.failure)
         body_bytes = sum(len(entry.body) for entry in entries)
         first = entries[0].event
@@ -268,7 +300,13 @@ class SqliteJournal:
             if error is not None and ticket.is_unwatched:
                 _log.warning("an append that nobody waits for was not written: %s", error)
             ticket.settle(error)
+        self._told()
+
+    def _told(self) -> None:
+        """Wake who waits for news, and see to a disk that is full."""
         self._changes.tell()
+        if self._reopening is not None and self._writer is not None and self._state == "open":
+            self._reopening.start_if(self._writer.is_full)
 
     def _on_loop(self, call: Callable[[], None]) -> None:
         assert self._loop is not None
@@ -278,33 +316,12 @@ class SqliteJournal:
             if not self._loop.is_closed():  # a closed loop has nobody left who waits
                 raise
 
-    async def _write(self, work: Callable[[apsw.Connection], _T] | None) -> _T:
-        """Run ``work`` as a transaction of its own on the writer's thread."""
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[_T] = loop.create_future()
-
-        def done(result: Any, error: TandemError | None) -> None:
-            def tell() -> None:
-                if answer.done():
-                    return
-                if error is not None:
-                    answer.set_exception(error)
-                else:
-                    answer.set_result(result)
-                self._changes.tell()
-
-            self._on_loop(tell)
-
-        self._started_writer().put(Job(work, done))
-        wait_s = self._bounds.lock_wait_s + _ANSWER_WAIT_S
-        try:
-            async with asyncio.timeout(wait_s):
-                return await answer
-        except TimeoutError as error:
-            raise JournalError(
-                f"journal {self._path}: no answer from the disk for {wait_s:.0f} s; whether it was "
-                "written is not known"
-            ) from error
+    async def _write(
+        self, work: Callable[[apsw.Connection], _T] | None, writer: Writer | None = None
+    ) -> _T:
+        """Run ``work`` as a transaction of its own on the thread of the (or that) writer."""
+        chosen, wait_s = writer or self._started_writer(), self._bounds.lock_wait_s + _ANSWER_WAIT_S
+        return await transact(chosen, work, self._path, wait_s, self._on_loop, self._told)
 
     async def flush(self) -> None:
         """Wait until all that was appended so far is written or refused."""
@@ -476,24 +493,7 @@ class SqliteJournal:
         reason = str(failure or "")
         if self._state != "open":
             reason = f"the journal is {self._state}"
-        backlog = self._backlog
-        if writer is None or backlog is None:
-            return JournalHealth(not reason, reason, "sqlite", str(self._path), self._owner)
-        counters = writer.counters
-        costs = sorted(counters.commit_seconds)
-        return JournalHealth(
-            ok=not reason,
-            reason=reason,
-            kind="sqlite",
-            path=str(self._path),
-            owner=self._owner,
-            backlog_events=backlog.events,
-            backlog_bytes=backlog.body_bytes,
-            backlog_events_max=self._bounds.backlog_events_max,
-            backlog_bytes_max=self._bounds.backlog_bytes_max,
-            commits_total=counters.commits,
-            events_total=counters.events_kept,
-            refused_total=counters.refused,
-            commit_seconds_p50=costs[len(costs) // 2] if costs else 0.0,
-            commit_seconds_max=costs[-1] if costs else 0.0,
-        )
+        health = JournalHealth(not reason, reason, "sqlite", str(self._path), self._owner)
+        if writer is None or self._backlog is None:
+            return health
+        return with_counts(health, writer.counters, self._backlog, self._bounds)

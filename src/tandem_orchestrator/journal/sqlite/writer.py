@@ -27,7 +27,7 @@ import apsw
 from tandem_orchestrator.errors import JournalError, TandemError
 from tandem_orchestrator.journal.entry import Entry
 from tandem_orchestrator.journal.journal import Bounds
-from tandem_orchestrator.journal.sqlite.connection import connect_writer, journal_error
+from tandem_orchestrator.journal.sqlite.connection import connect_writer, journal_error, means_full
 from tandem_orchestrator.journal.sqlite.ticket import SqliteTicket
 from tandem_orchestrator.journal.sqlite.transaction import Transaction
 
@@ -79,6 +79,7 @@ class Writer:
         path: The journal file, which exists.
         vfs: Name of the SQLite VFS, None for the usual one.
         settled: Called on the writer's thread after each commit, with tickets and refusals.
+        counters: Those of the writer before, to be counted on.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Writer:
         vfs: str | None,
         bounds: Bounds,
         settled: Callable[[list[tuple[SqliteTicket, JournalError | None]]], None],
+        counters: Counters | None = None,
     ) -> None:
         self._path = path
         self._vfs = vfs
@@ -98,9 +100,13 @@ class Writer:
         self._connection: apsw.Connection | None = None
         self._transaction: Transaction | None = None
         self._wal_pages = 0
-        self.counters = Counters()
+        self.counters = counters or Counters()
         self.failure: JournalError | None = None
         """Why it stopped acknowledging; set once, by the writer's thread."""
+        self.is_full = False
+        """Whether it stopped for want of room alone."""
+        self.left_behind: set[str] = set()
+        """Runs of which something was appended in vain."""
 
     def start(self) -> None:
         """Start the thread; it opens its own connection."""
@@ -159,6 +165,7 @@ class Writer:
 
     def _fail(self, error: BaseException, doing: str) -> JournalError:
         if self.failure is None:
+            self.is_full = means_full(error)
             self.failure = journal_error(self._path, error, doing)
         return self.failure
 
@@ -178,6 +185,7 @@ class Writer:
             self._roll_back()
         if self.failure is not None:
             refusals = [self.failure] * len(batch)
+            self.left_behind.update(append.run_id for append in batch)
         self._count(batch, refusals, time.perf_counter() - began)
         self._settled([(a.ticket, r) for a, r in zip(batch, refusals, strict=True)])
         self._checkpoint()

@@ -1,0 +1,28 @@
+"""What health says of a journal's numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tandem_orchestrator.journal.journal import Bounds, JournalHealth
+from tandem_orchestrator.journal.sqlite.backlog import Backlog
+from tandem_orchestrator.journal.sqlite.writer import Counters
+
+
+def with_counts(
+    health: JournalHealth, counters: Counters, backlog: Backlog, bounds: Bounds
+) -> JournalHealth:
+    """Give ``health`` with what waits, what was written, and what commits took."""
+    costs = sorted(counters.commit_seconds)
+    return replace(
+        health,
+        backlog_events=backlog.events,
+        backlog_bytes=backlog.body_bytes,
+        backlog_events_max=bounds.backlog_events_max,
+        backlog_bytes_max=bounds.backlog_bytes_max,
+        commits_total=counters.commits,
+        events_total=counters.events_kept,
+        refused_total=counters.refused,
+        commit_seconds_p50=costs[len(costs) // 2] if costs else 0.0,
+        commit_seconds_max=costs[-1] if costs else 0.0,
+    )
