@@ -171,10 +171,11 @@ def _check_refs(
     implied = []
     for where, ref in _refs_of(step, path):
         name = ref.step
-        if name == "inputs" or (name == "item" and step.for_each is not None):
+        in_payload = where.startswith(f"{path}.payload")
+        if name == "inputs" or (name == "item" and step.for_each is not None and in_payload):
             continue
         if name == "item":
-            text = f"{ref}: 'item' has a meaning only in a step with for_each"
+            text = f"{ref}: 'item' has a meaning only in the payload of a step with for_each"
             result.faults.append(Fault("bad_reference", where, text, str(ref)))
         elif name == step_id:
             text = f"{ref}: step {step_id!r} cannot refer to its own output"

@@ -190,6 +190,22 @@ def test_a_reference_implies_a_dependency_and_an_input() -> None:
     assert made.steps[1].inputs_from == (("a", "a"),)
 
 
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"for_each": [1, 2], "when": {"ref": "item", "op": "lt", "value": 2}}, "when"),
+        ({"for_each": Ref("item")}, "for_each"),
+        ({"payload": Ref("item")}, "payload"),
+    ],
+)
+def test_item_outside_the_payload_of_a_for_each_is_refused(
+    fields: dict[str, Any], path: str
+) -> None:
+    [fault] = faults(CommandSet(steps=[do(**fields)]))
+    assert (fault.code, fault.path) == ("bad_reference", f"steps[0].{path}")
+    assert "'item' has a meaning only in the payload of a step with for_each" in fault.message
+
+
 def test_a_reference_inside_a_nested_set_means_a_sibling() -> None:
     inner = CommandSet(steps=[do(step_id="x"), do(step_id="y", payload=Ref("x"))])
     outer = CommandSet(steps=[do(step_id="x"), CommandStep(id="g", command_set=inner)])
