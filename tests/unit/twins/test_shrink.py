@@ -204,6 +204,13 @@ def test_whatever_price_it_begins_with_it_ends_at_the_simplest(start):
             lambda v: b"x" in v["$buffer"]["data"],
             {"$buffer": {"dtype": "u8", "shape": [1], "data": b"x", "kind": "array"}},
         ),
+        (
+            {"lo": -34, "hi": 19},  # // goes down and / to 0: only an odd sum below 0 differs
+            lambda v: len(v) == 2 and sum(v.values()) < 0 and sum(v.values()) % 2 == 1,
+            {"lo": -1, "hi": 0},
+        ),
+        ([70, 68], lambda v: len(v) == 2 and v[0] - v[1] == 2, [2, 0]),
+        ([10**12, -(10**12), 5], lambda v: len(v) == 3 and sum(v) == 5, [0, 0, 5]),
         (True, lambda v: v is True, True),
         (None, lambda v: True, None),
     ],
