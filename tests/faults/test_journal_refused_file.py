@@ -234,3 +234,11 @@ async def test_a_record_that_was_changed_is_noticed_by_every_reader_and_the_rest
         result = await orchestrator.execute_command_set(CommandSet(steps=[step]))
         assert result["status"] == "completed"
         assert (await orchestrator.run(result["run_id"]).result())["results"] == {"a": 1}
+
+
+def test_a_folder_that_cannot_be_made_is_answered_with_where_a_journal_may_be() -> None:
+    done = tandem("run", "document_generation", *OFF, "--journal", "/proc/no_such/j.db")
+
+    assert done.returncode == 5
+    assert "it must be a file in a folder that this user may write" in done.stderr
+    assert "acknowledged" not in done.stderr

@@ -67,6 +67,7 @@ def journal_error(path: Path, error: BaseException, doing: str) -> JournalError:
             | apsw.CantOpenError()
             | PermissionError()
             | NotADirectoryError()
+            | FileNotFoundError()
             | FileExistsError()
             | OSError(errno=errno.EROFS | errno.ELOOP)
         ):
