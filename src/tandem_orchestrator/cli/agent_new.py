@@ -64,7 +64,7 @@ _C_README = """\
 An agent in C. Build it, start a bridge, start it:
 
     make
-    agent_bridge supervise &      # in the folder that `tandem config --libs` names, ../bin
+    `tandem config --bridge` supervise &
     ./@NAME@ &
 
 It connects to `$TANDEM_SOCKET`, or to the bridge in the runtime directory, and connects again

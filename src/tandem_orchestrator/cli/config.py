@@ -1,4 +1,4 @@
-"""``tandem config show|check``, and ``tandem config --cflags | --libs``."""
+"""``tandem config show|check``, and ``tandem config --cflags | --libs | --bridge``."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ def config(
     context: typer.Context,
     cflags: Annotated[bool, typer.Option("--cflags", help="Where the C headers are.")] = False,
     libs: Annotated[bool, typer.Option("--libs", help="What an agent in C links with.")] = False,
+    bridge: Annotated[bool, typer.Option("--bridge", help="The program that serves them.")] = False,
 ) -> None:
     """Show or check the settings, or print what a compiler needs to build an agent in C."""
     if context.invoked_subcommand is not None:
         return
-    if not (cflags or libs):
-        raise UsageError("config: say show, check, --cflags or --libs")
-    end(lambda: config_flags_command.config_flags(cflags=cflags, libs=libs))
+    if not (cflags or libs or bridge):
+        raise UsageError("config: say show, check, --cflags, --libs or --bridge")
+    end(lambda: config_flags_command.config_flags(cflags=cflags, libs=libs, bridge=bridge))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""``tandem config --cflags | --libs``: what a compiler needs to build an agent in C."""
+"""``tandem config --cflags | --libs | --bridge``: what it takes to build and serve an agent in C."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from tandem_orchestrator.cli.exits import Exit
 _PACKAGE = "tandem_orchestrator._native"
 
 
-def config_flags(*, cflags: bool, libs: bool, package: str = _PACKAGE) -> Exit:
+def config_flags(
+    *, cflags: bool, libs: bool, bridge: bool = False, package: str = _PACKAGE
+) -> Exit:
     """Print the flags on one line, quoted for a shell.
 
     Args:
         cflags: The folder of the headers.
         libs: ``libtandem_agent`` and what it needs; plug-ins do without.
+        bridge: The program ``agent_bridge``, to start one by hand.
         package: The package that holds the native files; another one in tests.
 
     Raises: LayerUnavailable when the native files are not installed.
@@ -29,6 +32,8 @@ def config_flags(*, cflags: bool, libs: bool, package: str = _PACKAGE) -> Exit:
         flags.append(f"-I{header.parent.parent}")
     if libs:
         flags += [str(_file(package, "lib", "libtandem_agent.a")), "-pthread"]
+    if bridge:
+        flags.append(str(_file(package, "bin", "agent_bridge")))
     print(shlex.join(flags))
     return Exit.DONE
 

@@ -1,5 +1,6 @@
 """``tandem config`` and ``tandem agent new``: flags that compile, scaffolds that run."""
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -20,6 +21,16 @@ def test_the_flags_name_files_that_are_there(capsys: pytest.CaptureFixture[str])
     assert Path(library).name == "libtandem_agent.a"
     assert Path(library).is_file()
     assert thread == "-pthread"
+
+
+@pytest.mark.native
+def test_the_bridge_is_named_so_that_a_shell_can_start_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_app(["config", "--bridge"]) == Exit.DONE
+    (program,) = shlex.split(capsys.readouterr().out)
+    assert os.access(program, os.X_OK)
+    assert Path(program).name == "agent_bridge"
 
 
 def test_config_without_a_question_is_a_mistake() -> None:
