@@ -478,6 +478,7 @@ COUNT_FROM_THE_NEXT_RUN = {
     "redundancy.agreement_threshold", "orchestrator.plugin_timeout_s",
     "python_layer.cache_size", "python_layer.cache_bytes",
     "redundancy.vote", "redundancy.vote_weights",
+    "journal.keep_days", "journal.keep_bytes",
 }  # fmt: skip
 """Those that a run reads for itself; all others go into parts that ``initialize`` makes."""
 
@@ -488,13 +489,15 @@ def test_only_what_each_run_reads_claims_to_count_from_the_next_run():
 
 
 def test_a_setting_without_effect_is_named_with_its_value_its_origin_and_what_is_missing(cwd):
-    settings = load(cwd, {"journal": {"keep_days": 7}}, {"TANDEM_METRICS__HISTORY_SIZE": "5"})
+    settings = load(
+        cwd, {"metrics": {"prometheus_port": 7000}}, {"TANDEM_METRICS__HISTORY_SIZE": "5"}
+    )
 
     assert settings.without_effect() == [
+        "metrics.prometheus_port=7000 (argument) has no effect yet: it waits for `tandem serve`, "
+        "which this version does not have",
         "metrics.history_size=5 (environment TANDEM_METRICS__HISTORY_SIZE) has no effect yet: it "
         "waits for the history of metrics, which this version does not have",
-        "journal.keep_days=7.0 (argument) has no effect yet: it waits for the retention of runs, "
-        "which this version does not have",
     ]
     assert load(cwd, json.loads(SPEC_FILE)).without_effect() == []
 

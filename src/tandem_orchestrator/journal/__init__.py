@@ -5,7 +5,7 @@ what an event leads to: it folds none of them, starts nothing and retries nothin
 tickets that say when a write is durable, records as they were written, and one row per run.
 
 Others may use: ``Journal`` and what it speaks of (``Ticket``, ``Record``, ``RunRow``, ``Control``,
-``Owner``, ``KeyUse``, ``JournalHealth``), the refusals ``KeyTaken``, ``OwnerChanged``,
+``Owner``, ``KeyUse``, ``ScheduleRow``, ``JournalHealth``), the refusals ``KeyTaken``, ``OwnerChanged``,
 ``CompletionTaken``, ``request_digest``, ``MemoryJournal``, ``sqlite_journal``, ``pack_run`` and
 ``repair_journal`` for files, and ``SideFile`` for what is kept beside a journal.
 """
@@ -55,6 +55,7 @@ __all__ = [
     "OwnerChanged",
     "Record",
     "RunRow",
+    "ScheduleRow",
     "SideFile",
     "Ticket",
     "pack_run",

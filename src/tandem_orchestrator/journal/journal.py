@@ -195,6 +195,23 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleRow:
+    """One schedule as the journal keeps it; what its body means is its author's business."""
+
+    name: str
+    # Any: values of any kind.
+    body: Mapping[str, Any]
+    done_ns: int
+    """The newest occurrence that was decided; those after it are to come."""
+    last_run: str | None = None
+    """The newest run that it started."""
+    fired: int = 0
+    """Occurrences that became runs."""
+    left_out: int = 0
+    """Occurrences that did not, as its policies say."""
+
+
+@dataclass(frozen=True, slots=True)
 class KeyUse:
     """Where an idempotency key was used."""
 
@@ -359,11 +376,62 @@ class Journal(Protocol):
     async def find_by_idempotency_key(self, key: str) -> KeyUse | None:
         """Find the run that was accepted with a key."""
 
+    async def remove_runs(
+        self, *, before_ns: int | None = None, bytes_max: int | None = None, runs_max: int = 32
+    ) -> int:
+        """Remove finished runs, oldest end first, in one short transaction; gives how many.
+
+        One goes if it ended before ``before_ns``, or while more than ``bytes_max`` are in use. Its
+        records, wishes and idempotency key go with it. Call it again until it gives 0.
+        """
+
+    async def put_schedule(self, name: str, body: Mapping[str, Any], done_ns: int) -> bool:
+        """Keep a schedule whose occurrences after ``done_ns`` count; False if it is there like that.
+
+        One of this name with another body is replaced; ``done_ns`` of it never goes back.
+
+        Raises: NotAValue if the body cannot be kept.
+        """
+
+    async def remove_schedule(self, name: str) -> bool:
+        """Drop a schedule; False if there is none. Its runs stay."""
+
+    async def schedules(self) -> list[ScheduleRow]:
+        """List all schedules by name."""
+
+    async def claim_occurrence(self, name: str, *, done_ns: int, at_ns: int) -> bool:
+        """Take it on to decide the occurrence ``at_ns`` of a schedule, seen with ``done_ns``.
+
+        One statement: True for one owner only, and for another one when that is dead.
+        """
+
+    async def settle_occurrence(
+        self, name: str, *, at_ns: int, run_id: str | None = None, left_out: int = 0
+    ) -> bool:
+        """Note that a claimed occurrence is decided: it became ``run_id``, or nothing.
+
+        ``left_out`` counts what did not become a run. False if the claim is not ours any more.
+        """
+
     async def check(self) -> list[str]:
         """Verify everything; returns one line per fault, none if all is well."""
 
     def health(self) -> JournalHealth:
         """Say how it is, from memory: no disk is touched."""
+
+
+# Any: values of any kind.
+def encoded_schedule(name: str, body: Mapping[str, Any]) -> bytes:
+    """Encode a schedule's body as MessagePack, keys sorted. Raises: NotAValue naming it."""
+    try:
+        return _sorted.encode(dict(body))
+    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
+        raise NotAValue(f"schedule '{name}' cannot be journaled: {error}") from error
+
+
+def schedule_key(name: str, at_ns: int) -> str:
+    """Give the idempotency key of the run of one occurrence: ``schedule/NAME/TIME``."""
+    return f"schedule/{name}/{rfc3339(at_ns)}"
 
 
 def request_digest(document: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:

@@ -6,8 +6,8 @@ several processes that share a file.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 from tandem_orchestrator.errors import Closed, JournalError, NotInitialized
 from tandem_orchestrator.journal.entry import entries_of
@@ -21,6 +21,7 @@ from tandem_orchestrator.journal.journal import (
     Owner,
     Record,
     RunRow,
+    ScheduleRow,
     Ticket,
 )
 from tandem_orchestrator.journal.memory_store import MemoryStore
@@ -196,6 +197,38 @@ class MemoryJournal:
     async def find_by_idempotency_key(self, key: str) -> KeyUse | None:
         """Find the run that was accepted with a key."""
         return self._opened().key_use(key)
+
+    async def remove_runs(
+        self, *, before_ns: int | None = None, bytes_max: int | None = None, runs_max: int = 32
+    ) -> int:
+        """Remove finished runs, oldest end first."""
+        return self._opened().remove_runs(before_ns, bytes_max, runs_max)
+
+    # Any: values of any kind.
+    async def put_schedule(self, name: str, body: Mapping[str, Any], done_ns: int) -> bool:
+        """Keep a schedule."""
+        return self._opened().timetable.put(name, body, done_ns)
+
+    async def remove_schedule(self, name: str) -> bool:
+        """Drop a schedule."""
+        return self._opened().timetable.remove(name)
+
+    async def schedules(self) -> list[ScheduleRow]:
+        """List all schedules by name."""
+        rows = self._opened().timetable.rows
+        return [rows[name] for name in sorted(rows)]
+
+    async def claim_occurrence(self, name: str, *, done_ns: int, at_ns: int) -> bool:
+        """Take an occurrence on."""
+        store, owner = self._owned()
+        return store.timetable.claim(name, done_ns, at_ns, owner)
+
+    async def settle_occurrence(
+        self, name: str, *, at_ns: int, run_id: str | None = None, left_out: int = 0
+    ) -> bool:
+        """Note what became of an occurrence."""
+        store, owner = self._owned()
+        return store.timetable.settle(name, at_ns, owner, run_id, left_out)
 
     async def check(self) -> list[str]:
         """Find nothing: memory has no file that could be damaged."""

@@ -39,6 +39,7 @@ from tandem_orchestrator.journal.journal import (
     RunRow,
     request_digest,
 )
+from tandem_orchestrator.journal.memory_timetable import MemoryTimetable
 from tandem_orchestrator.journal.projection import changed_columns, first_row, shown_status
 from tandem_orchestrator.model.events import RunAccepted
 from tandem_orchestrator.model.outcomes import RunStatus
@@ -75,6 +76,7 @@ class MemoryStore:
         self._unread: OrderedDict[str, _Unread] = OrderedDict()
         self._unread_bytes = 0
         self.changes = Changes()
+        self.timetable = MemoryTimetable(self.is_alive)
 
     def take_lease(self, owner: str) -> None:
         """Note that ``owner`` is there. Raises: JournalError if it holds a lease already."""
@@ -195,6 +197,22 @@ class MemoryStore:
         self._body_bytes -= run.body_bytes
         self._keys = {k: use for k, use in self._keys.items() if use.run_id != run_id}
         self._controls = {k: c for k, c in self._controls.items() if c.run_id != run_id}
+
+    def remove_runs(self, before_ns: int | None, bytes_max: int | None, runs_max: int) -> int:
+        """Drop ended runs, oldest end first; see ``Journal.remove_runs``."""
+        self._read()
+        last = {timed.last_run for timed in self.timetable.rows.values()}
+        ends = [(self._runs[name].row.finished_at_ns or 0, name) for name in self._ended]
+        removed = 0
+        for finished_at_ns, run_id in sorted(ends):
+            is_due = before_ns is not None and finished_at_ns < before_ns
+            is_over = bytes_max is not None and self._body_bytes > bytes_max
+            if removed == runs_max or not (is_due or is_over):
+                break
+            if run_id not in last:
+                self._drop(run_id)
+                removed += 1
+        return removed
 
     def records(self, run_id: str, after: int, limit: int | None) -> list[Record]:
         """Read records in order, from ``after + 1``."""

@@ -52,6 +52,7 @@ from tandem_orchestrator.orchestrator.plugin_doors import PluginDoors
 from tandem_orchestrator.orchestrator.prepared import PreparedPlan
 from tandem_orchestrator.orchestrator.probes import BinaryBridge, PythonOrchestrator
 from tandem_orchestrator.orchestrator.recovery import Recovery
+from tandem_orchestrator.orchestrator.retention import Retention
 from tandem_orchestrator.orchestrator.run import Run
 from tandem_orchestrator.orchestrator.run_doors import RunDoors
 from tandem_orchestrator.orchestrator.setting_doors import SettingDoors
@@ -108,6 +109,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
         self._express: Express | None = None
         self._recovery: Recovery | None = None
         self._afterwards: Afterwards | None = None
+        self._retention: Retention | None = None
         self._familiar = Familiar()
         self._changing = asyncio.Lock()
         """Held while it opens or closes."""
@@ -211,6 +213,8 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
         self._parts.wishes.use_retry(self._afterwards.retry)
         if settings.journal.recover:
             self._recovery.start()
+        self._retention = Retention(self._parts.journal, lambda: self.settings, self._clock)
+        self._retention.start()
         self._state = "open"
         self.config.session_open = True
 
@@ -235,8 +239,9 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
             if was_open and self._parts is not None:
                 self._messages.close()
                 try:
-                    if self._recovery is not None:
-                        await self._recovery.close()
+                    for task in (self._retention, self._recovery):
+                        if task is not None:
+                            await task.close()
                     await self._parts.close()
                 finally:
                     await self._plugins.close()

@@ -389,14 +389,12 @@ class Journal(Section, title="journal"):
         "Days that finished runs are kept; null: for ever.",
         low=0,
         high=36_500,
-        pending="the retention of runs",
     )
     keep_bytes: int | None = key(
         None,
-        "Bytes above which the oldest finished runs go; null: no bound.",
+        "Bytes in use in the journal's file above which the oldest finished runs go; null: no bound.",
         low=2**20,
         high=2**50,
-        pending="the retention of runs",
     )
     group_events_max: int = key(
         256, "Events gathered into one commit under load.", low=1, high=65_536, counts="session"

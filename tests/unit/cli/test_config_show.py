@@ -74,14 +74,14 @@ def test_a_good_configuration_is_told_with_its_sources(
 ) -> None:
     monkeypatch.setenv("TANDEM_CACHE_SIZE", "5")
     monkeypatch.setenv("TANDEM_C_MAX_AGENTS", "5")
-    (here / "x.json").write_text('{"journal": {"keep_days": 3}}')
+    (here / "x.json").write_text('{"metrics": {"history_size": 3}}')
     assert run_app(["config", "check", "x.json", "--json"]) == Exit.DONE
     found = json.loads(capsys.readouterr().out)
     assert (found["valid"], found["faults"]) == (True, [])
     assert found["sources"]["environment"] == 2
     assert found["sources"][f"file {here / 'x.json'}"] == 1
     assert sum(found["sources"].values()) == len(KEYS)
-    assert ["journal.keep_days=3.0" in note for note in found["notes"]] == [True]
+    assert ["metrics.history_size=3" in note for note in found["notes"]] == [True]
 
 
 def test_every_fault_is_told_at_once_with_the_nearest_names(

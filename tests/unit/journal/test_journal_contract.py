@@ -427,3 +427,167 @@ async def test_records_of_one_kind_are_found_newest_first(
     assert await journal.find("judged", steps, run_id="r2") == ["r2.s2", "r2.s0"]
     assert await journal.find("judged", steps, run_id="none") == []
     assert await journal.find("step_ended", steps) == []
+
+
+async def finish(journal: Journal, run_id: str, at_ns: int, **changes) -> None:
+    await write(journal, run_id, accepted(run_id, **changes), RunStarted(at_ns=at_ns - 1))
+    await write(journal, run_id, RunEnded(at_ns=at_ns, status="completed"))
+
+
+async def ids(journal: Journal) -> set[str]:
+    return {row.run_id for row in await journal.runs()}
+
+
+async def test_only_runs_that_ended_before_a_time_are_removed_the_oldest_end_first(
+    journal: Journal,
+) -> None:
+    await finish(journal, "late", 5_000)
+    await finish(journal, "early", 2_000)
+    await finish(journal, "middle", 3_000)
+    await write(journal, "running", accepted("running", at_ns=1))
+
+    assert await journal.remove_runs(before_ns=3_001, runs_max=1) == 1
+    assert await ids(journal) == {"late", "middle", "running"}
+    assert await journal.remove_runs(before_ns=3_001) == 1
+    assert await journal.remove_runs(before_ns=3_001) == 0
+    assert await ids(journal) == {"late", "running"}
+    assert await journal.records("early") == []
+    assert await journal.check() == []
+    await write(journal, "running", RunStarted())
+
+
+async def test_nothing_is_removed_where_no_bound_is_given(journal: Journal) -> None:
+    await finish(journal, "r1", 2_000)
+    assert await journal.remove_runs() == 0
+    assert await journal.remove_runs(before_ns=1_000, bytes_max=2**40) == 0
+    assert await ids(journal) == {"r1"}
+
+
+async def test_the_oldest_go_until_the_bytes_fit_and_unfinished_ones_never(
+    journal: Journal,
+) -> None:
+    for n in range(20):
+        payload = {"id": "c1", "blob": b"x" * 50_000}
+        await finish(journal, f"r{n:02}", 10_000 + n, document=payload)
+    await write(journal, "running", accepted("running", document={"id": "c1", "blob": b"x" * 5000}))
+
+    while await journal.remove_runs(bytes_max=500_000, runs_max=3):
+        pass
+
+    left = sorted(await ids(journal) - {"running"})
+    assert left == [f"r{n:02}" for n in range(20 - len(left), 20)]
+    assert 5 <= len(left) <= 9
+    while await journal.remove_runs(bytes_max=1, before_ns=10**18):
+        pass
+    assert await ids(journal) == {"running"}
+
+
+async def test_wishes_and_idempotency_keys_go_with_their_run(journal: Journal) -> None:
+    await write(journal, "r1", accepted("r1", idempotency_key="k"), RunStarted(at_ns=2))
+    await journal.request(Control("w", "r1", "pause"))
+    await write(journal, "r1", RunEnded(at_ns=3, status="completed"))
+
+    assert await journal.remove_runs(before_ns=4) == 1
+
+    assert await journal.control("w") is None
+    assert await journal.find_by_idempotency_key("k") is None
+    assert await journal.controls() == []
+    await write(journal, "r2", accepted("r2", idempotency_key="k"))
+    assert (await journal.find_by_idempotency_key("k")).run_id == "r2"
+
+
+async def test_a_schedule_is_kept_until_it_is_removed_and_the_same_again_changes_nothing(
+    journal: Journal, make: Make
+) -> None:
+    assert await journal.put_schedule(
+        "nightly", {"cron": "0 3 * * *", "doc": {"b": 1, "a": b""}}, 5
+    )
+    assert await journal.put_schedule("hourly", {"every_s": 3600.0}, 7)
+    assert not await journal.put_schedule(
+        "nightly", {"doc": {"a": b"", "b": 1}, "cron": "0 3 * * *"}, 99
+    )
+
+    other = make()
+    await other.open(None)
+    assert [(row.name, row.done_ns) for row in await other.schedules()] == [
+        ("hourly", 7),
+        ("nightly", 5),
+    ]
+    assert (await other.schedules())[1].body["doc"] == {"b": 1, "a": b""}
+    assert await other.put_schedule("nightly", {"cron": "0 4 * * *"}, 3)  # never back in time
+    assert await other.put_schedule("hourly", {"every_s": 60.0}, 9)
+    assert [row.done_ns for row in await journal.schedules()] == [9, 5]
+    assert await other.remove_schedule("nightly")
+    assert not await other.remove_schedule("nightly")
+    assert [row.name for row in await journal.schedules()] == ["hourly"]
+    await other.close()
+
+
+async def test_an_occurrence_is_decided_by_one_owner_only(journal: Journal, make: Make) -> None:
+    other = make()
+    await other.open("owner-b")
+    await journal.put_schedule("s", {}, 10)
+
+    both = await asyncio.gather(
+        journal.claim_occurrence("s", done_ns=10, at_ns=20),
+        other.claim_occurrence("s", done_ns=10, at_ns=20),
+    )
+    assert sorted(both) == [False, True]
+    winner, loser = (journal, other) if both[0] else (other, journal)
+    assert await winner.claim_occurrence("s", done_ns=10, at_ns=20)  # asking again is allowed
+    assert not await loser.settle_occurrence("s", at_ns=20, run_id="wrong")
+    assert await winner.settle_occurrence("s", at_ns=20, run_id="r1", left_out=2)
+    assert not await winner.settle_occurrence("s", at_ns=20, run_id="r1")
+
+    assert not await loser.claim_occurrence("s", done_ns=10, at_ns=20)  # it saw too little
+    assert not await loser.claim_occurrence("s", done_ns=20, at_ns=20)
+    assert await loser.claim_occurrence("s", done_ns=20, at_ns=30)
+    assert await loser.settle_occurrence("s", at_ns=30, left_out=1)
+    (row,) = await journal.schedules()
+    assert (row.done_ns, row.last_run, row.fired, row.left_out) == (30, "r1", 1, 3)
+    await other.close()
+
+
+async def test_a_dead_owners_claim_is_taken_over(journal: Journal, make: Make) -> None:
+    other = make()
+    await other.open("owner-b")
+    await journal.put_schedule("s", {}, 10)
+    assert await other.claim_occurrence("s", done_ns=10, at_ns=20)
+    assert not await journal.claim_occurrence("s", done_ns=10, at_ns=20)
+    await other.close()
+
+    assert await journal.claim_occurrence("s", done_ns=10, at_ns=20)
+    assert await journal.settle_occurrence("s", at_ns=20, run_id="r1")
+
+
+async def test_a_schedule_that_is_replaced_or_removed_ends_the_claim(journal: Journal) -> None:
+    await journal.put_schedule("s", {}, 10)
+    assert await journal.claim_occurrence("s", done_ns=10, at_ns=20)
+    await journal.put_schedule("s", {"new": True}, 15)
+    assert not await journal.settle_occurrence("s", at_ns=20, run_id="r1")
+    assert not await journal.claim_occurrence("t", done_ns=10, at_ns=20)
+    assert await journal.claim_occurrence("s", done_ns=15, at_ns=20)
+    await journal.remove_schedule("s")
+    assert not await journal.settle_occurrence("s", at_ns=20, run_id="r1")
+
+
+async def test_the_newest_run_of_a_schedule_stays(journal: Journal) -> None:
+    await journal.put_schedule("s", {}, 10)
+    for n in (1, 2):
+        await finish(journal, f"r{n}", n * 1_000)
+        assert await journal.claim_occurrence("s", done_ns=n * 10, at_ns=n * 10 + 10)
+        assert await journal.settle_occurrence("s", at_ns=n * 10 + 10, run_id=f"r{n}")
+
+    assert await journal.remove_runs(before_ns=10**9) == 1
+    assert await ids(journal) == {"r2"}
+
+
+async def test_who_has_no_lease_may_decide_nothing(journal: Journal, make: Make) -> None:
+    other = make()
+    await other.open(None)
+    await journal.put_schedule("s", {}, 10)
+    with pytest.raises(JournalError, match="without an owner"):
+        await other.claim_occurrence("s", done_ns=10, at_ns=20)
+    with pytest.raises(NotAValue, match="schedule 's'"):
+        await other.put_schedule("s", {"x": object()}, 1)
+    await other.close()

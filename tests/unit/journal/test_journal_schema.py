@@ -1,4 +1,4 @@
-"""Files of other versions, other programs, damaged ones, and the golden file of version 1."""
+"""Files of other versions, other programs, damaged ones, and the golden files."""
 
 import shutil
 from pathlib import Path
@@ -15,6 +15,7 @@ from tandem_orchestrator.model.events import RunStarted
 from tandem_orchestrator.testing.journal_events import accepted, ended
 
 GOLDEN = Path(__file__).parent / "golden" / "journal-v1.db"
+GOLDEN_2 = GOLDEN.with_name("journal-v2.db")
 
 
 async def opened(path: Path, owner: str | None = "owner-x") -> SqliteJournal:
@@ -62,14 +63,40 @@ async def test_the_golden_file_of_version_1_reads_as_it_was_written(golden: Path
     await journal.close()
 
 
-async def test_version_1_is_still_made_as_it_was(golden: Path, tmp_path: Path) -> None:
-    fresh = tmp_path / "fresh.db"
+async def test_the_golden_file_of_version_2_reads_as_it_was_written(tmp_path: Path) -> None:
+    journal = await opened(Path(shutil.copy(GOLDEN_2, tmp_path / "j.db")))
+
+    row = await journal.run("r1")
+    assert (row.status, row.duration, row.owner, row.records) == ("completed", 0.5, "golden-b", 7)
+    records = await journal.records("r1")
+    assert [record.kind for record in records] == [
+        "run_accepted",
+        "run_started",
+        "segment_started",
+        "segment_ended",
+        "attempt_ended",
+        "step_ended",
+        "run_ended",
+    ]
+    assert records[4].event.output == {"n": 2**63}
+    assert (await journal.control("w1")).answer == "done"
+    assert (await journal.run("r2")).status == "interrupted"
+    assert await journal.check() == []
+    assert await journal.schedules() == []
+    assert await journal.put_schedule("s", {"every_s": 60}, 1)
+    assert await journal.find("run_accepted", lambda record: record.run_id) == ["r2", "r1"]
+    assert await journal.remove_runs(before_ns=10**18) == 1
+    assert await journal.adopt("r2")
+    await journal.append("r2", [RunStarted()], "group").durable()
+    await journal.close()
+
+
+@pytest.mark.parametrize("old", [GOLDEN, GOLDEN_2])
+async def test_an_older_file_gets_the_tables_of_a_new_one(old: Path, tmp_path: Path) -> None:
+    fresh, migrated = tmp_path / "fresh.db", Path(shutil.copy(old, tmp_path / "j.db"))
     await (await opened(fresh)).close()
-    if SCHEMA_VERSION == 1:
-        assert schema_of(fresh) == schema_of(golden)
-    else:
-        await (await opened(golden)).close()
-        assert schema_of(fresh) == schema_of(golden)
+    await (await opened(migrated)).close()
+    assert schema_of(fresh) == schema_of(migrated)
 
 
 async def test_a_file_of_an_older_version_is_migrated_step_by_step(

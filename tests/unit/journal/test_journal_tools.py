@@ -72,6 +72,9 @@ async def test_a_whole_journal_is_left_as_it_is(path: Path) -> None:
         "UPDATE runs SET finished_at_ns = NULL WHERE run_id = 'r1'",
         "DELETE FROM controls; DELETE FROM runs WHERE run_id = 'r1'",
         "DELETE FROM leases",
+        "UPDATE leases SET pid = pid + 1",
+        "UPDATE runs SET digest = 'x' WHERE run_id = 'r1'",
+        "UPDATE runs SET idempotency_key = 'other' WHERE run_id = 'r1'",
     ],
 )
 async def test_rows_are_made_again_from_records_and_nothing_is_lost(
@@ -153,6 +156,26 @@ async def test_a_run_without_a_first_record_cannot_be_mended_and_stays_named(pat
 
     assert any("run r1, record 1" in line for line in mending.left)
     assert len(await faults_of(path)) == len(mending.left)
+
+
+async def test_a_damaged_wish_or_schedule_goes_only_where_asked(path: Path) -> None:
+    journal = SqliteJournal(path)
+    await journal.open(None)
+    await journal.put_schedule("nightly", {"cron": "0 3 * * *"}, 1)
+    await journal.put_schedule("hourly", {"cron": "0 * * * *"}, 1)
+    await journal.close()
+    damage(path, "UPDATE controls SET kind = 'cancel'")
+    damage(path, "UPDATE schedules SET done_ns = 2 WHERE name = 'nightly'")
+
+    assert len(await faults_of(path)) == 2
+    assert len(repair_journal(path).droppable) == 2
+    mending = repair_journal(path, drop_tails=True)
+
+    assert (len(mending.mended), mending.left) == (2, ())
+    await journal.open(None)
+    assert [row.name for row in await journal.schedules()] == ["hourly"]
+    assert await journal.control("w1") is None
+    await journal.close()
 
 
 async def test_an_index_that_differs_is_made_again(path: Path) -> None:

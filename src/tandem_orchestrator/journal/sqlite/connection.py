@@ -120,7 +120,7 @@ def prepare(path: Path, vfs: str | None) -> None:
                 if version_of(connection, path) < SCHEMA_VERSION:
                     migrate(connection, path)
                 # Read one row of each table: a damaged file shows now, not at the first run.
-                for table in ("leases", "runs", "records", "controls"):
+                for table in ("leases", "runs", "records", "controls", "schedules"):
                     select(connection, f"SELECT * FROM {table} LIMIT 1")  # noqa: S608
             finally:
                 connection.close()
@@ -160,6 +160,8 @@ def connect_writer(path: Path, vfs: str | None, lock_wait_s: float) -> apsw.Conn
         connection.set_busy_handler(waits_for(lock_wait_s))
         if connection.pragma("journal_mode") != "wal":
             version_of(connection, path)  # never turn another program's file into a WAL file
+            # Counts in a file that has no page yet; an older file keeps its size (see the docs).
+            connection.pragma("auto_vacuum", "incremental")
             mode = connection.pragma("journal_mode", "wal")
             if mode != "wal":
                 raise JournalError(f"journal {path}: this file system allows no WAL ({mode})")

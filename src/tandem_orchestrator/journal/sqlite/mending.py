@@ -18,8 +18,8 @@ import apsw
 import msgspec
 
 from tandem_orchestrator.errors import JournalError
-from tandem_orchestrator.journal.chain import RECORD_VERSION, first_link, next_link
-from tandem_orchestrator.journal.journal import Record, RunRow, request_digest
+from tandem_orchestrator.journal.chain import RECORD_VERSION, first_link, next_link, row_sum
+from tandem_orchestrator.journal.journal import Record, RunRow
 from tandem_orchestrator.journal.lease import is_held, lease_folder
 from tandem_orchestrator.journal.sqlite import reading
 from tandem_orchestrator.journal.sqlite.connection import (
@@ -29,7 +29,9 @@ from tandem_orchestrator.journal.sqlite.connection import (
     make_file,
     select,
 )
+from tandem_orchestrator.journal.sqlite.controls import damaged_controls
 from tandem_orchestrator.journal.sqlite.schema import migrate
+from tandem_orchestrator.journal.sqlite.timetable import damaged_schedules
 from tandem_orchestrator.model.events import RunAccepted, RunEnded, decode_event, encode_event
 
 _LOCK_WAIT_S = 5.0
@@ -116,6 +118,7 @@ class _Mender:
         try:
             self._mend_indexes()
             self._mend_leases()
+            self._mend_sums()
             self._mend_missing_rows()
             for key, run_id in select(self._connection, "SELECT id, run_id FROM runs ORDER BY id"):
                 self._mend_run(key, run_id)
@@ -175,6 +178,29 @@ class _Mender:
             )
             self._mended.append(f"lease {token} was missing; its owner counts as dead")
 
+    def _mend_sums(self) -> None:
+        """Leases are for people to read, so that they may stay; what asks for something may not."""
+        leases = select(
+            self._connection, "SELECT token, sum, owner, pid, host, since_ns FROM leases"
+        )
+        for token, stored, *lease in leases:
+            if stored is not None and stored != row_sum(*lease):
+                self._connection.execute("UPDATE leases SET sum = NULL WHERE token = ?", (token,))
+                self._mended.append(f"lease {token} was damaged; what it says now is kept")
+        for fault in list(damaged_controls(self._connection)):
+            self._drop(fault, "DELETE FROM controls WHERE id = ?", fault.split("'")[1])
+        for name in damaged_schedules(self._connection):
+            fault = f"schedule '{name}' was changed or damaged since it was written"
+            self._drop(fault, "DELETE FROM schedules WHERE name = ?", name)
+
+    def _drop(self, fault: str, statement: str, name: str) -> None:
+        if not self._drops:
+            self._droppable.append(fault)
+            return
+        self._connection.execute(statement, (name,))
+        if self._connection.changes():
+            self._mended.append(f"{fault}; it was dropped")
+
     def _mend_missing_rows(self) -> None:
         lost = select(
             self._connection,
@@ -223,11 +249,13 @@ class _Mender:
 
     def _key_columns(self, first: RunAccepted) -> dict[str, Any]:
         """Give the idempotency key back, unless another run has it by now."""
-        key = first.idempotency_key
-        used = select(self._connection, "SELECT 1 FROM runs WHERE idempotency_key = ?", (key,))
-        if key is None or used:
-            return {}
-        return {"idempotency_key": key, "digest": request_digest(first.document, first.inputs)}
+        key, digest = reading.key_of(first)
+        used = select(
+            self._connection,
+            "SELECT 1 FROM runs WHERE idempotency_key = ? AND run_id <> ?",
+            (key, first.run_id),
+        )
+        return {} if used else {"idempotency_key": key, "digest": digest}
 
     def _mend_run(self, key: int, run_id: str) -> None:
         chain = self._chain(key, run_id)
@@ -256,13 +284,17 @@ class _Mender:
                 f"run {run_id}: {lost} record(s) from {first_bad} on were dropped; it is "
                 f"{told.status} now"
             )
-        stored_link = select(self._connection, "SELECT link FROM runs WHERE id = ?", (key,))[0][0]
+        first = chain.records[0].event
+        assert isinstance(first, RunAccepted)
+        kept = select(
+            self._connection, "SELECT link, idempotency_key, digest FROM runs WHERE id = ?", (key,)
+        )
         told = replace(told, waiting_for=row.waiting_for)
-        if told == row and stored_link == chain.link:
+        if told == row and kept[0] == (chain.link, *reading.key_of(first)):
             return
         if lost <= 0:
             self._mended.append(f"run {run_id}: its row was made again from its records")
-        columns = _columns(told, chain.link)
+        columns = {**_columns(told, chain.link), **self._key_columns(first)}
         names = ", ".join(f"{name} = ?" for name in columns)  # names are ours, never input
         self._connection.execute(
             f"UPDATE runs SET {names} WHERE id = ?",  # noqa: S608

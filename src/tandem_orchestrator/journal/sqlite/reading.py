@@ -23,6 +23,8 @@ from tandem_orchestrator.journal.journal import (
 from tandem_orchestrator.journal.projection import changed_columns, first_row, shown_status
 from tandem_orchestrator.journal.sqlite.connection import select
 from tandem_orchestrator.journal.sqlite.controls import damaged_controls
+from tandem_orchestrator.journal.sqlite.schema import FOUND
+from tandem_orchestrator.journal.sqlite.timetable import damaged_schedules
 from tandem_orchestrator.model.events import RunAccepted, decode_event
 
 _T = TypeVar("_T")
@@ -100,8 +102,10 @@ def find_records(
     """
     query = (
         "SELECT run_id, seq, kind, unit, attempt, at_ns, body FROM records"
-        " JOIN runs ON runs.id = records.run WHERE kind = ?"
+        " CROSS JOIN runs ON runs.id = records.run WHERE kind = ?"
     )
+    if kind in FOUND:
+        query += f" AND records.{FOUND}"  # the index is used only where the query says what it has
     values: tuple[apsw.SQLiteValue, ...] = (kind,)
     if run_id is not None:
         query, values = query + " AND run_id = ?", (kind, run_id)
@@ -214,6 +218,8 @@ def faults_of(connection: apsw.Connection, path: Path) -> Iterator[str]:
     for table, row_id, parent, _ in select(connection, "PRAGMA foreign_key_check"):
         yield f"journal {path}: {table} row {row_id} has no {parent}"
     yield from (f"journal {path}: {fault}" for fault in damaged_controls(connection))
+    for name in damaged_schedules(connection):
+        yield f"journal {path}: schedule '{name}' was changed or damaged since it was written"
     for token, stored, *lease in select(
         connection, "SELECT token, sum, owner, pid, host, since_ns FROM leases"
     ):

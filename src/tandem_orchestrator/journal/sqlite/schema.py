@@ -1,8 +1,8 @@
 """The tables, version by version.
 
 ``user_version`` says which a file has. A migration is one script in one transaction; a script
-that was released is never changed, the next version gets its own. Version 1 is kept as a golden
-file in the tests.
+that was released is never changed, the next version gets its own. A file of each older version is kept
+in the tests.
 """
 
 from __future__ import annotations
@@ -96,7 +96,28 @@ ALTER TABLE leases ADD COLUMN sum BLOB;
 """
 """What no chain covers has a sum, so that a changed bit is noticed."""
 
-MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
+_VERSION_4 = """
+CREATE TABLE schedules (
+    name TEXT NOT NULL PRIMARY KEY,
+    body BLOB NOT NULL,                       -- what to run and when, as MessagePack
+    done_ns INTEGER NOT NULL,                 -- newest occurrence that was decided; only ever grows
+    last_run TEXT,                            -- the newest run that it started
+    fired INTEGER NOT NULL,                   -- occurrences that became runs
+    left_out INTEGER NOT NULL,                -- those that did not, as its policies say
+    sum BLOB NOT NULL,                        -- row_sum of the columns above
+    claim_ns INTEGER,                         -- the occurrence that is being decided right now
+    claim_token INTEGER                       -- by which lease
+) STRICT;
+CREATE INDEX runs_finished ON runs (finished_at_ns) WHERE finished_at_ns IS NOT NULL;
+CREATE INDEX controls_run ON controls (run);
+CREATE INDEX records_found ON records (kind) WHERE kind IN ('judged', 'run_accepted');
+"""
+"""Schedules; what retention and ``find`` need so that they do not walk the file."""
+
+FOUND = "kind IN ('judged', 'run_accepted')"
+"""The kinds that ``records_found`` has; a query that says so, in these words, may use it."""
+
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 """Script ``n`` brings a file from version ``n`` to ``n + 1``."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -45,6 +45,7 @@ from tandem_orchestrator.journal.sqlite.backlog import Backlog
 from tandem_orchestrator.journal.sqlite.connection import journal_error, prepare
 from tandem_orchestrator.journal.sqlite.counting import with_counts
 from tandem_orchestrator.journal.sqlite.forked import leave_alone_in_children
+from tandem_orchestrator.journal.sqlite.keeping import Keeping
 from tandem_orchestrator.journal.sqlite.pool import ReaderPool, aside
 from tandem_orchestrator.journal.sqlite.reopening import Reopening
 from tandem_orchestrator.journal.sqlite.ticket import SqliteTicket
@@ -60,7 +61,7 @@ _ANSWER_WAIT_S = 60.0
 """For one short transaction, beyond the wait for other processes."""
 
 
-class SqliteJournal:
+class SqliteJournal(Keeping):
     """A ``Journal`` in one SQLite file, which other processes may use at the same time.
 
     Runs with durability ``none`` stay in this process's memory: nothing of them is written, other
@@ -353,7 +354,7 @@ class SqliteJournal:
 
     async def request(self, control: Control) -> None:
         """Ask something of a run's owner; committed on return."""
-        readers = self._opened()
+        self._opened()
         if self._memory.holds(control.run_id):
             self._memory.request(control)
             self._changes.tell()
@@ -361,7 +362,7 @@ class SqliteJournal:
         body = control.encoded_body()
         if not self._prepared and not self._path.exists():
             raise JournalError(f"journal {self._path} does not exist")
-        await readers.run(self._prepare)
+        await self._ready()
         await self._write(lambda at: controls.insert_control(at, control, body))
 
     async def answer(self, control_id: str, text: str) -> None:
@@ -481,10 +482,6 @@ class SqliteJournal:
         if (use := self._memory.key_use(key)) is not None:
             return use
         return await self._read(lambda at: reading.read_key_use(at, key), None)
-
-    async def check(self) -> list[str]:
-        """Verify file, chains and rows; takes as long as reading everything."""
-        return await self._read(lambda at: list(reading.faults_of(at, self._path)), [])
 
     def health(self) -> JournalHealth:
         """Say how it is, from memory."""

@@ -249,6 +249,7 @@ class Writer:
             error = self._fail(fault, "writing")
         self._roll_back()
         job.done(None if error is not None else result, error)
+        self._checkpoint()
 
     def _roll_back(self) -> None:
         connection = self._connection
