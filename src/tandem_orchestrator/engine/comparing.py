@@ -132,7 +132,7 @@ def _terms(state: RunState, step: StepState) -> verdict.Terms:
 def again(unit: UnitState) -> UnitState:
     """Make the unit that does what this one did once more."""
     other = UnitState(unit.implementation, unit.layer, unit.item, unit.reason, part=unit.part)
-    other.whole = unit.whole
+    other.whole, other.compared = unit.whole, unit.outcome is Outcome.SUCCEEDED
     other.attempts, other.seconds = unit.attempts, unit.seconds
     return other
 

@@ -8,7 +8,7 @@ from tandem_orchestrator.engine.gates import Passage
 from tandem_orchestrator.engine.instructions import Dispatch
 from tandem_orchestrator.engine.regenerate import Regenerator
 from tandem_orchestrator.engine.request import RunRequest
-from tandem_orchestrator.engine.state import RunState
+from tandem_orchestrator.engine.state import RunState, StepState
 from tandem_orchestrator.engine.surroundings import Surroundings
 from tandem_orchestrator.engine.turn import resolve_payload
 from tandem_orchestrator.layers.layer import CancelToken
@@ -32,7 +32,7 @@ class Entrance:
         Then have the objects that the step depends on, where this process never had them.
         """
         step, item = self._state.steps[dispatch.unit.step], dispatch.unit.item
-        if dispatch.attempt > 1:
+        if dispatch.attempt > 1 and not _is_compared_again(step, dispatch):
             await self._around.retries.wait(step.plan.agent, cancel)
 
         # Any: a payload is any plain value.
@@ -51,3 +51,9 @@ class Entrance:
                 passage.leave()
                 return Passage(None, failure)
         return passage
+
+
+def _is_compared_again(step: StepState, dispatch: Dispatch) -> bool:
+    """Say whether what was done before succeeded: that keeps no agent down which just failed."""
+    unit = step.units.get(dispatch.unit.label)
+    return unit is not None and unit.compared and not unit.retries and not unit.losses

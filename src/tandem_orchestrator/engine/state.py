@@ -76,6 +76,8 @@ class UnitState:
     seconds: float = 0.0
     stopped: bool = True
     cached: bool = False
+    compared: bool = False
+    """Whether it does once more what succeeded and was compared."""
     whole: int = 0
     """Items of a batch that is not split again: its twins differ, and on its halves they do not."""
 

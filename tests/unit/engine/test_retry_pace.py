@@ -94,3 +94,23 @@ async def test_a_storm_of_retries_is_spread_and_every_step_gets_its_own(
     assert result["status"] == "completed"
     assert len(retries) == 70
     assert max(retries) - min(retries) >= spread_s
+
+
+async def test_what_succeeded_and_is_compared_again_needs_no_budget() -> None:
+    """At one retry a second these would take a minute: nobody failed whom it could keep down."""
+    config = {
+        "journal": {"path": ":memory:"},
+        "c_layer": {"enabled": False},
+        "limits": {"retries_per_s": 1},
+        "redundancy": {"consensus_retries": 3},
+    }
+    async with TandemOrchestrator(config) as tandem:
+        action = tandem.register_agent("both").action("do", effects="none")(lambda item: item)
+        action.twin("other")(lambda item: -item)
+        step = CommandStep(
+            agent="both", action="do", payload=Ref("item"), for_each=list(range(1, 11))
+        )
+        asked = CommandSet(mode="CONSENSUS", steps=[step])
+        result = await asyncio.wait_for(tandem.execute_command_set(asked), 20)
+
+    assert result["status"] == "failed" and len(result["conflicts"]) == 10
