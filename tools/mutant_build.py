@@ -21,6 +21,7 @@ FLAGS = {
 }
 LEFT_OUT = (
     "_test.c", "test_program.c", "test_plugin.c", "main.c", "topology/dump.c",
+    "foreign/call.c", "foreign/convert.c", "foreign/size.c", "foreign/signature.c",
     "cpuid_none.c" if platform.machine() == "x86_64" else "cpuid_x86.c",
 )  # fmt: skip
 PROGRAMS = ("src/bridge/main.c", "src/host/host.c", "src/supervise/supervise.c")
