@@ -336,7 +336,13 @@ class ActiveRun:
 
     def _spawn(self, work: Coroutine[Any, Any, None], context: Any = None) -> None:
         """Start a task whose bugs end this run and no other."""
-        self._around.spawn(self._guarded(work), context)
+        guarded = self._guarded(work)
+        try:
+            self._around.spawn(guarded, context)
+        except RuntimeError:  # The engine's task group is ending: nothing of this run moves more.
+            guarded.close()
+            work.close()
+            raise
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
