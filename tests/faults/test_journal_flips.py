@@ -15,7 +15,7 @@ import pytest
 
 from tandem_orchestrator.errors import JournalError
 from tandem_orchestrator.journal import Control
-from tandem_orchestrator.journal.sqlite import SqliteJournal, controls
+from tandem_orchestrator.journal.sqlite import SqliteJournal, connection, controls
 from tandem_orchestrator.model.events import RunEnded
 from tandem_orchestrator.testing.journal_events import accepted, ended
 
@@ -122,3 +122,72 @@ async def test_the_same_look_finds_a_journal_whose_wishes_have_no_sum(
     _, silent = await flipped_one_by_one(path, (at * 8 for at in reasons))
 
     assert len(silent) == len(WISHES)  # the other places are free space
+
+
+# --- the log -------------------------------------------------------------------------------------
+
+
+async def killed(path: Path) -> None:
+    """Leave a journal as a program does that is killed: all that was written is in the log."""
+    journal = SqliteJournal(path.with_name("alive.db"))
+    await journal.open("owner")
+    for run_id in RUNS:
+        await journal.append(run_id, [accepted(run_id)], "group").durable()
+        for k in range(5):
+            await journal.append(run_id, [ended(f"s{k}", output="x" * 40)], "sync").durable()
+    for end in ("", "-wal"):
+        path.with_name(path.name + end).write_bytes(path.with_name(f"alive.db{end}").read_bytes())
+    await journal.close()
+
+
+def end_of_all_but_two_commits(log: bytes) -> int:
+    stride = 24 + int.from_bytes(log[8:12], "big")
+    frames = [log[at : at + stride] for at in range(32, len(log), stride)]
+    commits = [n for n, frame in enumerate(frames) if any(frame[4:8])]
+    return 32 + (commits[-3] + 1) * stride
+
+
+async def silent_flips_of_the_log(folder: Path, count: int) -> tuple[Counter[str], list[int]]:
+    path = folder / "j.db"
+    await killed(path)
+    data, log = path.read_bytes(), (folder / "j.db-wal").read_bytes()
+    rng, counts, silent = random.Random(count), Counter[str](), list[int]()
+    used = [at for at, byte in enumerate(log[: end_of_all_but_two_commits(log)]) if byte]
+    good = None
+    for bit in [None, *(rng.choice(used) * 8 + rng.randrange(8) for _ in range(count))]:
+        changed = bytearray(log)
+        if bit is not None:
+            changed[bit // 8] ^= 1 << bit % 8
+        for left in folder.glob("flipped.db*"):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        (folder / "flipped.db").write_bytes(data)
+        (folder / "flipped.db-wal").write_bytes(changed)
+        if bit is None:
+            good, faults = await all_that_is_read(folder / "flipped.db")
+            assert faults == []
+            continue
+        who = await told_of(folder / "flipped.db", good)
+        counts[who] += 1
+        if who == "silent":
+            silent.append(bit)
+    return counts, silent
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(3_000, marks=pytest.mark.long)])
+async def test_a_flipped_bit_in_the_log_of_a_killed_program_is_noticed(
+    tmp_path: Path, count: int
+) -> None:
+    """But for the last two commits, where it cannot be told from a write that a crash tore."""
+    counts, silent = await silent_flips_of_the_log(tmp_path, count)
+
+    assert silent == [], counts
+    assert counts["opening"] > count // 2
+
+
+async def test_the_same_look_finds_a_journal_that_trusts_the_end_of_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "unread_commits", lambda *_: 0)
+    _, silent = await silent_flips_of_the_log(tmp_path, 20)
+
+    assert silent

@@ -71,12 +71,12 @@ async def recorded(folder: Path, seed: int) -> Trace:
 def losses(trace: Trace, moment: int, folder: Path) -> int:
     """Open an image as a journal that comes after the cut does, and count what it lacks."""
     path = folder / "j.db"
-    first_word = trace.acknowledged[0][0]
     try:
         prepare(path, None)
         connection = connect_writer(path, None, 1.0)
-    except JournalError:
-        assert moment < first_word, "an image does not open"
+    except JournalError as error:
+        if "its log (-wal) was changed or damaged" in str(error):
+            return 1  # commits that are not there any more, and somebody says so
         raise
     try:
         assert list(faults_of(connection, path)) == []

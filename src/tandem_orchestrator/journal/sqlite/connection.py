@@ -8,7 +8,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import msgspec
 
 from tandem_orchestrator.errors import JournalError
 from tandem_orchestrator.journal.lease import lease_folder
+from tandem_orchestrator.journal.sqlite.log_tail import COMMITS_TORN_MAX, unread_commits
 from tandem_orchestrator.journal.sqlite.schema import SCHEMA_VERSION, migrate, version_of
 
 SQLITE_OLDEST = (3, 51, 3)
@@ -117,7 +118,9 @@ def prepare(path: Path, vfs: str | None) -> None:
         with alone(folder / "setup.lock"):
             connection = connect_writer(path, vfs, _SETUP_WAIT_S)
             try:
-                if version_of(connection, path) < SCHEMA_VERSION:
+                version = version_of(connection, path)
+                _refuse_a_damaged_log(connection, path)
+                if version < SCHEMA_VERSION:
                     migrate(connection, path)
                 # Read one row of each table: a damaged file shows now, not at the first run.
                 for table in ("leases", "runs", "records", "controls", "schedules"):
@@ -126,6 +129,22 @@ def prepare(path: Path, vfs: str | None) -> None:
                 connection.close()
     except (apsw.Error, OSError, UnicodeDecodeError) as error:
         raise journal_error(path, error, "cannot open it") from error
+
+
+def _refuse_a_damaged_log(connection: apsw.Connection, path: Path) -> None:
+    unread = unread_commits(connection, path)
+    if unread > COMMITS_TORN_MAX:
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # else it would be gone
+        raise JournalError(
+            f"journal {path}: cannot open it: its log (-wal) was changed or damaged, and what was "
+            "written after that cannot be read; the file is damaged; keep a copy of it with its "
+            "-wal file, then move it away to start a new one, or let 'tandem journal repair' keep "
+            "what stands before the damage"
+        )
+    if unread:
+        # Of a commit that a crash tore: a new log has new salts, and no trace of it.
+        with suppress(apsw.BusyError, apsw.LockedError):
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
 
 @contextmanager
