@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import mmap
 import os
+import re
 import stat
 import weakref
 from dataclasses import dataclass
@@ -32,6 +33,17 @@ BYTES_MAX = 256 * 2**20
 _PIECE_BYTES = 1 << 20
 _MFD_EXEC = 0x10
 """From Linux 6.3 on; ``os`` does not name it before Python 3.13."""
+
+_C_TYPES = {
+    "int": "i32", "int32_t": "i32", "unsigned": "u32", "uint32_t": "u32",
+    "long": "i64", "int64_t": "i64", "ssize_t": "i64", "size_t": "u64", "uint64_t": "u64",
+    "float": "f32", "double": "f64", "_Bool": "bool",
+}  # fmt: skip
+"""What people write who have the header open, and what a signature calls it."""
+_C_POINTERS = {
+    "char": "str", "uint8_t": "bytes", "int": "buf<i32>", "int32_t": "buf<i32>",
+    "float": "buf<f32>", "double": "buf<f64>",
+}  # fmt: skip
 
 
 class Library:
@@ -141,7 +153,17 @@ def make_twin(
     try:
         return LibraryTwin(name, library, symbol, parse_signature(signature))
     except BadSignature as error:
-        raise TwinError(f"{label}: signature {signature!r}: at {error}") from error
+        meant = _meant(signature, int(str(error).partition(":")[0]))
+        raise TwinError(f"{label}: signature {signature!r}: at {error}{meant}") from error
+
+
+def _meant(signature: str, at: int) -> str:
+    """Name the word of ours for a type that is written as in C."""
+    found = re.match(r"(?:const\s+)?(\w+)\s*(\*?)", signature[at:], re.ASCII)
+    if found is None:
+        return ""
+    ours = _C_POINTERS.get(found[1], "buf<T>") if found[2] else _C_TYPES.get(found[1])
+    return f"; for C's {found[0].strip()!r} say {ours}" if ours else ""
 
 
 def _taken_in(path: Path, source: int) -> Library:

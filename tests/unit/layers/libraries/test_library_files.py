@@ -174,6 +174,15 @@ def test_a_symbol_and_a_signature_are_checked_against_the_library(build: Build) 
         ("", None, "expected the name of a function"),
         (None, None, "expected the name of a function"),
         ("area", "f64(w)", "at 4: expected an argument"),
+        ("area", "double(f64 w)", "expected what it returns: .*; for C's 'double' say f64$"),
+        (
+            "area",
+            "f64(const char *w)",
+            r"expected an argument: .*; for C's 'const char \*' say str",
+        ),
+        ("area", "f64(f64 w, double *h)", r"at 11: .*; for C's 'double \*' say buf<f64>"),
+        ("area", "f64(wide w)", r"out buf<T>\[n\]$"),
+        ("area", "f64(f64 w", "expected ',' or '\\)'$"),
         ("area", 5, "signature=5, expected text"),
     ]:
         with pytest.raises(TwinError, match=reason):
