@@ -94,7 +94,8 @@ def show_settings(
         for path in shown
     ]
     columns = ("setting", "value", "from", "counts from", "meaning")
-    print_table(columns, rows, folds=("value", "from", "meaning"), may_go=("meaning",))
+    may_go = ("meaning", "counts from", "from")
+    print_table(columns, rows, folds=("value", "from", "meaning"), may_go=may_go)
     if len(shown) < len(found):
         print_text(f"{len(found) - len(shown)} more; --limit shows them")
     return Exit.DONE

@@ -166,7 +166,9 @@ def list_conflicts(settings: Settings, wanted: CapsuleFilter, *, limit: int, as_
         for capsule in found
     ]
     columns = ("conflict", "action", "step", "input", "difference", "when (UTC)")
-    print_table(columns, rows, folds=("input", "difference"), may_go=("when (UTC)", "step"))
+    print_table(
+        columns, rows, folds=("input", "difference"), may_go=("when (UTC)", "step", "action")
+    )
     return Exit.DONE
 
 

@@ -117,3 +117,15 @@ def test_a_file_that_does_not_parse_is_one_fault(
 def test_a_file_that_is_not_there_is_a_fault(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_app(["config", "check", "nowhere.json"]) == Exit.INVALID
     assert "not there" in capsys.readouterr().out
+
+
+def test_on_a_narrow_line_what_is_least_asked_for_goes_first(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+
+    assert run_app(["config", "show", "redundancy"]) == Exit.DONE
+
+    shown = capsys.readouterr().out
+    assert "python_preferred" in shown  # in one piece
+    assert max(map(len, shown.splitlines())) <= 60
