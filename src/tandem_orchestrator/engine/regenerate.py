@@ -36,11 +36,11 @@ class Regenerator:
         self._run_id, self._plan, self._state = run_id, plan, state
         self._layers, self._clock = layers, clock
         self._lock = asyncio.Lock()
+        self._may_lose = any(step.transient for step in plan.steps)
 
     async def restore(self, step: StepState, lane: int, cancel: CancelToken) -> Failure | None:
         """Have the objects that a step depends on; the failure of the step if one cannot be had."""
-        lost = self._lost_before(step)
-        if not lost:
+        if not self._may_lose or not self._lost_before(step):
             return None
         async with self._lock:  # one at a time: a chain of them is made from its beginning
             for producer in self._lost_before(step):

@@ -31,7 +31,11 @@ class Limits:
     @property
     def bind(self) -> bool:
         """Whether an attempt may ever have to wait."""
-        return self != _NONE
+        return (
+            self.max_concurrency is not None
+            or self.rate_per_s is not None
+            or self.concurrency_key is not None
+        )
 
     def checked(self, label: str) -> Limits:
         """Give itself, unless nothing could run under it. Raises: CommandError, naming the bound."""
@@ -53,9 +57,6 @@ class Limits:
 def _is_rate(rate: object) -> bool:
     is_number = isinstance(rate, int | float) and not isinstance(rate, bool)
     return is_number and math.isfinite(rate) and 0 < rate <= RATE_MAX  # type: ignore[arg-type, operator]
-
-
-_NONE = Limits()
 
 
 @dataclass(frozen=True, slots=True)

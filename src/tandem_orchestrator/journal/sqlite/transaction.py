@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import apsw
@@ -26,12 +27,23 @@ from tandem_orchestrator.journal.projection import changed_columns, first_row
 from tandem_orchestrator.journal.sqlite.connection import select
 from tandem_orchestrator.model.events import RunAccepted
 
-_INSERT_RECORD = """
-INSERT INTO records (run, seq, version, kind, unit, attempt, at_ns, link, body)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
-WHERE EXISTS (SELECT 1 FROM runs WHERE id = ?1 AND token = ?10)
-"""
-"""Writes and fences at once: nothing is inserted where the run is not ours any more."""
+ROWS_MAX = 16
+"""Records that one statement inserts: each statement lets other threads have the interpreter."""
+
+
+@cache
+def _insert_records(rows: int) -> str:
+    """Give the statement that writes and fences at once: nothing where the run is not ours any more.
+
+    Its values: run, token, then for each row seq, version, kind, unit, attempt, at_ns, link, body.
+    """
+    values = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * rows)
+    return (
+        "INSERT INTO records (run, seq, version, kind, unit, attempt, at_ns, link, body)"  # noqa: S608
+        " SELECT mine.id, new.* FROM (SELECT id FROM runs WHERE id = ? AND token = ?) AS mine"
+        f" CROSS JOIN (VALUES {values}) AS new"
+    )
+
 
 _INSERT_RUN = """
 INSERT INTO runs (run_id, token, command_set_id, name, type, mode, priority, durability, status,
@@ -83,7 +95,7 @@ class Transaction:
         saved = before.copy() if before is not None else None
         was_touched = run_id in self._touched
         # A single insert undoes itself; more than one statement needs a savepoint.
-        grouped = len(entries) > 1 or isinstance(entries[0].event, RunAccepted)
+        grouped = len(entries) > ROWS_MAX or isinstance(entries[0].event, RunAccepted)
         if grouped:
             self._connection.execute("SAVEPOINT one")
         refusal = self._write(run_id, entries)
@@ -126,32 +138,39 @@ class Transaction:
                 refusal = self._accept(run_id, entry.event, is_first=position == 0)
                 if refusal is not None:
                     return refusal
-            head = self._heads.get(run_id) or self._read_head(run_id)
-            if head is None:
-                return OwnerChanged(run_id, None)
-            refusal = self._insert(run_id, head, entry)
+        head = self._heads.get(run_id) or self._read_head(run_id)
+        if head is None:
+            return OwnerChanged(run_id, None)
+        for first in range(0, len(entries), ROWS_MAX):
+            refusal = self._insert(run_id, head, entries[first : first + ROWS_MAX])
             if refusal is not None:
                 return refusal
         return None
 
-    def _insert(self, run_id: str, head: _Head, entry: Entry) -> JournalError | None:
-        seq = head.seq + 1
-        unit, attempt, at_ns, body = entry.unit, entry.attempt, entry.at_ns, entry.body
-        link = next_link(head.link, seq, RECORD_VERSION, entry.kind, unit, attempt, at_ns, body)
-        values = (head.key, seq, RECORD_VERSION, entry.kind, unit, attempt, at_ns, link, body)
+    def _insert(self, run_id: str, head: _Head, entries: Sequence[Entry]) -> JournalError | None:
+        seq, link = head.seq, head.link
+        values: list[apsw.SQLiteValue] = [head.key, self._token]
+        for entry in entries:
+            seq += 1
+            kind, unit, attempt, at_ns = entry.kind, entry.unit, entry.attempt, entry.at_ns
+            body = entry.body
+            link = next_link(link, seq, RECORD_VERSION, kind, unit, attempt, at_ns, body)
+            values += (seq, RECORD_VERSION, kind, unit, attempt, at_ns, link, body)
         try:
-            self._connection.execute(_INSERT_RECORD, (*values, self._token))
+            self._connection.execute(_insert_records(len(entries)), values)
         except apsw.ConstraintError:
-            if entry.kind in COMPLETIONS and self._has_completion(head.key, entry):
-                return CompletionTaken(run_id, str(unit), attempt or 0)
+            taken = self._completion_taken(head.key, entries)
+            if taken is not None:
+                return CompletionTaken(run_id, str(taken.unit), taken.attempt or 0)
             raise
         if self._connection.changes() == 0:
             return OwnerChanged(run_id, self._owner_of(run_id))
         head.seq, head.link = seq, link
-        columns = changed_columns(entry.event, steps_done=head.steps_done)
-        if columns:
-            head.steps_done = columns.get("steps_done", head.steps_done)
-            head.columns |= columns
+        for entry in entries:
+            columns = changed_columns(entry.event, steps_done=head.steps_done)
+            if columns:
+                head.steps_done = columns.get("steps_done", head.steps_done)
+                head.columns |= columns
         self._heads[run_id] = self._touched[run_id] = head
         return None
 
@@ -194,6 +213,16 @@ class Transaction:
             (run_id,),
         )
         return _Head(*rows[0]) if rows else None
+
+    def _completion_taken(self, key: int, entries: Sequence[Entry]) -> Entry | None:
+        """Give the completion that is recorded already, or comes twice; None if there is none."""
+        seen = set()
+        for entry in entries:
+            if entry.kind in COMPLETIONS:
+                if (entry.unit, entry.attempt) in seen or self._has_completion(key, entry):
+                    return entry
+                seen.add((entry.unit, entry.attempt))
+        return None
 
     def _has_completion(self, key: int, entry: Entry) -> bool:
         rows = select(

@@ -22,8 +22,12 @@ _OURS = str(Path(__file__).parent)
 
 
 # Any: payloads, contexts and outputs are whatever the handler says.
-def call_handler(implementation: PythonImplementation, payload: Any, context: Context) -> Any:
+def call_handler(
+    implementation: PythonImplementation, payload: Any, context: Context | None
+) -> Any:
     """Call a handler with what it takes; gives its value, or its coroutine.
+
+    ``context`` may be None for one that takes the payload alone.
 
     Raises: whatever the handler raises; msgspec.ValidationError (a ValueError) if the payload is
         not of the annotated type; NotAValue if it holds an object that cannot be had here.

@@ -133,14 +133,19 @@ class PythonLayer:
             text = f"{work.agent}.{work.action} has no implementation {work.implementation!r} here"
             return Report(Outcome.NOT_STARTED, failure=Failure("LayerUnavailable", text))
         agent, handle, implementation = found
+        where = f"step {work.step_id!r} output"
+        bounds = self._gates_of(agent, handle)
+        if not bounds:
+            if cancel.requested:
+                return _NEVER_RAN
+            return await self._attempt(work, cancel, handle, implementation, where)
         async with AsyncExitStack() as gates:
-            for gate in self._gates_of(agent, handle):
+            for gate in bounds:
                 if not await _entered(gate, cancel):
                     return _NEVER_RAN
                 gates.callback(gate.release)
             if cancel.requested:
                 return _NEVER_RAN
-            where = f"step {work.step_id!r} output"
             return await self._attempt(work, cancel, handle, implementation, where)
 
     async def call(
@@ -167,17 +172,7 @@ class PythonLayer:
     ) -> Report:
         if implementation.kind == "process":
             return await self._in_process(work, cancel, implementation, handle)
-        context = Context(
-            work.run_id,
-            work.step_id,
-            work.attempt,
-            work.idempotency_key,
-            {name: from_value(value, strict=True) for name, value in work.inputs.items()},
-            work.item,
-            lambda: cancel.requested,
-            work.on_progress,
-            make_log(work.run_id, work.step_id, work.attempt),
-        )
+        context = None if implementation.takes < 2 else _context_of(work, cancel)
         start = self._on_loop if implementation.kind == "async" else self._in_thread
         if work.cpus and start == self._in_thread:
             start = partial(self._in_thread, cpus=work.cpus)
@@ -281,17 +276,21 @@ class PythonLayer:
         self, future: asyncio.Future[Any], cancel: CancelToken, ask: Callable[[], object]
     ) -> None:
         """Wait for a future, or for the end of the grace after a request to stop."""
-        woken = asyncio.Event()
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         timers: list[Timer] = []
+
+        def wake(_: object = None) -> None:
+            if not woken.done():
+                woken.set_result(None)
 
         def stop() -> None:
             ask()
-            timers.append(self._clock.call_later(self._limits.cancel_grace_s, woken.set))
+            timers.append(self._clock.call_later(self._limits.cancel_grace_s, wake))
 
-        future.add_done_callback(lambda _: woken.set())
+        future.add_done_callback(wake)
         cancel.on_cancel(stop)
         try:
-            await woken.wait()
+            await woken
         except asyncio.CancelledError:
             future.cancel()
             raise
@@ -383,6 +382,20 @@ class PythonLayer:
 
     def _since(self, began_ns: int) -> float:
         return (self._clock.monotonic_ns() - began_ns) / 1e9
+
+
+def _context_of(work: Work, cancel: CancelToken) -> Context:
+    return Context(
+        work.run_id,
+        work.step_id,
+        work.attempt,
+        work.idempotency_key,
+        {name: from_value(value, strict=True) for name, value in work.inputs.items()},
+        work.item,
+        lambda: cancel.requested,
+        work.on_progress,
+        make_log(work.run_id, work.step_id, work.attempt),
+    )
 
 
 async def _await(call: Callable[[], Any]) -> Any:

@@ -63,8 +63,10 @@ class Registry:
         if owner is None:
             return None
         handle = owner.actions.get(action)
-        whole = owner.limits
         own = _NO_LIMITS if handle is None else handle.limits
+        if not own.bind and owner.max_concurrency is None and owner.rate_per_s is None:
+            return None
+        whole = owner.limits
         return AttemptLimits(whole, own) if whole.bind or own.bind else None
 
     def add(self, agent: Agent) -> Agent:
