@@ -228,6 +228,7 @@ class ActiveRun:
         unit = dispatch.unit
         self._tokens[unit] = CancelToken()
         return AttemptStarted(
+            at_ns=self._around.clock.wall_ns(),
             step=unit.step,
             item=unit.item,
             part=unit.part,
@@ -242,6 +243,8 @@ class ActiveRun:
         self._unwritten.append(self._stamp(event))
 
     def _stamp(self, event: AnyEvent) -> AnyEvent:
+        if event.at_ns:
+            return event
         at_ns = self._around.clock.wall_ns()
         if isinstance(event, RunEnded):
             duration = (self._around.clock.monotonic_ns() - self._began_ns) / 1e9
@@ -383,6 +386,7 @@ class ActiveRun:
             del self._tokens[dispatch.unit]
         self.post(
             AttemptEnded(
+                at_ns=self._around.clock.wall_ns(),
                 step=dispatch.unit.step,
                 item=dispatch.unit.item,
                 part=dispatch.unit.part,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -31,8 +30,7 @@ COMPLETIONS = frozenset(
 _ATTEMPTS = (AttemptStarted, AttemptEnded, SegmentStarted, SegmentEnded)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One event with what the journal knows about it, and its encoded body."""
 
     event: Event
@@ -40,7 +38,7 @@ class Entry:
     unit: str | None
     attempt: int | None
     at_ns: int
-    body: bytes = field(repr=False)
+    body: bytes
 
     def record(self, run_id: str, seq: int) -> Record:
         """Decode it where it stands."""

@@ -11,7 +11,7 @@ import socket
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -47,12 +47,41 @@ from tandem_orchestrator.model.outcomes import RunStatus
 _T = TypeVar("_T")
 
 
-@dataclass(slots=True)
 class _Run:
-    row: RunRow
-    entries: list[Entry] = field(default_factory=list)
-    completions: set[tuple[str | None, int | None]] = field(default_factory=set)
-    body_bytes: int = 0
+    __slots__ = ("_row", "body_bytes", "changed", "completions", "entries")
+
+    def __init__(self, row: RunRow) -> None:
+        self._row = row
+        # Any: columns hold values of any kind.
+        self.changed: dict[str, Any] = {}
+        """Columns that have changed since the row was made: many do before anybody looks."""
+        self.entries: list[Entry] = []
+        self.completions: set[tuple[str | None, int | None]] = set()
+        self.body_bytes = 0
+
+    @property
+    def owner(self) -> str | None:
+        return self._row.owner
+
+    @property
+    def steps_done(self) -> int:
+        done: int = self.changed.get("steps_done", self._row.steps_done)
+        return done
+
+    @property
+    def has_finished(self) -> bool:
+        finished_at_ns = self.changed.get("finished_at_ns", self._row.finished_at_ns)
+        return finished_at_ns is not None
+
+    @property
+    def row(self) -> RunRow:
+        if self.changed:
+            self._row, self.changed = replace(self._row, **self.changed), {}
+        return self._row
+
+    @row.setter
+    def row(self, row: RunRow) -> None:
+        self._row, self.changed = row, {}
 
 
 _Unread = tuple[str, EndedRun, int]
@@ -145,8 +174,8 @@ class MemoryStore:
             run = _Run(first_row(first, owner=owner))
         elif isinstance(rest[0].event, RunAccepted):
             return JournalError(f"run {run_id} has been accepted already")
-        elif run.row.owner != owner:
-            return OwnerChanged(run_id, run.row.owner)
+        elif run.owner != owner:
+            return OwnerChanged(run_id, run.owner)
         if any(isinstance(entry.event, RunAccepted) for entry in rest[1:]):
             return JournalError(f"run {run_id}: run_accepted does not begin this run")
         ended: set[tuple[str | None, int | None]] = set()
@@ -165,13 +194,11 @@ class MemoryStore:
         run.completions |= ended
         run.body_bytes += body_bytes
         self._body_bytes += body_bytes
-        columns: dict[str, Any] = {"records": len(run.entries)}
+        run.changed["records"] = len(run.entries)
         for entry in rest:
-            done = columns.get("steps_done", run.row.steps_done)
-            columns |= changed_columns(entry.event, steps_done=done)
-        run.row = replace(run.row, **columns)
+            run.changed |= changed_columns(entry.event, steps_done=run.steps_done)
         self._ended.pop(run_id, None)
-        if run.row.finished_at_ns is not None:
+        if run.has_finished:
             self._ended[run_id] = None
             self._make_room(0)
         self.changes.tell()

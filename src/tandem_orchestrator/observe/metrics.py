@@ -8,11 +8,16 @@ from typing import Any
 from tandem_orchestrator.model.events import (
     AnyEvent,
     AttemptEnded,
+    AttemptStarted,
     Judged,
     RunAccepted,
     RunEnded,
     SegmentEnded,
+    StepEnded,
 )
+
+_UNCOUNTED = (AttemptStarted, StepEnded)
+"""The most frequent ones of which nothing is counted."""
 
 
 @dataclass(slots=True)
@@ -47,6 +52,8 @@ class Metrics:
 
     def apply(self, run_id: str, event: AnyEvent) -> None:
         """Count one event."""
+        if type(event) in _UNCOUNTED:
+            return
         match event:
             case AttemptEnded(layer=layer, seconds=seconds, outcome=outcome, cached=cached):
                 if outcome != "not_started" and not cached:  # else nothing ran

@@ -59,7 +59,7 @@ class Watching:
             view.apply(event)
             if isinstance(event, RunEnded):
                 del self._views[run_id]  # Whoever holds the Run holds the view.
-        for listener in tuple(self._event_listeners):
+        for listener in tuple(self._event_listeners) if self._event_listeners else ():
             try:
                 listener(run_id, event)
             except Exception:  # noqa: BLE001 - a stranger's code must not hurt the run
