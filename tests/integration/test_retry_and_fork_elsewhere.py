@@ -225,3 +225,24 @@ async def test_of_two_that_retry_one_run_one_has_it(config, place):
         result = await asyncio.wait_for(one.run(run_id).result(), 20)
     assert result["status"] == "completed", ends
     assert (place / "ran").read_text() == "first flaky flaky ", ends
+
+
+async def test_the_same_key_and_body_is_the_same_run_and_another_body_is_refused(place):
+    async def tandem_run(seconds):
+        text = f"steps: [{{id: a, agent: system, action: echo, payload: {seconds}}}]\n"
+        (place / "set.yaml").write_text(f"name: keyed\n{text}")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "tandem_orchestrator", "run", "set.yaml",
+            "--key", "k", "--journal", "k.db", "--json",
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "TANDEM_C_LAYER__ENABLED": "false"},
+        )  # fmt: skip
+        out, _ = await asyncio.wait_for(process.communicate(), 60)
+        return process.returncode, json.loads(out)
+
+    code, first = await tandem_run(1)
+    assert code == 0
+    code, same = await tandem_run(1)
+    assert code == 0 and same["run_id"] == first["run_id"]
+    code, refused = await tandem_run(2)
+    assert code == 4 and refused["error_type"] == "IdempotencyMismatch"
