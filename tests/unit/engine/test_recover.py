@@ -24,6 +24,7 @@ from tandem_orchestrator.model.events import (
     ConflictSettled,
     RunAccepted,
     RunContinued,
+    RunPaused,
     RunStarted,
     SegmentStarted,
     StepEnded,
@@ -293,3 +294,15 @@ def test_what_is_still_needed_are_the_actions_of_steps_that_have_not_ended():
     driver.end("a", output=1)
     found = recover(read_back(list(appends(the_plan, driver.events))))
     assert [needed.id for needed in found.needs()] == ["b", "c"]
+
+
+def test_what_a_pause_put_off_was_never_given_out_and_is_not_lost():
+    first = Driver(plan(step("a"), step("b", "a", effects="external")))
+    first.start()
+    first.post(RunPaused())
+    first.end("a")
+    found = recover(read_back(list(appends(first.state.plan, first.events))))
+    assert list(found.lost()) == []
+    second = Second(found, ())
+    second.post(RunContinued())
+    assert second.log == ["b/python#1"]
