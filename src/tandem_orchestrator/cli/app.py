@@ -17,6 +17,7 @@ from tandem_orchestrator.cli import (
     demo,
     run_commands,
     runs_commands,
+    schedules,
     twins,
 )
 from tandem_orchestrator.cli import agent_new as agent_new_command
@@ -56,6 +57,7 @@ _app.add_typer(conflicts.app, name="conflicts")
 _app.add_typer(twins.app, name="twins")
 _app.add_typer(demo.app, name="demo")
 _app.add_typer(journal_command.app, name="journal")
+_app.add_typer(schedules.app, name="schedules")
 
 _Mode = Annotated[str | None, typer.Option(help="Execution mode, instead of the set's own.")]
 _Target = Annotated[str, typer.Argument(help="A YAML, JSON or TOML file, or a workflow's name.")]

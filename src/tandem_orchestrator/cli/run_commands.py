@@ -48,7 +48,8 @@ def run(wish: RunWish) -> Exit:
 
     Raises: Stopped when the user gave up and at SIGTERM; the run has been cancelled then.
     """
-    settings = read_settings(wish.settings, wish.journal)
+    # What a schedule starts here would be cancelled when this run has ended.
+    settings = read_settings(["journal.schedules=false", *wish.settings], wish.journal)
     view = ProgressView(quiet=wish.as_json)
     try:
         return run_in_loop(settings, lambda: _run(wish, settings, view), on_sigterm=True)

@@ -28,9 +28,11 @@ from tandem_orchestrator.journal.journal import (
     OwnerChanged,
     Record,
     RunRow,
+    ScheduleRow,
     Ticket,
     request_digest,
     rfc3339,
+    schedule_key,
 )
 from tandem_orchestrator.journal.memory import MemoryJournal
 from tandem_orchestrator.journal.memory_store import MemoryStore
@@ -62,6 +64,7 @@ __all__ = [
     "repair_journal",
     "request_digest",
     "rfc3339",
+    "schedule_key",
     "sqlite_journal",
 ]
 

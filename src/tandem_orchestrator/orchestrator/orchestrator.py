@@ -55,6 +55,7 @@ from tandem_orchestrator.orchestrator.recovery import Recovery
 from tandem_orchestrator.orchestrator.retention import Retention
 from tandem_orchestrator.orchestrator.run import Run
 from tandem_orchestrator.orchestrator.run_doors import RunDoors
+from tandem_orchestrator.orchestrator.schedules import Schedules
 from tandem_orchestrator.orchestrator.setting_doors import SettingDoors
 from tandem_orchestrator.orchestrator.shown_doors import ShownDoors
 from tandem_orchestrator.orchestrator.twin_doors import TwinDoors
@@ -131,6 +132,13 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
             lambda: self._open_parts().engine.gates,
         )
         self._ways = self._messages.ways
+        self.schedules = Schedules(
+            lambda: self._usable()[1],
+            partial(self._planning.take_in, inputs=None, runs=False),
+            self.submit,
+            self._clock,
+        )
+        """What runs at which times: ``add``, ``list`` and ``remove``."""
         self.python_orchestrator = PythonOrchestrator(self._python_layer, self._messages)
         self.binary_bridge = BinaryBridge(
             self._bridge_socket,
@@ -215,6 +223,8 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
             self._recovery.start()
         self._retention = Retention(self._parts.journal, lambda: self.settings, self._clock)
         self._retention.start()
+        if settings.journal.schedules:
+            self.schedules.start()
         self._state = "open"
         self.config.session_open = True
 
@@ -239,7 +249,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
             if was_open and self._parts is not None:
                 self._messages.close()
                 try:
-                    for task in (self._retention, self._recovery):
+                    for task in (self.schedules, self._retention, self._recovery):
                         if task is not None:
                             await task.close()
                     await self._parts.close()

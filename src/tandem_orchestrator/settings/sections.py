@@ -384,6 +384,11 @@ class Journal(Section, title="journal"):
         "Whether runs whose orchestrator died go on here once all they need is registered.",
         counts="session",
     )
+    schedules: bool = key(
+        True,
+        "Whether schedules whose time has come are run here.",
+        counts="session",
+    )
     keep_days: float | None = key(
         None,
         "Days that finished runs are kept; null: for ever.",

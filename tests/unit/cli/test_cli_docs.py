@@ -27,6 +27,9 @@ COMMANDS = (
     ["runs", "signal"],
     ["runs", "resolve"],
     ["runs", "pack"],
+    ["schedules", "add"],
+    ["schedules", "list"],
+    ["schedules", "remove"],
     ["journal", "check"],
     ["journal", "repair"],
     ["journal", "export"],
@@ -56,7 +59,7 @@ COMMANDS = (
     ["config", "check"],
 )
 
-GROUPS = {"runs", "agent", "twins", "conflicts", "config", "demo", "journal"}
+GROUPS = {"runs", "agent", "twins", "conflicts", "config", "demo", "journal", "schedules"}
 
 
 def first_cells(text: str) -> set[str]:
