@@ -301,8 +301,9 @@ def test_what_a_pause_put_off_was_never_given_out_and_is_not_lost():
     first.start()
     first.post(RunPaused())
     first.end("a")
-    found = recover(read_back(list(appends(first.state.plan, first.events))))
+    groups = list(appends(first.state.plan, first.events))
+    found = recover(read_back(groups))
     assert list(found.lost()) == []
-    second = Second(found, ())
+    second = Second(found, step_ends(groups))
     second.post(RunContinued())
     assert second.log == ["b/python#1"]
