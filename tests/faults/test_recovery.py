@@ -17,6 +17,8 @@ import pytest
 from tandem_orchestrator import (
     Agent,
     CommandError,
+    CommandSet,
+    CommandStep,
     OutcomeUnknown,
     TandemOrchestrator,
 )
@@ -53,7 +55,7 @@ async def main():
         tandem.add_agent(agent)
         retry = json.loads(sys.argv[3])
         run = await tandem.submit(CommandSet(
-            name="long", type="sequence", durability="group", timeout=3600,
+            name="long", type="sequence", durability="group", timeout=3600, idempotency_key="k",
             steps=[CommandStep(id="first", agent="work", action="first"),
                    CommandStep(id="wait", agent="work", action="wait", payload={"k": "v"},
                                retry_policy=retry),
@@ -310,6 +312,49 @@ async def test_recovery_can_be_switched_off(tmp_path: Path, journal: Path) -> No
         await until_row(tandem, run_id, status="interrupted")
         assert work.ran == []
         assert (await (await tandem.resume(run_id)).result())["status"] == "completed"
+
+
+async def test_asking_again_with_the_same_key_goes_on_with_the_run_that_was_interrupted(
+    tmp_path: Path, journal: Path
+) -> None:
+    run_id = killed_in_the_middle(tmp_path, journal)
+    tandem = TandemOrchestrator(settings(journal, recover=False))
+    work = Work()
+    tandem.add_agent(work.agent)
+    same = CommandSet(
+        name="long", type="sequence", durability="group", timeout=3600, idempotency_key="k",
+        steps=[
+            CommandStep(id="first", agent="work", action="first"),
+            CommandStep(
+                id="wait", agent="work", action="wait", payload={"k": "v"}, retry_policy={}
+            ),
+            CommandStep(id="last", agent="work", action="last"),
+        ],
+    )  # fmt: skip
+    async with tandem, asyncio.timeout(WAIT_S):
+        result = await tandem.execute_command_set(same)
+    assert (result["run_id"], result["status"]) == (run_id, "completed")
+    assert work.ran == ["wait", "last"]
+
+
+def test_a_command_that_runs_something_else_leaves_interrupted_runs_alone(
+    tmp_path: Path, journal: Path
+) -> None:
+    run_id = killed_in_the_middle(tmp_path, journal)
+    (tmp_path / "work.py").write_text(
+        PROGRAM.partition("async def main")[0].replace("sys.argv[2]", "'none'")
+    )
+    (tmp_path / "other.yaml").write_text("steps:\n  - {id: a, agent: work, action: first}\n")
+    command = [sys.executable, "-m", "tandem_orchestrator"]
+    for arguments in (["run", "other.yaml", "--import", "work"], ["runs", "list", "--json"]):
+        done = subprocess.run(
+            [*command, *arguments, "--journal", str(journal)],
+            cwd=tmp_path, capture_output=True, text=True, timeout=WAIT_S, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    found = {row["run_id"]: row["status"] for row in json.loads(done.stdout)}
+    assert found.pop(run_id) == "interrupted"
+    assert list(found.values()) == ["completed"]
 
 
 async def test_cancelling_a_run_that_was_taken_over_stops_it(tmp_path: Path, journal: Path) -> None:

@@ -49,7 +49,9 @@ def run(wish: RunWish) -> Exit:
     Raises: Stopped when the user gave up and at SIGTERM; the run has been cancelled then.
     """
     # What a schedule starts here would be cancelled when this run has ended.
-    settings = read_settings(["journal.schedules=false", *wish.settings], wish.journal)
+    # What others left behind, or planned, is theirs: this program ends with its own run.
+    own = ["journal.recover=false", "journal.schedules=false"]
+    settings = read_settings([*own, *wish.settings], wish.journal)
     view = ProgressView(quiet=wish.as_json)
     try:
         return run_in_loop(settings, lambda: _run(wish, settings, view), on_sigterm=True)

@@ -370,6 +370,8 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
                 raise IdempotencyMismatch(
                     f"idempotency key {taken.key!r} was used for run {taken.run_id} with another body"
                 ) from taken
+            assert self._recovery is not None
+            await self._recovery.take_over(taken.run_id)  # Whoever asks for it again means it.
             return self.run(taken.run_id)
         except BaseException:
             if request.run_id not in engine.active:

@@ -129,15 +129,26 @@ class Recovery:
             if not self._engine.has_room():
                 is_done = False
                 break
-            try:
-                taken += await self._take_over(row)
-            except Diverged as error:
-                await self._wait_for(row.run_id, (str(error),))
-            except (CommandError, JournalError, msgspec.MsgspecError) as error:
-                # One damaged run holds up no other; its records stay for people to look at.
-                await self._wait_for(row.run_id, (f"{type(error).__name__}: {error}",))
+            taken += await self._try(row)
         self._seen = seen if is_done else None
         return taken
+
+    async def take_over(self, run_id: str) -> bool:
+        """Take over one run, if its owner is dead and all it needs is here; also while switched off."""
+        row = await self._journal.run(run_id)
+        if row is None or row.status not in (RunStatus.INTERRUPTED, RunStatus.HELD):
+            return False
+        return await self._try(row)
+
+    async def _try(self, row: RunRow) -> bool:
+        try:
+            return await self._take_over(row)
+        except Diverged as error:
+            await self._wait_for(row.run_id, (str(error),))
+        except (CommandError, JournalError, msgspec.MsgspecError) as error:
+            # One damaged run holds up no other; its records stay for people to look at.
+            await self._wait_for(row.run_id, (f"{type(error).__name__}: {error}",))
+        return False
 
     async def _left_behind(self) -> list[RunRow]:
         """List runs of dead owners, those that wait for a person too; newest first."""
