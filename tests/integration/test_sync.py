@@ -260,3 +260,12 @@ def test_one_that_is_forgotten_delays_no_exit_and_its_run_is_in_the_journal(tmp_
     assert time.monotonic() - printed_at < 5
     with TandemOrchestrator({"c_layer": {"enabled": False}}) as later:
         assert later.run(run_id).result(30)["status"] == "completed"
+
+
+def test_schedules_are_added_listed_and_removed_without_a_loop(tandem):
+    added = tandem.schedules.add("s", ask(), every_s=3600)
+    assert tandem.schedules.list() == [added]
+    assert tandem.schedules.remove("s")
+    assert tandem.schedules.list() == []
+    with pytest.raises(NotInitialized):
+        TandemOrchestrator(CONFIG).schedules.list()

@@ -31,6 +31,7 @@ from tandem_orchestrator.settings import Settings
 from tandem_orchestrator.sync.handles import PreparedPlan, Run, take_in
 from tandem_orchestrator.sync.loop_thread import LoopThread, call
 from tandem_orchestrator.sync.message_doors import MessageDoors
+from tandem_orchestrator.sync.schedules import Schedules
 from tandem_orchestrator.twins import Bisection, Calibration
 
 _T = TypeVar("_T")
@@ -58,6 +59,8 @@ class TandemOrchestrator(MessageDoors):
         """As at the async class."""
         self.binary_bridge = self._tandem.binary_bridge
         """As at the async class; it blocks there, too."""
+        self.schedules = Schedules(self._tandem.schedules, self._usable)
+        """As at the async class, blocking."""
         self._thread: LoopThread | None = None
         self._is_closed = False
         self._lock = threading.Lock()
