@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,7 @@ from tandem_orchestrator.errors import JournalError
 from tandem_orchestrator.journal.sqlite.connection import connect_reader, journal_error
 
 _T = TypeVar("_T")
+_log = logging.getLogger("tandem.journal")
 
 READERS_MAX = 2
 """Threads, and connections, that read at the same time."""
@@ -54,11 +56,11 @@ class ReaderPool:
         except (apsw.Error, ValueError, TypeError, msgspec.MsgspecError) as error:
             # The latter three: a row of a damaged file holds what no writer of ours wrote.
             if connection is not None:
-                connection.close()
+                _close(connection, self._path)
             raise journal_error(self._path, error, "reading") from error
         except BaseException:
             if connection is not None:
-                connection.close()
+                _close(connection, self._path)
             raise
         self._free.append(connection)
         return found
@@ -71,12 +73,20 @@ class ReaderPool:
         """Wait for reads under way and close the connections."""
         self._threads.shutdown(wait=True, cancel_futures=True)
         while self._free:
-            self._free.pop().close()
+            _close(self._free.pop(), self._path)
 
     @property
     def connections(self) -> list[apsw.Connection]:
         """Idle connections, for a forked child to leave alone."""
         return self._free
+
+
+def _close(connection: apsw.Connection, path: Path) -> None:
+    """Close a connection that only read: an error of the disk meanwhile loses nothing."""
+    try:
+        connection.close()
+    except apsw.Error as error:
+        _log.warning("journal %s: closing a reader: %s", path, error)
 
 
 async def aside(work: Callable[[], _T]) -> _T:
