@@ -16,7 +16,14 @@ from tandem_orchestrator import (
     RouteQuestion,
     TandemOrchestrator,
 )
+from tandem_orchestrator.agents import system
 from tandem_orchestrator.cli.app import run_app
+
+
+@pytest.fixture(autouse=True)
+def system_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Built-in agents are one object for the whole process; give ours back unchanged."""
+    monkeypatch.setattr(system.agent, "actions", dict(system.agent.actions))
 
 
 def config(tmp_path: Path, **router: Any) -> dict[str, Any]:
