@@ -289,6 +289,8 @@ def _missing(
                 yield f"the {entry.layer} layer for {name}: {away}"
     policy = recovered.state.plan.on_change
     if action.version != step.version and policy != "continue" and changed_versions_hold:
+        held = "" if policy == "hold" else f" (on_change={policy} is not carried out: it is held)"
         yield (
-            f"{name} version {step.version} (here: {action.version}); 'tandem runs resume' goes on"
+            f"{name} version {step.version} (here: {action.version}){held}; "
+            "'tandem runs resume' goes on"
         )
