@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.resources
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,30 @@ async def test_a_message_of_that_moment_hears_that_the_host_is_restarting(bad: P
             await tandem.send("bad", "fine", None)
         with pytest.raises(InvalidCommandSet, match="'sad' is not registered"):
             await tandem.send("sad", "fine", None)
+
+
+@pytest.mark.parametrize("door", ["step", "message"])
+async def test_who_asks_before_the_session_knows_hears_why_it_is_gone(bad: Path, door: str) -> None:
+    config = configured(bad, restart_delay_s=0.01, deaths_max=1, cooldown_s=600.0)
+    async with TandemOrchestrator(config) as tandem:
+        session = tandem._messages._layers()[1].session
+        for _ in range(2):
+            await until(tandem, lambda host: host["state"] == "running")
+            await tandem.execute_command_set(step("fine"))
+            before = session.actions
+            with pytest.raises(OutcomeUnknown):
+                await tandem.send("bad", "crash", None)
+            await until(tandem, lambda host: host["state"] == "restarting")
+        await until(tandem, lambda host: host["breaker_open"])
+        session._learn = lambda: None  # it hears of the loss only after what comes now
+        session.actions = before
+        why = r"bad\.so is down after 2 deaths, the next start in up to 600 s"
+        if door == "step":
+            result = await tandem.execute_command_set(step("fine"))
+            assert re.search(why, result["error"]), result["error"]
+        else:
+            with pytest.raises(LayerUnavailable, match=why):
+                await tandem.send("bad", "fine", None)
 
 
 async def test_a_step_hears_at_once_that_the_breaker_is_open(bad: Path) -> None:

@@ -253,6 +253,9 @@ class Messages:
                 self._past[key] += ended.message_stats().get(key, 0)
         self._sessions = [session]
         session.on_change = self.forget_ways
+        layer = self._layers()[1]
+        if layer is not None:
+            session.missing = layer.missing
 
     def _sync_pool(self) -> SyncPool:
         layer = self._layers()[1]

@@ -259,9 +259,8 @@ class NativeLayer:
 
     def _never_started(self, work: Work, report: Report) -> bool:
         """Whether a library's host died before it took the work: another's input killed it."""
-        return report.outcome is Outcome.NOT_STARTED and self.hosts(
-            work.agent, work.action, work.implementation
-        )
+        hosted = self.hosts(work.agent, work.action, work.implementation)
+        return hosted and report.outcome is Outcome.NOT_STARTED
 
     def _comes_back(self, work: Work) -> bool:
         """Whether a host that is being started may offer the action soon."""
@@ -365,8 +364,7 @@ class NativeLayer:
         key = (work.agent, work.action) if bound is None else self._libraries.key_of(bound)
         offered = session.actions.get(key)
         if offered is None:
-            why = self.missing() if bound is None else self._libraries.missing(bound)
-            return reports.gone(work, why)
+            return self._gone(work)
         if bound is not None:
             self._libraries.has_spoken(bound)
         try:
@@ -388,7 +386,9 @@ class NativeLayer:
         self._progress.add(session, call_id, work.on_progress)
         session.works[call_id] = work
         try:
-            return reports.report_of(work, await future)
+            report = reports.report_of(work, await future)
+            # Gone: the bridge took the action away before this session heard of it.
+            return self._gone(work) if reports.is_gone(report) else report
         except asyncio.CancelledError:
             session.cancel(call_id)
             raise
@@ -396,6 +396,11 @@ class NativeLayer:
             stop.done()
             session.works.pop(call_id, None)
             self._progress.remove(session, call_id)
+
+    def _gone(self, work: Work) -> Report:
+        bound = self._libraries.find(work.agent, work.action, work.implementation)
+        why = self.missing() if bound is None else self._libraries.missing(bound)
+        return reports.gone(work, why)
 
     async def _session(self, deadline_ns: int, cancel: CancelToken) -> Session:
         supervisor = self._supervisor

@@ -43,6 +43,7 @@ def prepare(
     names: Mapping[int, str],
     loop: asyncio.AbstractEventLoop | None,
     wake: Callable[[], None] | None = None,
+    missing: Callable[[], str] = str,
 ) -> None:
     """Give a client what it needs before its first message.
 
@@ -51,10 +52,12 @@ def prepare(
         names: Action id to ``agent.action``, for messages of errors.
         loop: Where Futures belong; None for a client that only blocks.
         wake: Called by the first message after a look: another is due in this turn of the loop.
+        missing: Says why an action is not offered at this moment; empty while nobody knows.
     """
 
     def make_error(action_id: int, status: int, body: bytes) -> Exception:
-        return error_of(names.get(action_id, f"action {action_id}"), status, body)
+        why = missing() if status == reports.NO_AGENT else ""
+        return error_of(names.get(action_id, f"action {action_id}"), status, body, why)
 
     client.prepare(
         loop, asyncio.Future, make_error, make_body, from_value, Timestamp, wake or _no_wake
@@ -77,8 +80,8 @@ def make_body(payload: Any, encoded: bool) -> bytes:
         raise NotAValue(f"payload: {error}") from error
 
 
-def error_of(name: str, status: int, body: bytes) -> Exception:
-    """Make the exception for a status; ``name`` is ``agent.action``."""
+def error_of(name: str, status: int, body: bytes, why: str = "") -> Exception:
+    """Make the exception for a status; ``name`` is ``agent.action``, ``why`` of its absence."""
     match status:
         case reports.FAILED:
             value = decode_body(body)
@@ -97,7 +100,8 @@ def error_of(name: str, status: int, body: bytes) -> Exception:
         case reports.NOT_STARTED:
             return LayerUnavailable(f"{name}: the C layer went away before it took the message")
         case reports.NO_AGENT:
-            return LayerUnavailable(f"{name}: the bridge does not offer it any more")
+            gone = "the bridge does not offer it any more"
+            return LayerUnavailable(f"{name}: {why}; {gone}" if why else f"{name}: {gone}")
         case reports.BUSY:
             return Busy(f"{name}: the C layer had no room for it")
         case reports.TOO_LARGE:

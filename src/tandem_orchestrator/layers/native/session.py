@@ -114,6 +114,7 @@ class Session:
         actions: What the bridge and its agents offer now, by (agent, action); another mapping
             after each change.
         on_change: Called after each of them.
+        missing: Says why an action is not offered at this moment; empty while nobody knows.
         bridge_pid: For people.
     """
 
@@ -140,6 +141,7 @@ class Session:
         self.actions: dict[tuple[str, str], NativeAction] = {}
         self._actions_version = -1
         self.on_change: Callable[[], None] | None = None
+        self.missing: Callable[[], str] = str
         self.works: dict[int, Work | SegmentWork] = {}
         """Attempts and segments in flight by call id, for the lines that their agents log."""
         self._learn()
@@ -400,7 +402,7 @@ class Session:
     def _prepare_messages(self) -> None:
         names = {row.action_id: f"{row.agent}.{row.name}" for row in self.actions.values()}
         try:
-            messages.prepare(self._client, names, self._loop, self._sent)
+            messages.prepare(self._client, names, self._loop, self._sent, lambda: self.missing())
         except self._ext.NativeError as error:
             self._raise(error)
         self._messages = True
