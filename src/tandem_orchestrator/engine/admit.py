@@ -6,6 +6,7 @@ import heapq
 import itertools
 from collections.abc import Callable
 
+from tandem_orchestrator.engine.ageing import Ageing
 from tandem_orchestrator.errors import Busy
 
 
@@ -15,10 +16,11 @@ class Admission:
     Args:
         places: Runs that go on at one time (``orchestrator.max_parallel_workflows``).
         waiting_max: Runs that may wait for a place.
+        ageing: Who of them is next.
     """
 
-    def __init__(self, places: int, waiting_max: int) -> None:
-        self._places, self._waiting_max = places, waiting_max
+    def __init__(self, places: int, waiting_max: int, ageing: Ageing) -> None:
+        self._places, self._waiting_max, self._ageing = places, waiting_max, ageing
         self._queue: list[tuple[int, int, str, Callable[[], None]]] = []
         self._order = itertools.count()
         self.active = 0
@@ -42,16 +44,22 @@ class Admission:
                 "wait (orchestrator.max_parallel_workflows, orchestrator.max_queued_runs)"
             )
 
-    def enter(self, priority: int, run_id: str, begin: Callable[[], None]) -> None:
+    def enter(
+        self, priority: int, run_id: str, begin: Callable[[], None], waited_ns: int = 0
+    ) -> None:
         """Call ``begin`` now if there is a place, else when it is this run's turn.
 
-        Higher priorities go first; within one, first come, first served.
+        Higher priorities go first, but for ageing; equals in the order in which they came.
+
+        Args:
+            waited_ns: How long it has waited before, elsewhere.
         """
         if self.active < self._places:
             self.active += 1
             begin()
         else:
-            heapq.heappush(self._queue, (-priority, next(self._order), run_id, begin))
+            rank = self._ageing.rank(priority, waited_ns)
+            heapq.heappush(self._queue, (rank, next(self._order), run_id, begin))
 
     def enter_at_once(self) -> bool:
         """Take a place if one is free and nobody waits for it."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.engine.admit import Admission
+from tandem_orchestrator.engine.ageing import Ageing
 from tandem_orchestrator.engine.attempt import Caller
 from tandem_orchestrator.engine.desk import Desk, MakeCapsule, OnConflict
 from tandem_orchestrator.engine.gates import Gates
@@ -50,6 +51,8 @@ class Engine:
         witness: Sees what attempts took.
         limits_of: Gives the limits of an agent and action.
         retries_per_s: The retry budget of each agent; 0: none.
+        ageing_s: Seconds of waiting that are worth one level of priority, for runs and for
+            attempts; 0: none are.
         make_capsule, on_conflict: See ``Desk``.
     """
 
@@ -75,10 +78,13 @@ class Engine:
         witness: Witness | None = None,
         limits_of: LimitsOf = no_limits,
         retries_per_s: float = 0.0,
+        ageing_s: float = 0.0,
     ) -> None:
-        self.gates = Gates(clock, limits_of)
+        self.ageing = ageing = Ageing(clock, ageing_s)
+        """Who of those that wait is next."""
+        self.gates = Gates(clock, limits_of, ageing)
         """Where attempts wait for the limits of their agents and actions; messages may, too."""
-        self._admission = Admission(places, waiting_max)
+        self._admission = Admission(places, waiting_max, ageing)
         self._held_max = held_max
         self._close_grace_s = close_grace_s
         self._around = Surroundings(
@@ -87,7 +93,7 @@ class Engine:
             journal,
             clock,
             rng,
-            Places(attempts_max),
+            Places(attempts_max, ageing),
             output_bytes_max,
             signals_max,
             self._spawn,
@@ -183,7 +189,8 @@ class Engine:
                 ticket.held.set()
             run.begin()
         else:
-            self._admission.enter(request.priority, run.run_id, lambda: self._begin(run))
+            waited_ns = self._around.clock.wall_ns() - request.accepted.at_ns
+            self._admission.enter(request.priority, run.run_id, lambda: self._begin(run), waited_ns)
         return ticket
 
     def has_room(self) -> bool:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tandem_orchestrator.clock import Clock, Timer
+from tandem_orchestrator.engine.ageing import Ageing
 from tandem_orchestrator.layers.layer import CancelToken
 from tandem_orchestrator.model.limits import AttemptLimits, KeyOf, Limits, LimitsOf
 from tandem_orchestrator.model.outcomes import Failure
@@ -54,10 +55,11 @@ class Gates:
     Args:
         clock: For the rates.
         limits_of: See ``LimitsOf``; asked at each attempt, so limits may change at any time.
+        ageing: Who of those that wait is next.
     """
 
-    def __init__(self, clock: Clock, limits_of: LimitsOf) -> None:
-        self._clock, self._limits_of = clock, limits_of
+    def __init__(self, clock: Clock, limits_of: LimitsOf, ageing: Ageing) -> None:
+        self._clock, self._limits_of, self._ageing = clock, limits_of, ageing
         self._agents: dict[str, _AgentGate] = {}
 
     # Any: a payload is any plain value.
@@ -69,7 +71,7 @@ class Gates:
         priority: int,
         cancel: CancelToken,
     ) -> Passage:
-        """Wait for a turn; higher priorities first, then first come, first served.
+        """Wait for a turn; higher priorities first, but for ageing, then first come, first served.
 
         Args:
             payload: Gives the payload, asked for only where there is a key. What it raises is
@@ -86,7 +88,7 @@ class Gates:
             return Passage(None, Failure("BadKey", f"{agent}.{action}: {bad}"))
         gate = self._agents.get(agent)
         if gate is None:
-            gate = self._agents[agent] = _AgentGate(self._clock)
+            gate = self._agents[agent] = _AgentGate(self._clock, self._ageing)
         return await gate.enter(action, limits, key, priority, cancel)
 
     @property
@@ -155,8 +157,8 @@ class _Lane:
 
 
 class _AgentGate:
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, ageing: Ageing) -> None:
+        self._clock, self._ageing = clock, ageing
         self._whole = _Share()
         self._actions: dict[str, _Share] = {}
         self._lanes: dict[tuple[str, object], _Lane] = {}
@@ -183,7 +185,7 @@ class _AgentGate:
             text = f"{self.waiting} attempts wait for {action} and its agent already"
             return Passage(None, Failure("Busy", text))
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        heapq.heappush(lane.queue, (-priority, next(self._order), turn))
+        heapq.heappush(lane.queue, (self._ageing.rank(priority), next(self._order), turn))
         cancel.on_cancel(lambda: None if turn.done() else turn.set_result(False))
         self.waiting += 1
         if wait_ns:

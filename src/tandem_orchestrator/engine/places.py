@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import itertools
 
+from tandem_orchestrator.engine.ageing import Ageing
 from tandem_orchestrator.layers.layer import CancelToken
 
 
@@ -14,17 +15,18 @@ class Places:
 
     Args:
         places: Attempts in progress at one time, over all runs.
+        ageing: Who of those that wait is next.
     """
 
-    def __init__(self, places: int) -> None:
-        self._free = places
+    def __init__(self, places: int, ageing: Ageing) -> None:
+        self._free, self._ageing = places, ageing
         self._queue: list[tuple[int, int, asyncio.Future[bool]]] = []
         self._order = itertools.count()
 
     async def enter(self, priority: int, cancel: CancelToken) -> bool:
         """Wait for a place; False if the attempt was asked to stop meanwhile.
 
-        Higher priorities go first; within one, first come, first served.
+        Higher priorities go first, but for ageing; equals in the order in which they came.
         """
         if cancel.requested:
             return False
@@ -32,7 +34,8 @@ class Places:
             self._free -= 1
             return True
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._queue, (-priority, next(self._order), turn))
+        rank = self._ageing.rank(priority)
+        heapq.heappush(self._queue, (rank, next(self._order), turn))
         cancel.on_cancel(lambda: None if turn.done() else turn.set_result(False))
         try:
             return await turn

@@ -110,6 +110,7 @@ class Parts:
             witness=self.routing,
             limits_of=registry.limits_of,
             retries_per_s=settings.limits.retries_per_s,
+            ageing_s=settings.orchestrator.ageing_s,
             make_capsule=capsules.make_value,
         )
         self._shadows = Shadows(

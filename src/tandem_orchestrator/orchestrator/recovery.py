@@ -125,13 +125,19 @@ class Recovery:
             return 0
         rows = await self._left_behind()
         taken, is_done = 0, len(rows) < RUNS_A_LOOK
-        for row in reversed(rows):
+        for row in sorted(rows, key=self._rank):
             if not self._engine.has_room():
                 is_done = False
                 break
             taken += await self._try(row)
         self._seen = seen if is_done else None
         return taken
+
+    def _rank(self, row: RunRow) -> tuple[int, int, str]:
+        """Say who goes on first: the first ones get the free places."""
+        waited_ns = self._clock.wall_ns() - row.created_at_ns
+        rank = self._engine.ageing.rank(Priority.parse(row.priority), waited_ns)
+        return rank, row.created_at_ns, row.run_id
 
     async def take_over(self, run_id: str) -> bool:
         """Take over one run, if its owner is dead and all it needs is here; also while switched off."""

@@ -78,6 +78,13 @@ class Orchestrator(Section, title="orchestrator"):
         high=100_000,
         counts="session",
     )
+    ageing_s: float = key(
+        60.0,
+        "Seconds of waiting worth one level of priority; 0: the urgent always go first.",
+        low=0,
+        high=86_400,
+        counts="session",
+    )
     sync_interval_ms: float = key(
         1.0,
         "Longest wait, in ms, to gather events for one commit while under load.",
@@ -476,16 +483,8 @@ class Limits(Section, title="limits"):
 SECTIONS: dict[str, type[Section]] = {
     owner.title: owner
     for owner in (
-        Orchestrator,
-        PythonLayer,
-        CLayer,
-        Router,
-        Redundancy,
-        Twins,
-        Metrics,
-        Hardware,
-        Journal,
-        Limits,
+        *(Orchestrator, PythonLayer, CLayer, Router, Redundancy),
+        *(Twins, Metrics, Hardware, Journal, Limits),
     )
 }
 """Every section by name, in the order of the table."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tandem_orchestrator.engine.ageing import Ageing
 from tandem_orchestrator.engine.gates import FREE, Gates, Passage
 from tandem_orchestrator.errors import CommandError
 from tandem_orchestrator.layers.layer import CancelToken
@@ -19,11 +20,11 @@ NONE = Limits()
 class Bench:
     """Gates over limits that a test sets, and a record of who started when."""
 
-    def __init__(self) -> None:
+    def __init__(self, ageing_s: float = 0.0) -> None:
         self.clock = FakeClock()
         self.agent = NONE
         self.actions: dict[str, Limits] = {}
-        self.gates = Gates(self.clock, self.limits_of)
+        self.gates = Gates(self.clock, self.limits_of, Ageing(self.clock, ageing_s))
         self.started: list[tuple[float, str]] = []
         self.passages: dict[str, Passage] = {}
         self.tasks: list[asyncio.Task[None]] = []
@@ -56,7 +57,7 @@ def bench() -> Bench:
 
 
 async def test_what_has_no_limits_passes_at_once() -> None:
-    gates = Gates(FakeClock(), lambda agent, action: None)
+    gates = Gates(FakeClock(), lambda agent, action: None, Ageing(FakeClock()))
     assert await gates.enter("a", "b", lambda: 1 / 0, 2, CancelToken()) is FREE
 
 
@@ -273,3 +274,18 @@ async def test_no_limit_is_ever_broken_and_everybody_starts_in_the_end(
 def test_limits_that_nothing_could_run_under_are_refused(limits: Limits, reason: str) -> None:
     with pytest.raises(CommandError, match=f"a.do: {reason}"):
         limits.checked("a.do")
+
+
+async def test_who_waits_a_level_long_goes_before_the_more_urgent_who_come_later() -> None:
+    bench = Bench(ageing_s=10.0)
+    bench.actions["do"] = Limits(max_concurrency=1)
+    bench.ask("first")
+    bench.ask("low", priority=1)
+    await bench.clock.advance(10.1)
+    bench.ask("medium", priority=2)
+    bench.ask("high", priority=3)
+    for name in ("first", "high", "low", "medium"):
+        await settle()
+        bench.passages[name].leave()
+
+    assert bench.names == ["first", "high", "low", "medium"]
