@@ -4,14 +4,17 @@
 
 One caller keeps one call in flight with each good agent. Each run measures the 99th percentile of a
 round trip with eight good agents, and then, once for each kind of hostile peer, with seven good
-agents and that peer; the figure is the quotient. Everything runs on the same bridge and CPUs; the
-hostile peer is one Python process that does its worst without a pause. Needs the test agent
+agents and that peer; the figure is the quotient. Beside it stands the quotient for a process that
+only computes and never connects: what any busy program costs on these CPUs, whoever runs it, so
+that what is beyond it is the bridge's own unfairness. Everything runs on the same bridge and CPUs;
+the hostile peer is one Python process that does its worst without a pause. Needs the test agent
 (``tools/test-native plain`` builds it) in ``$TANDEM_NATIVE_TOOLS``. Exits 1 when a median misses
 its bar.
 """
 
 import argparse
 import itertools
+import math
 import multiprocessing
 import os
 import signal
@@ -116,6 +119,12 @@ def stops(path: Path, build_id: str) -> None:
     peer = RawPeer.join(path, build_id, role=AGENT, name=b"stopped")
     while peer is not None:
         signal.pause()
+
+
+def computes(path: Path, build_id: str) -> None:
+    """Never connect; take as much of a CPU as the kernel gives."""
+    while True:
+        math.factorial(len(str(path)) + len(build_id))
 
 
 HOSTILE: dict[str, Callable[[Path, str], None]] = {
@@ -225,8 +234,10 @@ def measured(runs: int, seconds: float, kinds: list[str]) -> list[Figure]:
             caller.p99_us(ids, seconds)  # warms up
             good: list[float] = []
             bad: dict[str, list[float]] = {kind: [] for kind in kinds}
+            busy: list[float] = []
             for _ in range(runs):
                 good.append(caller.p99_us(ids, seconds))
+                busy.append(beside(computes, path, lambda: caller.p99_us(ids[:-1], seconds)))
                 for kind in kinds:
                     bad[kind].append(
                         beside(HOSTILE[kind], path, lambda: caller.p99_us(ids[:-1], seconds))
@@ -237,10 +248,16 @@ def measured(runs: int, seconds: float, kinds: list[str]) -> list[Figure]:
                 process.terminate()
                 process.wait()
     figures = [Figure("p99 of a round trip, eight good agents", "us", None, tuple(good))]
+    peers = (("beside one that computes and never connects", quotients(busy, good)),)
     for kind in kinds:
-        ratios = tuple(value / base for value, base in zip(bad[kind], good, strict=True))
-        figures.append(Figure(f"p99 beside one that {kind}", "x", RATIO_BAR, ratios))
+        name = f"p99 beside one that {kind}"
+        figures.append(Figure(name, "x", RATIO_BAR, quotients(bad[kind], good), peers=peers))
     return figures
+
+
+def quotients(values: list[float], bases: list[float]) -> tuple[float, ...]:
+    """Divide each run's value by its own base."""
+    return tuple(value / base for value, base in zip(values, bases, strict=True))
 
 
 def main() -> int:
