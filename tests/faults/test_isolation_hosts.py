@@ -10,7 +10,13 @@ from typing import Any
 
 import pytest
 
-from tandem_orchestrator import CommandSet, CommandStep, TandemOrchestrator
+from tandem_orchestrator import (
+    ActionFailed,
+    CommandSet,
+    CommandStep,
+    OutcomeUnknown,
+    TandemOrchestrator,
+)
 from tandem_orchestrator.ids import Ids
 from tandem_orchestrator.layers import CancelToken, Report, Work
 from tandem_orchestrator.layers.native import NativeLayer, NativeLimits
@@ -126,6 +132,40 @@ async def test_a_run_meets_the_quarantine_that_an_earlier_orchestrator_filled(
         assert second.layer_health()["c"].details["plugins"][str(bad)]["deaths"] == 0
         assert second.binary_bridge.release(held[0].digest) == 1
         assert second.binary_bridge.quarantined() == ()
+
+
+@pytest.mark.parametrize("door", ["send", "call_sync"])
+async def test_messages_with_an_input_that_keeps_crashing_are_refused_like_steps(
+    bad: Path, door: str
+) -> None:
+    config = {
+        "c_layer": {
+            "plugins": [str(bad)], "restart_delay_s": 0.01, "deaths_max": 50, "quarantine_crashes": 2
+        },
+        "journal": {"path": ":memory:"},
+    }  # fmt: skip
+    async with TandemOrchestrator(config) as tandem:
+
+        async def send(payload: bool) -> Any:
+            if door == "send":
+                return await tandem.send("bad", "fussy", payload)
+            return await asyncio.to_thread(tandem.call_sync, "bad", "fussy", payload)
+
+        def host() -> dict[str, Any]:
+            found: dict[str, Any] = tandem.layer_health()["c"].details["plugins"][str(bad)]
+            return found
+
+        assert await send(False) is None
+        # The first tells that the action crashes; each of the next two is counted by its input.
+        for deaths in range(1, 4):
+            with pytest.raises(OutcomeUnknown, match=r"bad\.fussy: .*SIGSEGV"):
+                await send(True)
+            await eventually(lambda: host()["deaths"] == deaths, "its host is gone")  # noqa: B023
+            await eventually(lambda: host()["state"] == "running", "there is another one")
+        with pytest.raises(ActionFailed, match="crashed its host 2 times and is quarantined"):
+            await send(True)
+        assert host()["deaths"] == 3
+        assert await send(False) is None
 
 
 async def test_a_loop_that_never_looks_is_killed_after_its_grace_and_is_quarantined(

@@ -19,10 +19,12 @@ class Route:
     implementation: str
     native: bool
     hosted: bool
-    """In C, and has to wait: for the host of a library, or for a limit. So it is an attempt."""
+    """In C, and an attempt: it waits for a library's host or a limit, or is ``watched``."""
     session: Session | None
     """None for Python, and while the C layer is away."""
     action_id: int
+    watched: bool = False
+    """Hosted since it has crashed a host: a crash is counted by the input of an attempt."""
 
 
 class Routes:
@@ -58,10 +60,11 @@ class Routes:
         chosen = _choose(entry, implementation, self._catalogue().away)
         native, session, action_id = chosen.layer == "c", None, 0
         layer = self._native()
+        watched = native and layer is not None and layer.quarantine.watches_action(agent, action)
         hosted = (
             native
             and layer is not None
-            and (entry.limited or layer.hosts(agent, action, chosen.name))
+            and (watched or entry.limited or layer.hosts(agent, action, chosen.name))
         )
         if native and not hosted:
             session = None if layer is None else layer.session
@@ -69,7 +72,7 @@ class Routes:
                 offered = session.actions.get((agent, action))
                 session = session if offered is not None else None
                 action_id = 0 if offered is None else offered.action_id
-        route = Route(agent, action, chosen.name, native, hosted, session, action_id)
+        route = Route(agent, action, chosen.name, native, hosted, session, action_id, watched)
         if session is not None:
             self._on_session(session)
         if (

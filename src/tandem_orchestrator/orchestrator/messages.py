@@ -170,7 +170,7 @@ class Messages:
         lane = LANE if priority is None else _lane(priority)
         if flags is None:
             flags = ENCODED | RAW if encoded else 0
-        if route.native and not route.hosted:
+        if route.native and (not route.hosted or (route.watched and _running_loop() is self._loop)):
             return self._sync_pool().ask(agent, action, payload, lane, timeout, flags)
         return self._attempt_sync(route, payload, lane, timeout, flags)
 
@@ -255,7 +255,14 @@ class Messages:
         session.on_change = self.forget_ways
         layer = self._layers()[1]
         if layer is not None:
-            session.missing = layer.missing
+            session.missing, session.crashed = layer.missing, self._watch
+
+    def _watch(self, agent: str, action: str) -> None:
+        """Have the next messages for an action counted by their input; may come on any thread."""
+        layer = self._layers()[1]
+        if layer is not None:
+            layer.quarantine.watch_action(agent, action)
+        self.forget_ways()
 
     def _sync_pool(self) -> SyncPool:
         layer = self._layers()[1]
@@ -263,7 +270,11 @@ class Messages:
             raise LayerUnavailable("C layer: switched off (c_layer.enabled)")
         if self._pool is None:
             self._pool = SyncPool(
-                lambda: layer.socket_path, "call-sync", lambda: layer.session, layer.spin_ns
+                lambda: layer.socket_path,
+                "call-sync",
+                lambda: layer.session,
+                layer.spin_ns,
+                self._watch,
             )
         return self._pool
 

@@ -17,8 +17,7 @@ from tandem_orchestrator.layers.libraries import BoundTwin
 from tandem_orchestrator.layers.native.entries import HIDDEN
 from tandem_orchestrator.layers.native.hosts import HostedFile, PluginHosts
 from tandem_orchestrator.layers.native.offers import Key
-from tandem_orchestrator.layers.native.quarantine import CRASHED
-from tandem_orchestrator.layers.native.reports import is_gone
+from tandem_orchestrator.layers.native.reports import CRASHED, is_gone
 from tandem_orchestrator.model.effects import may_repeat
 from tandem_orchestrator.model.outcomes import Outcome
 

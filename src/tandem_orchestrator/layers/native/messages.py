@@ -44,6 +44,7 @@ def prepare(
     loop: asyncio.AbstractEventLoop | None,
     wake: Callable[[], None] | None = None,
     missing: Callable[[], str] = str,
+    crashed: Callable[[int], None] | None = None,
 ) -> None:
     """Give a client what it needs before its first message.
 
@@ -53,10 +54,13 @@ def prepare(
         loop: Where Futures belong; None for a client that only blocks.
         wake: Called by the first message after a look: another is due in this turn of the loop.
         missing: Says why an action is not offered at this moment; empty while nobody knows.
+        crashed: Told the id of an action whose host died with a message.
     """
 
     def make_error(action_id: int, status: int, body: bytes) -> Exception:
         why = missing() if status == reports.NO_AGENT else ""
+        if crashed is not None and status == reports.UNKNOWN and _tells_a_crash(body):
+            crashed(action_id)
         return error_of(names.get(action_id, f"action {action_id}"), status, body, why)
 
     client.prepare(
@@ -78,6 +82,11 @@ def make_body(payload: Any, encoded: bool) -> bytes:
         return encode_body(to_value(payload, where="payload", payload=True))
     except CodecError as error:
         raise NotAValue(f"payload: {error}") from error
+
+
+def _tells_a_crash(body: bytes) -> bool:
+    said = decode_body(body) if body else None
+    return isinstance(said, dict) and said.get("type") == reports.CRASHED
 
 
 def error_of(name: str, status: int, body: bytes, why: str = "") -> Exception:

@@ -24,14 +24,13 @@ import msgspec
 
 from tandem_orchestrator.layers.layer import Report, Work
 from tandem_orchestrator.layers.native import codec
+from tandem_orchestrator.layers.native.reports import CRASHED
 from tandem_orchestrator.model.events import SegmentRow
 from tandem_orchestrator.model.outcomes import Failure, Outcome
 from tandem_orchestrator.model.plans import PlannedStep
 
 _log = logging.getLogger(__name__)
 
-CRASHED = "AgentCrashed"
-"""Type of the failure by which a host's death is told; only hosts can tell it."""
 CRASHES_MAX = 3
 """Crashes of one input until it is refused, where nothing else is said."""
 ENTRIES_MAX = 1024
@@ -120,6 +119,15 @@ class Quarantine:
         for step, row in zip(steps, rows, strict=True):
             if row.failure is not None and row.failure.get("type") == CRASHED:
                 self._watched.add((step.agent, step.action))
+
+    def watch_action(self, agent: str, action: str) -> None:
+        """Learn from a message that crashed a host: the next ones are counted by their input."""
+        self._watched.add((agent, action))
+
+    def watches_action(self, agent: str, action: str) -> bool:
+        """Whether an action is known to have crashed a host, here or in another process."""
+        self._refresh()
+        return (agent, action) in self._watched or (agent, action) in self._named
 
     def held(self) -> tuple[Suspect, ...]:
         """List the inputs that are refused, the last to crash first."""

@@ -29,6 +29,9 @@ OK, FAILED, TIMED_OUT, CANCELLED, UNKNOWN, NOT_STARTED, NO_AGENT, BUSY, TOO_LARG
 ABANDONED = -1
 """Not a status of the wire: the action was asked to stop and its grace is over."""
 
+CRASHED = "AgentCrashed"
+"""Type of the failure by which a host's death is told; only hosts can tell it."""
+
 _GONE = "the bridge does not offer it"
 
 _PLAIN: dict[int, tuple[Outcome, str, str]] = {

@@ -106,6 +106,10 @@ async def connect_client(
         executor.shutdown(wait=False)
 
 
+NAMED_MAX = 4096
+"""Action ids whose names are remembered while nobody offers them."""
+
+
 class Session:
     """Calls in flight over one client.
 
@@ -115,6 +119,7 @@ class Session:
             after each change.
         on_change: Called after each of them.
         missing: Says why an action is not offered at this moment; empty while nobody knows.
+        crashed: Told the agent and action of a message with which a host died.
         bridge_pid: For people.
     """
 
@@ -142,6 +147,8 @@ class Session:
         self._actions_version = -1
         self.on_change: Callable[[], None] | None = None
         self.missing: Callable[[], str] = str
+        self.crashed: Callable[[str, str], None] | None = None
+        self._named: dict[int, tuple[str, str]] = {}
         self.works: dict[int, Work | SegmentWork] = {}
         """Attempts and segments in flight by call id, for the lines that their agents log."""
         self._learn()
@@ -400,12 +407,27 @@ class Session:
             self.on_change()
 
     def _prepare_messages(self) -> None:
-        names = {row.action_id: f"{row.agent}.{row.name}" for row in self.actions.values()}
+        if len(self._named) > NAMED_MAX:
+            self._named.clear()
+        # Those that went stay: an answer may tell of the very death that took its action away.
+        self._named.update((row.action_id, key) for key, row in self.actions.items())
+        names = {number: ".".join(key) for number, key in self._named.items()}
         try:
-            messages.prepare(self._client, names, self._loop, self._sent, lambda: self.missing())
+            messages.prepare(
+                self._client,
+                names,
+                self._loop,
+                self._sent,
+                lambda: self.missing(),
+                self._tell_crash,
+            )
         except self._ext.NativeError as error:
             self._raise(error)
         self._messages = True
+
+    def _tell_crash(self, action_id: int) -> None:
+        if self.crashed is not None and action_id in self._named:
+            self.crashed(*self._named[action_id])
 
     def _sweep(self) -> None:
         """End messages that were cancelled, or whose deadline the bridge has let pass in silence."""

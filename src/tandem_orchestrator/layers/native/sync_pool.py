@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tandem_orchestrator.errors import Busy, Closed, CommandError, Forked, LayerUnavailable
 from tandem_orchestrator.layers.native.messages import prepare
-from tandem_orchestrator.layers.native.session import SPIN_NS, Session
+from tandem_orchestrator.layers.native.session import NAMED_MAX, SPIN_NS, Session
 
 if TYPE_CHECKING:
     from tandem_orchestrator._native import _ext
@@ -32,6 +32,10 @@ class _Line:
     client: _ext.Client
     bridge: Session
     """The loop's session at its opening: another one there means another bridge."""
+    crashed: Callable[[str, str], None] | None = None
+    """Told the agent and action of a message with which a host died; on the caller's thread."""
+    named: dict[int, tuple[str, str]] = field(default_factory=dict)
+    """By id, those that went included."""
     actions: dict[tuple[str, str], int] = field(default_factory=dict)
     version: int = -1
     """Of the actions."""
@@ -42,8 +46,15 @@ class _Line:
             pass
         self.version = self.client.actions_version
         self.actions = {(row[0], row[1]): row[3] for row in self.client.actions()}
-        names = {i: f"{agent}.{name}" for (agent, name), i in self.actions.items()}
-        prepare(self.client, names, None)
+        if len(self.named) > NAMED_MAX:
+            self.named.clear()
+        self.named.update((number, key) for key, number in self.actions.items())
+        names = {number: ".".join(key) for number, key in self.named.items()}
+        prepare(self.client, names, None, crashed=self._tell_crash)
+
+    def _tell_crash(self, action_id: int) -> None:
+        if self.crashed is not None and action_id in self.named:
+            self.crashed(*self.named[action_id])
 
     # Any: payloads and outputs are any plain values.
     def ask(
@@ -80,6 +91,7 @@ class SyncPool:
         name: Shown in the bridge's health.
         bridge: The loop's session with it at this moment, or None.
         spin_ns: How long a blocked caller looks before it sleeps.
+        crashed: Told the agent and action of a message with which a host died; on any thread.
     """
 
     def __init__(
@@ -88,8 +100,9 @@ class SyncPool:
         name: str,
         bridge: Callable[[], Session | None],
         spin_ns: int = SPIN_NS,
+        crashed: Callable[[str, str], None] | None = None,
     ) -> None:
-        self._spin_ns = spin_ns
+        self._spin_ns, self._crashed = spin_ns, crashed
         self._socket_path, self._name, self._bridge = socket_path, name, bridge
         self._changed = threading.Condition()
         self._idle: list[_Line] = []
@@ -230,7 +243,7 @@ class SyncPool:
             limit_s = min(limit_s, max(end_s - time.monotonic(), 1e-3))
         try:
             client = _ext.Client(self._socket_path(), self._name, limit_s, self._spin_ns)
-            line = _Line(client, bridge)
+            line = _Line(client, bridge, self._crashed)
             line.learn()
         except _ext.NativeError as error:
             raise LayerUnavailable(f"C layer: {error}") from error
