@@ -14,6 +14,7 @@ from tandem_orchestrator.engine import (
     groups,
     holding,
     pausing,
+    restarting,
     segments,
     steps,
     units,
@@ -32,6 +33,7 @@ from tandem_orchestrator.model.events import (
     RunContinued,
     RunForked,
     RunPaused,
+    RunRestarted,
     RunRetried,
     RunStarted,
     SegmentEnded,
@@ -56,6 +58,8 @@ def advance(state: RunState, event: AnyEvent) -> list[Instruction]:
         case RunForked():
             if not state.groups[ROOT].started:
                 again.take_over(turn, event)
+        case RunRestarted():
+            restarting.restart(state, event)
         case RunStarted():
             if not state.groups[ROOT].started:
                 state.status = RunStatus.RUNNING

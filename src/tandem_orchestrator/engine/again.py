@@ -114,6 +114,7 @@ def go_back(turn: Turn, event: RunRetried) -> None:
     """Make a run that has ended one that waits to be started."""
     state, again = turn.state, set(event.steps)
     for step_id in event.steps:
+        state.ran.pop(step_id, None)  # Who asks for it again means it.
         state.steps[step_id] = _anew(state.steps[step_id], again, step_id in event.items_of)
     for group in [ROOT, *(one for one in event.steps if one in state.groups)]:
         old = state.groups[group]

@@ -25,6 +25,16 @@ def keep(turn: Turn, step: StepState, conflict: str, mine: Sequence[UnitState]) 
         splits.part_held(turn, step, first.item)
 
 
+def keep_unstarted(turn: Turn, step: StepState) -> None:
+    """Have a step wait before it starts: what it does may have been done already."""
+    assignment = step.plan.assignment
+    assert assignment is not None, step.plan.id
+    conflict = f"unknown:{step.plan.id}/{assignment.implementations[0]}"
+    step.held[conflict] = HeldState(conflict, None, None, [])
+    turn.state.held[conflict] = step.plan.id
+    turn.state.pause(step, paused=True)
+
+
 def forget(turn: Turn, step: StepState, held: HeldState) -> None:
     """Wait no longer: the step's ending follows."""
     turn.state.pause(step, paused=False)
@@ -100,13 +110,16 @@ def decide(state: RunState, decision: Decision, output_bytes_max: int) -> Confli
         )
     if pick is not None:
         names = [unit.implementation for unit in state.steps[at].held[conflict].units]
+        if not names:
+            text = "has not started, there is nothing to pick; give output=, or retry it"
+            raise CommandError(f"step {at!r} {text}")
         pick = {"left": names[0], "right": names[-1]}.get(pick, pick)
         if pick not in names:
             have = ", ".join(["left", "right", *names])
             raise CommandError(f"conflict {conflict}: pick={pick!r}, expected one of {have}")
     output = decision.output if pick is None and not decision.again else None
     size = len(msgspec.msgpack.encode(output))
-    if size > output_bytes_max:
+    if output is not None and size > output_bytes_max:
         text = (
             f"the output takes {size} bytes, at most {output_bytes_max} (limits.output_bytes_max)"
         )

@@ -28,6 +28,7 @@ from tandem_orchestrator.model.events import (
     AttemptEnded,
     AttemptStarted,
     RunAccepted,
+    RunRestarted,
     RunRetried,
     RunStarted,
     SegmentEnded,
@@ -104,9 +105,9 @@ def recover(events: Sequence[AnyEvent]) -> Recovered:
             _compare(accepted.run_id, event, expected)
             continue
         found.started = found.started or isinstance(event, RunStarted)
-        if isinstance(event, RunRetried):
+        if isinstance(event, RunRetried | RunRestarted):
             found.started = False
-            found.waits.clear()  # They went with its end.
+            found.waits.clear()  # They went with what was before.
         for instruction in advance(state, event):
             _note(found, expected, instruction, event.at_ns)
     if expected:

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tandem_orchestrator.layers.layer import Report, SegmentReport, SegmentWork, Work
 from tandem_orchestrator.model.commands import CommandSet
-from tandem_orchestrator.model.events import RunAccepted, RunForked, RunRetried, SegmentEnded
+from tandem_orchestrator.model.events import (
+    RunAccepted,
+    RunForked,
+    RunRestarted,
+    RunRetried,
+    SegmentEnded,
+)
 from tandem_orchestrator.model.plans import Plan, PlannedStep
 
 if TYPE_CHECKING:
@@ -38,7 +44,7 @@ class RunRequest:
     """What its one segment came back with already; the run goes on from there."""
     before_start: Callable[[], Awaitable[None]] | None = None
     """Awaited once it is accepted, before it takes a place; must not raise."""
-    onward: RunForked | RunRetried | None = None
+    onward: RunForked | RunRetried | RunRestarted | None = None
     """What it goes on from, journaled before it starts: another run's steps, or its own."""
     recovered: Recovered | None = None
     """Of a run that another owner began: where it stood; ``accepted`` is in the journal already."""

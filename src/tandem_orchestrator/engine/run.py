@@ -59,6 +59,7 @@ from tandem_orchestrator.model.events import (
     CancelRequested,
     RunEnded,
     RunHeld,
+    RunRetried,
     RunStarted,
 )
 from tandem_orchestrator.model.levels import Priority
@@ -103,7 +104,7 @@ class ActiveRun:
         self._waits = Waits(around.clock, self.post)
         self._tokens: dict[UnitKey | int, CancelToken] = {}
         """Of what runs: units, and segments by their number."""
-        goes_on = found is not None and request.onward is None
+        goes_on = found is not None and not isinstance(request.onward, RunRetried)
         past_ns = around.clock.wall_ns() - request.accepted.at_ns if goes_on else 0
         self._began_ns = around.clock.monotonic_ns() - max(0, past_ns)
         self._over = self._put_off = False

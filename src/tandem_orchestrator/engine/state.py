@@ -7,7 +7,7 @@ same events give the same state in every process.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -255,6 +255,9 @@ class RunState:
     cancelled: bool = False
     roll: float = 0.0
     """Draws the order in which twins start; 0: the plan's order."""
+    ran: dict[str, None] = field(default_factory=dict)
+    """Of a run that was restarted: steps whose effects may be there already; none starts before
+    somebody says so."""
     moving: int = 0
     """Steps of which something moves (``StepState.is_moving``)."""
     held: dict[str, str] = field(default_factory=dict)
@@ -280,11 +283,20 @@ class RunState:
 
     @classmethod
     def of(
-        cls, plan: Plan, inputs: dict[str, Any] | None = None, *, segment_steps_min: int = 2
+        cls,
+        plan: Plan,
+        inputs: dict[str, Any] | None = None,
+        *,
+        segment_steps_min: int = 2,
+        segments_before: int = 0,
+        alone: Collection[str] = (),
     ) -> RunState:
         """Make the state of a run that has not begun.
 
-        ``segment_steps_min``: a segment of fewer steps is none; each of them runs by itself.
+        Args:
+            segment_steps_min: A segment of fewer steps is none; each of them runs by itself.
+            segments_before: Segments are numbered from here on.
+            alone: A segment with one of these steps in it is none, either.
         """
         groups = {ROOT: GroupState(ROOT, None)}
         steps: dict[str, StepState] = {}
@@ -301,9 +313,9 @@ class RunState:
             group.open += 1
         state = cls(plan, inputs or {}, steps, groups, dependents)
         for i, members in enumerate(plan.segments):
-            if len(members) >= segment_steps_min:
-                state.add_segment(i, members)
-        state.segments_made = len(plan.segments)
+            if len(members) >= segment_steps_min and not any(one in alone for one in members):
+                state.add_segment(segments_before + i, members)
+        state.segments_made = segments_before + len(plan.segments)
         return state
 
     def move(self, step: StepState, phase: Phase) -> None:
@@ -356,7 +368,7 @@ class RunState:
                 self.cancelled, self.roll, self.moving, self.held,
                 self.waiting, self.signals, self.paused, list(self.parked.values()),
                 self.compared, self.agreed, self.doubted, self.conflicts, self.conflict_rounds,
-                self.conflicts_made,
+                self.conflicts_made, self.ran,
             ),
             order="deterministic",
             enc_hook=_encode_odd,

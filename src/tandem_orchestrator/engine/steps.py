@@ -42,6 +42,15 @@ def start(turn: Turn, step: StepState) -> bool:
         turn.state.move(step, Phase.RUNNING)
         return True
     turn.state.move(step, Phase.RUNNING)
+    if step.plan.id in state.ran:
+        holding.keep_unstarted(turn, step)
+    else:
+        _begin(turn, step)
+    return False
+
+
+def _begin(turn: Turn, step: StepState) -> None:
+    """Give out what a step consists of."""
     if step.plan.waits:
         if (over := waiting.begin(turn, step)) is not None:
             end(turn, step, over.outcome, over.output, over.failure)
@@ -49,7 +58,6 @@ def start(turn: Turn, step: StepState) -> bool:
         _start_units(turn, step, None)
     else:
         _start_items(turn, step)
-    return False
 
 
 def skip(turn: Turn, step: StepState, reason: str) -> None:
@@ -129,7 +137,10 @@ def settled(turn: Turn, event: ConflictSettled) -> None:
         taken = holding.take(turn, event.conflict)
         if taken is not None:
             step, held = taken
-            units.start_all(turn, step, [comparing.again(unit) for unit in held.units])
+            if held.units:
+                units.start_all(turn, step, [comparing.again(unit) for unit in held.units])
+            else:
+                _begin(turn, step)
         return
     found = holding.release(turn, event)
     if found is None:

@@ -17,6 +17,7 @@ from tandem_orchestrator.model.events import (
     RunForked,
     RunHeld,
     RunPaused,
+    RunRestarted,
     RunRetried,
     RunStarted,
     SegmentEnded,
@@ -75,6 +76,8 @@ def changed_columns(event: Event, *, steps_done: int) -> dict[str, Any]:
                 "duration": None,
                 "steps_done": max(0, steps_done - len(event.steps)),
             }
+        case RunRestarted():
+            return {"status": RunStatus.QUEUED.value, "started_at_ns": None, "steps_done": 0}
         case RunPaused():
             return {"status": RunStatus.PAUSED.value}
         case RunHeld() | RunContinued():

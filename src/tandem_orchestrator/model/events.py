@@ -197,6 +197,20 @@ class RunRetried(Event, tag="run_retried", frozen=True, omit_defaults=True, kw_o
     by: str = ""
 
 
+class RunRestarted(Event, tag="run_restarted", frozen=True, omit_defaults=True, kw_only=True):
+    """An action of the run changed before it went on: it starts from the beginning, planned anew."""
+
+    plan: dict[str, Any]
+    """The plan that counts from here on, as in ``RunAccepted``."""
+    changed: tuple[str, ...] = ()
+    """The actions that changed, as ``agent.action version 1 (here: 2)``."""
+    ran: tuple[str, ...] = ()
+    """Steps with external effects that ran, or may have: each waits for a person when its turn
+    comes, unless its retry policy names ``unknown``."""
+    signals: dict[str, list[Any]] = {}
+    """Payloads of all signals that came so far, by name: they are given again."""
+
+
 class StepWaits(Event, tag="step_waits", frozen=True, omit_defaults=True, kw_only=True):
     """A step waits for a person's approval or for a signal; nothing of it runs meanwhile."""
 
@@ -352,6 +366,7 @@ AnyEvent = (
     | RunPaused
     | RunContinued
     | RunRetried
+    | RunRestarted
     | RunForked
     | StepWaits
     | StepApproved

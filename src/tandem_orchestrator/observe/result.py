@@ -17,6 +17,7 @@ from tandem_orchestrator.model.events import (
     RunForked,
     RunHeld,
     RunPaused,
+    RunRestarted,
     RunRetried,
     RunStarted,
     SegmentEnded,
@@ -55,14 +56,20 @@ class RunView:
         """Steps that wait for an approval or a signal."""
         self.fallbacks: list[FallbackPlanned] = []
         self.layer_changes: list[LayerChanged] = []
+        self.changed: tuple[str, ...] = ()
+        """The actions because of which it last started from the beginning."""
         self._plan = plan
+        # Any: a plan as plain data.
+        self._plan_value: dict[str, Any] | None = None
 
     @property
     def plan(self) -> Plan:
-        """The plan that the run was accepted with."""
+        """The plan that the run was accepted with, or last started anew with."""
         if self._plan is None:
-            assert self.accepted is not None, "the first event of a run is its acceptance"
-            self._plan = plan_from_value(self.accepted.plan)
+            if self._plan_value is None:
+                assert self.accepted is not None, "the first event of a run is its acceptance"
+                self._plan_value = self.accepted.plan
+            self._plan = plan_from_value(self._plan_value)
         return self._plan
 
     def apply(self, event: AnyEvent) -> None:
@@ -81,6 +88,8 @@ class RunView:
                     )
             case RunRetried():
                 self._retried(event)
+            case RunRestarted():
+                self._restarted(event)
             case StepEnded() | SegmentEnded() | RunForked():
                 for ended in steps_ended(event):
                     self.steps[ended.step] = ended
@@ -119,6 +128,16 @@ class RunView:
         self.held = ()
         self.waits.clear()
         self.running.clear()
+
+    def _restarted(self, event: RunRestarted) -> None:
+        """Forget what ran: another plan counts."""
+        self.status, self._plan, self.changed = RunStatus.QUEUED, None, event.changed
+        self._plan_value = event.plan
+        self.steps.clear()
+        self.running.clear()
+        self.conflicts, self.held = [], ()
+        self.waits.clear()
+        self.fallbacks.clear()
 
     # Any: results hold values of any kind.
     def result(self) -> dict[str, Any]:
@@ -195,6 +214,8 @@ class RunView:
             f"{fallback.reason}"
             for fallback in self.fallbacks
         )
+        if self.changed:
+            notes.append(f"it started from the beginning: {', '.join(self.changed)}")
         if self._twins_disagree():
             notes.append(
                 "the twins of a set that must agree do not: `tandem twins bisect` runs it all in one "

@@ -209,6 +209,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
             self._inventory.stamp,
             self._watching.resume,
             self._with_hooks,
+            self._planning,
         )
         self._afterwards = Afterwards(
             self._parts.journal,

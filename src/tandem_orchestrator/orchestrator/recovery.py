@@ -1,5 +1,8 @@
 """Recovery: runs whose orchestrator died are taken over as soon as all they need is here.
 
+A run of which an action changed meanwhile is held, goes on, or starts from the beginning under a
+new plan, as its ``on_change`` says.
+
 A look is cheap while nothing has changed: it asks which owners are dead, and goes on only if that
 or what is registered here has changed since. A run that cannot be taken over yet stays as it is,
 and its row says what it waits for.
@@ -10,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -18,6 +21,7 @@ import msgspec
 from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.engine import Engine, RunRequest, RunTicket
 from tandem_orchestrator.engine.recover import Diverged, Recovered, recover
+from tandem_orchestrator.engine.restarting import may_restart, restarted
 from tandem_orchestrator.errors import Closed, CommandError, JournalError
 from tandem_orchestrator.journal import Journal, RunRow
 from tandem_orchestrator.layers.native.waiting import settled_within
@@ -29,7 +33,10 @@ from tandem_orchestrator.model.events import AnyEvent
 from tandem_orchestrator.model.levels import Priority
 from tandem_orchestrator.model.outcomes import RunStatus
 from tandem_orchestrator.model.plans import PlannedStep
+from tandem_orchestrator.model.values import from_value
 from tandem_orchestrator.observe import RunView
+from tandem_orchestrator.orchestrator.intake import Intake
+from tandem_orchestrator.orchestrator.planning import Planning
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +64,8 @@ class Found:
     callables: dict[str, Callable[..., Any]]
     missing: tuple[str, ...]
     """What has to be here before it can go on."""
+    changed: tuple[str, ...] = ()
+    """Actions of another version, where the run starts from the beginning because of that."""
 
 
 class Recovery:
@@ -66,6 +75,7 @@ class Recovery:
         catalogue: Gives what can be done at this moment.
         stamp: Gives a value that changes with whatever the catalogue depends on.
         begin, with_hooks: What a run that begins here needs beside the engine.
+        planning: Plans anew what starts from the beginning.
     """
 
     def __init__(
@@ -77,8 +87,10 @@ class Recovery:
         stamp: Callable[[], object],
         begin: Begin,
         with_hooks: WithHooks,
+        planning: Planning,
     ) -> None:
         self._journal, self._engine, self._clock = journal, engine, clock
+        self._planning = planning
         self._catalogue, self._stamp = catalogue, stamp
         self._begin, self._with_hooks = begin, with_hooks
         self._task: asyncio.Task[None] | None = None
@@ -214,11 +226,21 @@ class Recovery:
         names = set(_callable_names(recovered, needs))
         callables: dict[str, Callable[..., Any]] = {}
         missing: list[str] = []
+        changed: list[str] = []
         catalogue = self._catalogue()
+        plan = recovered.state.plan
+        restarts = plan.on_change == "restart" and not again and may_restart(recovered.state)
+        goes_on = plan.on_change != "hold" or not changed_versions_hold
         for step in needs:
             action = catalogue.action(step.agent, step.action)
             callables.update(action.hooks if action is not None else {})
-            missing.extend(_missing(step, catalogue, recovered, changed_versions_hold))
+            missing.extend(_missing(step, catalogue))
+            if action is not None and action.version != step.version:
+                text = f"{step.agent}.{step.action} version {step.version} (here: {action.version})"
+                if restarts:
+                    changed.append(text)
+                elif not goes_on:
+                    missing.append(f"{text}; 'tandem runs resume' goes on")
         for name in sorted(names - callables.keys()):
             try:
                 callables[name] = find_callable(name)
@@ -233,19 +255,61 @@ class Recovery:
                 recovered.accepted.document, callables=callables, steps_max=row.steps_total + 1
             )
         )
-        return Found(recovered, events, command_set, callables, tuple(dict.fromkeys(missing)))
+        return Found(
+            recovered,
+            events,
+            command_set,
+            callables,
+            tuple(dict.fromkeys(missing)),
+            tuple(dict.fromkeys(changed)),
+        )
 
     async def _adopt(self, row: RunRow, found: Found) -> RunTicket | None:
+        anew = self._plan_anew(found) if found.changed else None
         if not await self._journal.adopt(row.run_id):
             return None
         now = await self._journal.run(row.run_id)
         if now is None or now.records != len(found.events):
             found = await self.look_at(row)  # It had another owner, for a moment.
+            anew = self._plan_anew(found) if found.changed else None
         request = self.request_of(row.run_id, found)
         self._told.pop(row.run_id, None)
         _log.info("run %s (%s) goes on here; its owner %s is dead", row.run_id, row.name, row.owner)
         view = self._begin(row.run_id, found.events)
-        return self._engine.resume(self._with_hooks(request, found.command_set, view))
+        if anew is None:
+            return self._engine.resume(self._with_hooks(request, found.command_set, view))
+        request = self._from_the_beginning(request, found, anew)
+        _log.warning(
+            "run %s starts from the beginning (on_change=restart): %s",
+            row.run_id,
+            ", ".join(found.changed),
+        )
+        ticket = self._engine.submit(self._with_hooks(request, found.command_set, view))
+        await asyncio.shield(ticket.accepted)
+        return ticket
+
+    def _plan_anew(self, found: Found) -> Intake:
+        """Plan a run again, with what is registered here now.
+
+        Raises: CommandError if that cannot be done, or gives other steps.
+        """
+        accepted, old = found.recovered.accepted, found.recovered.state.plan
+        intake = self._planning.take_in(found.command_set, from_value(accepted.inputs))
+        if {one.id for one in intake.plan.steps} != {one.id for one in old.steps}:
+            raise CommandError(
+                "on_change=restart: its steps cannot be told from its document any more"
+            )
+        # What the journal promises for the run stays as it was.
+        plan = msgspec.structs.replace(intake.plan, durability=old.durability)
+        return replace(intake, plan=plan)
+
+    def _from_the_beginning(self, request: RunRequest, found: Found, anew: Intake) -> RunRequest:
+        recovered = found.recovered
+        onward = restarted(recovered.state, anew.plan, found.changed, found.events)
+        recovered.started = False
+        recovered.waits.clear()
+        callables = {**request.callables, **anew.callables}
+        return replace(request, plan=anew.plan, callables=callables, onward=onward)
 
     def request_of(self, run_id: str, found: Found) -> RunRequest:
         """Make what the engine is handed of a run that goes on here."""
@@ -278,9 +342,7 @@ def _callable_names(recovered: Recovered, needs: Sequence[PlannedStep]) -> Itera
             yield step.validation
 
 
-def _missing(
-    step: PlannedStep, catalogue: Catalogue, recovered: Recovered, changed_versions_hold: bool
-) -> Iterator[str]:
+def _missing(step: PlannedStep, catalogue: Catalogue) -> Iterator[str]:
     name = f"{step.agent}.{step.action}"
     action, assignment = catalogue.action(step.agent, step.action), step.assignment
     if action is None or not action.implementations:
@@ -293,10 +355,3 @@ def _missing(
                 yield f"{name} [{implementation}]"
             elif away := catalogue.away.get(entry.layer):
                 yield f"the {entry.layer} layer for {name}: {away}"
-    policy = recovered.state.plan.on_change
-    if action.version != step.version and policy != "continue" and changed_versions_hold:
-        held = "" if policy == "hold" else f" (on_change={policy} is not carried out: it is held)"
-        yield (
-            f"{name} version {step.version} (here: {action.version}){held}; "
-            "'tandem runs resume' goes on"
-        )

@@ -25,6 +25,7 @@ from tandem_orchestrator.model.events import (
     Judged,
     RunEnded,
     RunHeld,
+    RunRestarted,
     RunRetried,
     RunStarted,
     SegmentEnded,
@@ -101,6 +102,9 @@ class Driver:
             self.waits.clear()
             for step_id in event.steps:
                 self.ended.pop(step_id, None)
+        elif isinstance(event, RunRestarted):
+            for kept in (self.waits, self.ended, self.running, self.segments, self.ended_before):
+                kept.clear()
         for instruction in advance(self.state, event):
             match instruction:
                 case Dispatch(unit=unit):
