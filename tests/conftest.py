@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tandem_orchestrator.testing.postgres_server import PostgresServer, postgres_programs
+
 CHILD_GRACE_S = 3.0
 """How long a child process may take to leave after its test."""
 FDS_KEPT_MAX = 8
@@ -58,6 +60,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
+servers: list[PostgresServer] = []
+"""The session's PostgreSQL server, once a test asked for it."""
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """Run a PostgreSQL server for the session, started when the first test needs it."""
+    is_here = postgres_programs() is not None and find_spec("psycopg") is not None
+    if not is_here and os.environ.get("CI") != "true":
+        pytest.skip("PostgreSQL or psycopg is not installed here: tools/setup dev says why")
+    server = PostgresServer()
+    servers.append(server)
+    server.start()
+    yield server
+    servers.remove(server)
+    server.remove()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """Give the URL of an empty database; the same one each time, since making one takes a second."""
+    yield postgres_server.url()
+    postgres_server.empty()
+
+
 @pytest.fixture(autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give the test a home, state, configuration and runtime directory of its own, all empty."""
@@ -90,7 +117,9 @@ def children() -> set[int]:
 
 
 def is_helper(pid: int) -> bool:
-    """Say whether a child belongs to multiprocessing itself, which keeps it until exit."""
+    """Say whether a child is of multiprocessing, which keeps it, or the session's PostgreSQL."""
+    if any(pid == server.pid for server in servers):
+        return True
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):

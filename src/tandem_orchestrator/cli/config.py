@@ -15,7 +15,7 @@ from tandem_orchestrator.cli.exits import Exit, UsageError
 from tandem_orchestrator.cli.options import Journal, Json, Limit, Set, end
 from tandem_orchestrator.cli.output import print_json, print_table, print_text, visible
 from tandem_orchestrator.cli.target import read_settings
-from tandem_orchestrator.settings import KEYS, Key
+from tandem_orchestrator.settings import KEYS, Key, shown_place
 
 app = typer.Typer(
     help="The settings and where they come from; what a compiler needs for an agent in C.",
@@ -86,7 +86,7 @@ def show_settings(
     rows = [
         (
             path,
-            _text(settings.get(path)),
+            _text(_value(settings, path)),
             settings.origin(path) + (", no effect yet" if KEYS[path].pending else ""),
             f"next {KEYS[path].counts}",
             KEYS[path].meaning,
@@ -150,7 +150,7 @@ def _named(name: str | None) -> list[str]:
 def _row(settings: Settings, key: Key) -> dict[str, Any]:
     return {
         "setting": key.path,
-        "value": settings.get(key.path),
+        "value": _value(settings, key.path),
         "from": settings.origin(key.path),
         "default": key.default,
         "counts_from": f"next {key.counts}",
@@ -159,6 +159,12 @@ def _row(settings: Settings, key: Key) -> dict[str, Any]:
         "waits_for": key.pending or None,
         "meaning": key.meaning,
     }
+
+
+# Any: a setting's own type.
+def _value(settings: Settings, path: str) -> Any:
+    value = settings.get(path)
+    return shown_place(value) if path == "journal.path" and value is not None else value
 
 
 # Any: a setting's own type.

@@ -18,6 +18,7 @@ from tandem_orchestrator.cli.output import print_json, print_table, print_text
 from tandem_orchestrator.cli.target import read_settings
 from tandem_orchestrator.observe import CapsuleFilter, list_capsules, read_capsule
 from tandem_orchestrator.orchestrator.composition import beside_journal
+from tandem_orchestrator.settings import shown_place
 from tandem_orchestrator.twins import Capsule
 from tandem_orchestrator.twins.capsule_file import SUFFIX, capsule_from_text
 from tandem_orchestrator.twins.shrink import CALLS_MAX
@@ -152,7 +153,9 @@ def list_conflicts(settings: Settings, wanted: CapsuleFilter, *, limit: int, as_
         print_json([_row(capsule) for capsule in found])
         return Exit.DONE
     if not found:
-        print_text(f"no conflicts in {settings.journal.path}; a comparing run makes them")
+        print_text(
+            f"no conflicts in {shown_place(settings.journal.path)}; a comparing run makes them"
+        )
         return Exit.DONE
     rows = [
         (

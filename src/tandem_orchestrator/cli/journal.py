@@ -19,6 +19,7 @@ from tandem_orchestrator.cli.output import print_json, print_text, visible
 from tandem_orchestrator.cli.target import read_settings
 from tandem_orchestrator.journal import Journal, RunRow, pack_run, repair_journal
 from tandem_orchestrator.orchestrator.composition import MEMORY, make_journal
+from tandem_orchestrator.settings import is_database, shown_place
 
 ROWS_READ = 100
 """Runs that an export reads at a time."""
@@ -69,7 +70,7 @@ def _export(
 
 def check(settings: Settings, *, as_json: bool) -> Exit:
     """Verify everything."""
-    path = _path(settings)
+    path = _place(settings)
 
     async def work() -> list[str]:
         journal = make_journal(settings)
@@ -117,7 +118,7 @@ def export(settings: Settings, *, run_id: str | None, file: str | None) -> Exit:
 
     Raises: UsageError if the file exists. CommandError if there is no such run.
     """
-    _path(settings)
+    _place(settings)
     if file is None:
         return _export_to(settings, run_id, sys.stdout.buffer)
     try:
@@ -138,7 +139,9 @@ def _export_to(settings: Settings, run_id: str | None, target: IO[bytes]) -> Exi
                 return await _write_all(journal, target)
             row = await journal.run(run_id)
             if row is None:
-                raise UsageError(f"run {run_id}: there is no such run in {settings.journal.path}")
+                raise UsageError(
+                    f"run {run_id}: there is no such run in {shown_place(settings.journal.path)}"
+                )
             return await _write_run(journal, row, target)
         finally:
             await journal.close()
@@ -210,9 +213,21 @@ def pack(
     return Exit.DONE
 
 
+def _place(settings: Settings) -> str:
+    """Say where the journal is, and that it is there. Raises: UsageError for one in memory."""
+    if is_database(settings.journal.path):
+        return shown_place(settings.journal.path)
+    return str(_path(settings))
+
+
 def _path(settings: Settings) -> Path:
-    """Give the journal's file. Raises: UsageError for one in memory."""
+    """Give the journal's file. Raises: UsageError for one in memory or in a database."""
     path = settings.journal.path
+    if is_database(path):
+        raise UsageError(
+            f"the journal {shown_place(path)} is no file: its server's own tools copy and mend it "
+            "(pg_dump, pg_amcheck); 'tandem journal check' and 'export' work on it"
+        )
     if path is None or path == MEMORY:
         raise UsageError("the journal is in memory (journal.path); name a file with --journal")
     if not Path(path).is_file():

@@ -13,7 +13,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 """For programs: one JSON text on stdout."""
 Limit = Annotated[int, typer.Option(help="At most so many entries.", min=1, max=100_000)]
 """Of a listing."""
-Journal = Annotated[str | None, typer.Option(help="The journal's file, or :memory:.")]
+Journal = Annotated[
+    str | None, typer.Option(help="The journal's file, :memory:, or a postgresql:// URL.")
+]
 """Instead of the settings' own."""
 Set = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, above all else.")]
 """Settings, above all else."""

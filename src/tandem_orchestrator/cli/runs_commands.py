@@ -18,6 +18,7 @@ from tandem_orchestrator.cli.route_text import route_lines, route_value
 from tandem_orchestrator.cli.run_table import last_steps, print_result
 from tandem_orchestrator.journal import Journal, RunRow
 from tandem_orchestrator.observe import RunView
+from tandem_orchestrator.settings import shown_place
 
 LAST = "last"
 """Stands for the newest run where an id is asked for."""
@@ -57,9 +58,9 @@ def list_runs(settings: Settings, *, status: str | None, limit: int, as_json: bo
     if rows:
         print_table(columns, shown, folds=("name",), may_go=("mode", "time", "steps"))
     elif status is not None:
-        print_text(f"no runs with status {status} in {settings.journal.path}")
+        print_text(f"no runs with status {status} in {shown_place(settings.journal.path)}")
     else:
-        print_text(f"no runs in {settings.journal.path} yet; 'tandem run' makes one")
+        print_text(f"no runs in {shown_place(settings.journal.path)} yet; 'tandem run' makes one")
     return Exit.DONE
 
 
@@ -191,7 +192,7 @@ async def _find(journal: Journal, which: str, settings: Settings) -> RunRow:
         raise CommandError(f"run {which!r}: several begin so: {begin_so}; give the whole id")
     if not found:
         raise CommandError(
-            f"run {which!r}: there is no such run in the journal {settings.journal.path}; "
+            f"run {which!r}: there is no such run in the journal {shown_place(settings.journal.path)}; "
             "see 'tandem runs list'"
         )
     return found[0]

@@ -20,6 +20,7 @@ from tandem_orchestrator.journal import Journal
 from tandem_orchestrator.model.schedules import Schedule
 from tandem_orchestrator.orchestrator.composition import make_journal
 from tandem_orchestrator.orchestrator.schedules import keep, listed
+from tandem_orchestrator.settings import shown_place
 
 _T = TypeVar("_T")
 _Name = Annotated[str, typer.Argument(help="The schedule's name.")]
@@ -133,7 +134,7 @@ def list_schedules(settings: Settings, *, limit: int, as_json: bool) -> Exit:
         print_json(rows)
         return Exit.DONE
     if not rows:
-        print_text(f"no schedules in {settings.journal.path}")
+        print_text(f"no schedules in {shown_place(settings.journal.path)}")
         return Exit.DONE
     shown = [
         (

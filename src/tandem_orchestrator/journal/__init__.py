@@ -6,8 +6,9 @@ tickets that say when a write is durable, records as they were written, and one 
 
 Others may use: ``Journal`` and what it speaks of (``Ticket``, ``Record``, ``RunRow``, ``Control``,
 ``Owner``, ``KeyUse``, ``ScheduleRow``, ``JournalHealth``), the refusals ``KeyTaken``, ``OwnerChanged``,
-``CompletionTaken``, ``request_digest``, ``MemoryJournal``, ``sqlite_journal``, ``pack_run`` and
-``repair_journal`` for files, and ``SideFile`` for what is kept beside a journal.
+``CompletionTaken``, ``request_digest``, ``MemoryJournal``, ``sqlite_journal``,
+``postgres_journal``, ``pack_run`` and ``repair_journal`` for files, and ``SideFile`` for what is kept
+beside a journal.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tandem_orchestrator.errors import JournalError
 from tandem_orchestrator.journal.journal import (
     DURABILITIES,
     Bounds,
@@ -39,6 +41,7 @@ from tandem_orchestrator.journal.memory_store import MemoryStore
 from tandem_orchestrator.journal.side_file import SideFile
 
 if TYPE_CHECKING:
+    from tandem_orchestrator.journal.postgres import PostgresJournal
     from tandem_orchestrator.journal.sqlite import SqliteJournal
     from tandem_orchestrator.journal.sqlite.mending import Mending
 
@@ -61,6 +64,7 @@ __all__ = [
     "SideFile",
     "Ticket",
     "pack_run",
+    "postgres_journal",
     "repair_journal",
     "request_digest",
     "rfc3339",
@@ -77,6 +81,28 @@ def sqlite_journal(path: Path, *, bounds: Bounds | None = None) -> SqliteJournal
     from tandem_orchestrator.journal.sqlite import SqliteJournal
 
     return SqliteJournal(path, bounds=bounds)
+
+
+def postgres_journal(
+    url: str, *, bounds: Bounds | None = None, lease_s: float | None = None
+) -> PostgresJournal:
+    """Make the journal in the PostgreSQL database ``url``; nobody is asked before ``open``.
+
+    Args:
+        lease_s: Seconds of silence after which an owner counts as dead; None for the usual.
+
+    Raises: JournalError saying what to install where psycopg 3 is not there.
+    """
+    try:
+        from tandem_orchestrator.journal.postgres import PostgresJournal
+    except ImportError as error:
+        raise JournalError(
+            f"a journal in PostgreSQL needs psycopg 3 ({error}); install it: "
+            "pip install 'tandem-orchestrator[postgres]'"
+        ) from error
+    if lease_s is None:
+        return PostgresJournal(url, bounds=bounds)
+    return PostgresJournal(url, bounds=bounds, lease_s=lease_s)
 
 
 def pack_run(path: Path, run_id: str, target: Path, *, unfinished: bool = False) -> RunRow:

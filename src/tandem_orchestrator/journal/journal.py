@@ -228,7 +228,7 @@ class JournalHealth:
     reason: str
     """One line; empty when ok."""
     kind: str
-    """``sqlite | memory``."""
+    """``sqlite | postgres | memory``."""
     path: str | None
     owner: str | None
     backlog_events: int = 0

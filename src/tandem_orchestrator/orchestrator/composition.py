@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import logging
+import os
 import pkgutil
 import sys
 from collections.abc import Callable
@@ -11,7 +13,13 @@ from pathlib import Path
 from typing import Protocol
 
 from tandem_orchestrator.clock import Clock
-from tandem_orchestrator.journal import Bounds, Journal, MemoryJournal, MemoryStore
+from tandem_orchestrator.journal import (
+    Bounds,
+    Journal,
+    MemoryJournal,
+    MemoryStore,
+    postgres_journal,
+)
 from tandem_orchestrator.layers.native import (
     SPIN_NS,
     NativeLayer,
@@ -25,7 +33,14 @@ from tandem_orchestrator.orchestrator import cache
 from tandem_orchestrator.orchestrator.machine import SessionMachine
 from tandem_orchestrator.orchestrator.routing import Routing
 from tandem_orchestrator.plan import PlanOptions
-from tandem_orchestrator.settings import KEYS, Settings, weights_of
+from tandem_orchestrator.settings import (
+    KEYS,
+    Settings,
+    is_database,
+    shown_place,
+    state_folder,
+    weights_of,
+)
 
 _log = logging.getLogger("tandem_orchestrator.settings")
 
@@ -57,6 +72,8 @@ def make_journal(settings: Settings) -> Journal:
     )
     if path is None or path == MEMORY:
         return MemoryJournal(MemoryStore(bounds))
+    if is_database(path):
+        return postgres_journal(path, bounds=bounds, lease_s=settings.journal.lease_s)
     # Imported here: apsw costs a third of the time that importing all of Tandem may take.
     from tandem_orchestrator.journal.sqlite import SqliteJournal
 
@@ -80,9 +97,18 @@ def make_python_layer(
 
 
 def beside_journal(settings: Settings, suffix: str) -> Path | None:
-    """Name a file beside the journal; None for a journal in memory."""
+    """Name a file beside the journal; None for a journal in memory.
+
+    Beside one in a database it is a file of this machine, in the state folder: what was learned
+    about costs and crashes here need not hold elsewhere.
+    """
     path = settings.journal.path
-    return None if path is None or path == MEMORY else Path(f"{path}.{suffix}")
+    if path is None or path == MEMORY:
+        return None
+    if is_database(path):
+        name = hashlib.sha256(shown_place(path).encode()).hexdigest()[:16]
+        return state_folder(os.environ) / f"postgres-{name}.{suffix}"
+    return Path(f"{path}.{suffix}")
 
 
 def make_native_layer(

@@ -10,18 +10,20 @@ from __future__ import annotations
 
 from tandem_orchestrator.settings.config import Config, ConfigSection
 from tandem_orchestrator.settings.documentation import settings_table
+from tandem_orchestrator.settings.journal import Journal
 from tandem_orchestrator.settings.keys import Key
+from tandem_orchestrator.settings.places import is_database, shown_place, without_password
 from tandem_orchestrator.settings.redundancy import Redundancy, weights_of
 from tandem_orchestrator.settings.sections import (
     CLayer,
     Hardware,
-    Journal,
     Limits,
     Metrics,
     Orchestrator,
     PythonLayer,
 )
 from tandem_orchestrator.settings.settings import KEYS, Settings
+from tandem_orchestrator.settings.sources import state_folder
 from tandem_orchestrator.settings.trust import Router, Twins
 
 __all__ = [
@@ -40,6 +42,10 @@ __all__ = [
     "Router",
     "Settings",
     "Twins",
+    "is_database",
     "settings_table",
+    "shown_place",
+    "state_folder",
     "weights_of",
+    "without_password",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from tandem_orchestrator.settings.journal import Journal
 from tandem_orchestrator.settings.keys import key, keys_of
 from tandem_orchestrator.settings.redundancy import Redundancy
 from tandem_orchestrator.settings.section import Section
@@ -370,66 +371,6 @@ class Hardware(Section, title="hardware"):
     numa_aware: bool = key(
         False,
         "Keep bridge, rings and workers on one NUMA node; nothing where there is only one.",
-        counts="session",
-    )
-
-
-@dataclass(frozen=True)
-class Journal(Section, title="journal"):
-    """Where what happened is kept, and for how long."""
-
-    path: str | None = key(
-        None,
-        "The journal's file, or :memory:; null: tandem/journal.db in the state folder.",
-        check=_check_path,
-        env="TANDEM_JOURNAL",
-        counts="session",
-        guarded=True,
-    )
-    recover: bool = key(
-        True,
-        "Whether runs whose orchestrator died go on here once all they need is registered.",
-        counts="session",
-    )
-    schedules: bool = key(
-        True,
-        "Whether schedules whose time has come are run here.",
-        counts="session",
-    )
-    keep_days: float | None = key(
-        None,
-        "Days that finished runs are kept; null: for ever.",
-        low=0,
-        high=36_500,
-    )
-    keep_bytes: int | None = key(
-        None,
-        "Bytes in use in the journal's file above which the oldest finished runs go; null: no bound.",
-        low=2**20,
-        high=2**50,
-    )
-    group_events_max: int = key(
-        256, "Events gathered into one commit under load.", low=1, high=65_536, counts="session"
-    )
-    backlog_events_max: int = key(
-        10_000,
-        "Events not yet written under async durability; beyond it, writing is waited for.",
-        low=1,
-        high=1_000_000,
-        counts="session",
-    )
-    busy_timeout_s: float = key(
-        10.0,
-        "Seconds to wait for another process that is writing.",
-        low=0.1,
-        high=300,
-        counts="session",
-    )
-    control_interval_s: float = key(
-        0.5,
-        "Seconds between looks for control requests from other processes.",
-        low=0.05,
-        high=1.0,
         counts="session",
     )
 

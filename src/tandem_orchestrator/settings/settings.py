@@ -11,13 +11,14 @@ from typing import Any
 
 from tandem_orchestrator.errors import ConfigError
 from tandem_orchestrator.settings.config import Config
+from tandem_orchestrator.settings.journal import Journal
 from tandem_orchestrator.settings.keys import shown
+from tandem_orchestrator.settings.places import is_database
 from tandem_orchestrator.settings.redundancy import Redundancy
 from tandem_orchestrator.settings.sections import (
     SECTIONS,
     CLayer,
     Hardware,
-    Journal,
     Limits,
     Metrics,
     Orchestrator,
@@ -26,13 +27,13 @@ from tandem_orchestrator.settings.sections import (
 from tandem_orchestrator.settings.sources import (
     KEYS,
     Source,
-    base_folder,
     config_paths,
     expand,
     from_environment,
     from_file,
     from_mapping,
     from_texts,
+    state_folder,
 )
 from tandem_orchestrator.settings.trust import Router, Twins
 
@@ -105,8 +106,7 @@ class Settings:
         settings = base.changed(values)
         place = settings.journal.path
         if place is None:
-            folder = base_folder(environ, "XDG_STATE_HOME", ".local/state")
-            place = str(folder / "tandem" / "journal.db")
+            place = str(state_folder(environ) / "journal.db")
         place = _absolute("journal.path", place, cwd, environ)
         settings = settings.changed({"journal.path": place})
         return replace(settings, origins=MappingProxyType(origins))
@@ -196,5 +196,7 @@ def _sources(
 
 def _absolute(path: str, value: Any, folder: Path, environ: Mapping[str, str]) -> Any:
     if path not in ("journal.path", "c_layer.socket") or value in (None, IN_MEMORY):
+        return value
+    if path == "journal.path" and is_database(value):
         return value
     return os.path.normpath(folder / expand(value, environ))

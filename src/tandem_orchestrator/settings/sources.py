@@ -156,6 +156,11 @@ def base_folder(environ: Mapping[str, str], variable: str, fallback: str) -> Pat
     return Path(named) if named.startswith("/") else home(environ) / fallback
 
 
+def state_folder(environ: Mapping[str, str]) -> Path:
+    """Give the folder for what outlives a program: the journal, where nothing else is said."""
+    return base_folder(environ, "XDG_STATE_HOME", ".local/state") / "tandem"
+
+
 def home(environ: Mapping[str, str]) -> Path:
     """Give the user's folder: ``$HOME``, else what the system's user table says."""
     named = environ.get("HOME", "")

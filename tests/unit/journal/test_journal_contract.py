@@ -23,7 +23,9 @@ from tandem_orchestrator.journal import (
     MemoryStore,
     OwnerChanged,
     Record,
+    postgres_journal,
     request_digest,
+    sqlite_journal,
 )
 from tandem_orchestrator.model.events import AttemptStarted, Judged, RunEnded, RunStarted, StepEnded
 from tandem_orchestrator.testing.journal_events import accepted, ended
@@ -34,7 +36,7 @@ WAITING = ["sync", "group"]
 ALL = [*WAITING, "async", "none"]
 
 
-@pytest.fixture(params=["memory", "gated", "sqlite"])
+@pytest.fixture(params=["memory", "gated", "sqlite", "postgres"])
 def make(request: pytest.FixtureRequest, tmp_path) -> Make:
     """A maker of journals that share one store, as several processes would."""
     if request.param == "memory":
@@ -43,8 +45,9 @@ def make(request: pytest.FixtureRequest, tmp_path) -> Make:
     if request.param == "gated":
         store = MemoryStore()
         return lambda: GatedJournal(store)
-    from tandem_orchestrator.journal import sqlite_journal
-
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_url")
+        return lambda: postgres_journal(url)
     return lambda: sqlite_journal(tmp_path / "state" / "journal.db")
 
 

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import apsw
 
+from tandem_orchestrator.journal.backlog import Backlog
 from tandem_orchestrator.journal.journal import ScheduleRow, encoded_schedule
 from tandem_orchestrator.journal.sqlite import reading, retention, timetable
-from tandem_orchestrator.journal.sqlite.backlog import Backlog
 from tandem_orchestrator.journal.sqlite.pool import ReaderPool
 from tandem_orchestrator.journal.sqlite.writer import Writer
 

@@ -32,6 +32,7 @@ from tandem_orchestrator.journal.sqlite.connection import (
 from tandem_orchestrator.journal.sqlite.controls import damaged_controls
 from tandem_orchestrator.journal.sqlite.schema import migrate
 from tandem_orchestrator.journal.sqlite.timetable import damaged_schedules
+from tandem_orchestrator.journal.telling import ROW_FIELDS, key_of, told_row
 from tandem_orchestrator.model.events import RunAccepted, RunEnded, decode_event, encode_event
 
 _LOCK_WAIT_S = 5.0
@@ -221,7 +222,7 @@ class _Mender:
                 )
             if taken or (lost_records and not self._drops):
                 continue
-            row = replace(reading.told_row(chain.records, ""), waiting_for=first.waiting_for)
+            row = replace(told_row(chain.records, ""), waiting_for=first.waiting_for)
             columns = {
                 "id": key,
                 "run_id": first.run_id,
@@ -249,7 +250,7 @@ class _Mender:
 
     def _key_columns(self, first: RunAccepted) -> dict[str, Any]:
         """Give the idempotency key back, unless another run has it by now."""
-        key, digest = reading.key_of(first)
+        key, digest = key_of(first)
         used = select(
             self._connection,
             "SELECT 1 FROM runs WHERE idempotency_key = ? AND run_id <> ?",
@@ -264,7 +265,7 @@ class _Mender:
         row = reading.read_run(self._connection, run_id, lambda _owner: True)
         if row is None:
             return
-        told = reading.told_row(chain.records, row.owner)
+        told = told_row(chain.records, row.owner)
         first_bad = len(chain.records) + 1
         lost = max(chain.stored, row.records) - len(chain.records)
         if lost > 0:
@@ -279,7 +280,7 @@ class _Mender:
             )
             if told.finished_at_ns is None:
                 self._end(key, chain, told, lost)
-                told = reading.told_row(chain.records, row.owner)
+                told = told_row(chain.records, row.owner)
             self._mended.append(
                 f"run {run_id}: {lost} record(s) from {first_bad} on were dropped; it is "
                 f"{told.status} now"
@@ -290,7 +291,7 @@ class _Mender:
             self._connection, "SELECT link, idempotency_key, digest FROM runs WHERE id = ?", (key,)
         )
         told = replace(told, waiting_for=row.waiting_for)
-        if told == row and kept[0] == (chain.link, *reading.key_of(first)):
+        if told == row and kept[0] == (chain.link, *key_of(first)):
             return
         if lost <= 0:
             self._mended.append(f"run {run_id}: its row was made again from its records")
@@ -359,7 +360,7 @@ _UNTOLD = ("run_id", "owner")
 
 
 def _columns(row: RunRow, link: bytes) -> dict[str, Any]:
-    told = {name: getattr(row, name) for name in reading.ROW_FIELDS if name not in _UNTOLD}
+    told = {name: getattr(row, name) for name in ROW_FIELDS if name not in _UNTOLD}
     told["waiting_for"] = msgspec.msgpack.encode(row.waiting_for)
     told["resumable"] = int(row.resumable)
     return {**told, "link": link}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,19 +18,16 @@ from tandem_orchestrator.journal.journal import (
     Owner,
     Record,
     RunRow,
-    request_digest,
 )
-from tandem_orchestrator.journal.projection import changed_columns, first_row, shown_status
+from tandem_orchestrator.journal.projection import shown_status
 from tandem_orchestrator.journal.sqlite.connection import select
 from tandem_orchestrator.journal.sqlite.controls import damaged_controls
 from tandem_orchestrator.journal.sqlite.schema import FOUND
 from tandem_orchestrator.journal.sqlite.timetable import damaged_schedules
+from tandem_orchestrator.journal.telling import ROW_FIELDS, key_of, row_faults
 from tandem_orchestrator.model.events import RunAccepted, decode_event
 
 _T = TypeVar("_T")
-
-ROW_FIELDS = tuple(column.name for column in fields(RunRow))
-"""A row's fields are named as the columns are."""
 
 _ROW = f"SELECT {', '.join(ROW_FIELDS)} FROM runs JOIN leases USING (token) "  # noqa: S608
 
@@ -241,29 +238,3 @@ def faults_of(connection: apsw.Connection, path: Path) -> Iterator[str]:
             if (key, digest) != key_of(records[0].event):
                 yield f"{where}: its row says another idempotency key or digest than its records"
             yield from (f"{where}: {fault}" for fault in row_faults(row, records))
-
-
-def key_of(accepted: RunAccepted) -> tuple[str | None, str | None]:
-    """Give the idempotency key that a run came with, and the digest of what was asked; or None."""
-    key = accepted.idempotency_key
-    return key, None if key is None else request_digest(accepted.document, accepted.inputs)
-
-
-def row_faults(row: RunRow, records: Sequence[Record]) -> Iterator[str]:
-    """Compare a row with what its records say; yields one line per column that differs."""
-    told = told_row(records, row.owner)
-    for name in ROW_FIELDS:
-        mine, theirs = getattr(row, name), getattr(told, name)
-        if mine != theirs and name != "waiting_for":  # what it waits for may have come since
-            yield f"its row says {name} {mine!r}, its records say {theirs!r}"
-
-
-def told_row(records: Sequence[Record], owner: str) -> RunRow:
-    """Make the row that a run's records, all of them, lead to."""
-    first = records[0].event
-    assert isinstance(first, RunAccepted)
-    told = replace(first_row(first, owner=owner), records=records[-1].seq)
-    for record in records:
-        columns = changed_columns(record.event, steps_done=told.steps_done)
-        told = replace(told, **columns) if columns else told
-    return told

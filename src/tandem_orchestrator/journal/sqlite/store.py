@@ -20,7 +20,9 @@ from tandem_orchestrator.errors import (
     JournalError,
     NotInitialized,
 )
+from tandem_orchestrator.journal.backlog import Backlog
 from tandem_orchestrator.journal.changes import Changes
+from tandem_orchestrator.journal.counting import with_counts
 from tandem_orchestrator.journal.entry import entries_of
 from tandem_orchestrator.journal.journal import (
     DURABILITIES,
@@ -39,17 +41,15 @@ from tandem_orchestrator.journal.journal import (
 from tandem_orchestrator.journal.lease import Lease, is_held, lease_folder
 from tandem_orchestrator.journal.memory import MemoryTicket
 from tandem_orchestrator.journal.memory_store import MemoryStore
+from tandem_orchestrator.journal.reopening import Reopening
 from tandem_orchestrator.journal.sqlite import controls, handover, reading
 from tandem_orchestrator.journal.sqlite.asking import transact
-from tandem_orchestrator.journal.sqlite.backlog import Backlog
 from tandem_orchestrator.journal.sqlite.connection import journal_error, prepare
-from tandem_orchestrator.journal.sqlite.counting import with_counts
 from tandem_orchestrator.journal.sqlite.forked import leave_alone_in_children
 from tandem_orchestrator.journal.sqlite.keeping import Keeping
 from tandem_orchestrator.journal.sqlite.pool import ReaderPool, aside
-from tandem_orchestrator.journal.sqlite.reopening import Reopening
-from tandem_orchestrator.journal.sqlite.ticket import SqliteTicket
 from tandem_orchestrator.journal.sqlite.writer import Append, Job, Writer
+from tandem_orchestrator.journal.ticket import WriteTicket
 from tandem_orchestrator.model.events import AnyEvent, RunAccepted
 
 _T = TypeVar("_T")
@@ -284,7 +284,7 @@ class SqliteJournal(Keeping):
         if key is not None and (use := self._memory.key_use(key)) is not None:
             return MemoryTicket(KeyTaken(key, use.run_id, use.digest))
         backlog.admit(len(entries), body_bytes)
-        ticket = SqliteTicket(waits=durability != "async" or key is not None)
+        ticket = WriteTicket(waits=durability != "async" or key is not None)
         writer.put(Append(run_id, entries, durability, ticket, body_bytes))
         return ticket
 
@@ -292,11 +292,11 @@ class SqliteJournal(Keeping):
         """Keep an ended run of durability ``none``, whose events are made when they are read."""
         self._memory.remember(self._owned()[2], run_id, run, body_bytes)
 
-    def _settled(self, results: list[tuple[SqliteTicket, JournalError | None]]) -> None:
+    def _settled(self, results: list[tuple[WriteTicket, JournalError | None]]) -> None:
         """Take results from the writer's thread to the loop's."""
         self._on_loop(lambda: self._settle(results))
 
-    def _settle(self, results: list[tuple[SqliteTicket, JournalError | None]]) -> None:
+    def _settle(self, results: list[tuple[WriteTicket, JournalError | None]]) -> None:
         for ticket, error in results:
             if error is not None and ticket.is_unwatched:
                 _log.warning("an append that nobody waits for was not written: %s", error)

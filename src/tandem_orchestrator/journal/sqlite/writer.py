@@ -18,18 +18,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import apsw
 
 from tandem_orchestrator.errors import JournalError, TandemError
+from tandem_orchestrator.journal.backlog import Counters
 from tandem_orchestrator.journal.entry import Entry
 from tandem_orchestrator.journal.journal import Bounds
 from tandem_orchestrator.journal.sqlite.connection import connect_writer, journal_error, means_full
-from tandem_orchestrator.journal.sqlite.ticket import SqliteTicket
 from tandem_orchestrator.journal.sqlite.transaction import Transaction
+from tandem_orchestrator.journal.ticket import WriteTicket
 
 _COMMITS_KEPT = 256
 _CHECKPOINT_PAGES = 1_000
@@ -46,7 +47,7 @@ class Append:
     run_id: str
     entries: Sequence[Entry]
     durability: str
-    ticket: SqliteTicket
+    ticket: WriteTicket
     body_bytes: int
 
 
@@ -58,18 +59,6 @@ class Job:
     work: Callable[[apsw.Connection], Any] | None
     done: Callable[[Any, TandemError | None], None]
     """Called on the writer's thread with the result or the error."""
-
-
-@dataclass(slots=True)
-class Counters:
-    """What the writer counts; written by its thread, read by any."""
-
-    events_written: int = 0
-    bytes_written: int = 0
-    commits: int = 0
-    events_kept: int = 0
-    refused: int = 0
-    commit_seconds: list[float] = field(default_factory=list)
 
 
 class Writer:
@@ -87,7 +76,7 @@ class Writer:
         path: Path,
         vfs: str | None,
         bounds: Bounds,
-        settled: Callable[[list[tuple[SqliteTicket, JournalError | None]]], None],
+        settled: Callable[[list[tuple[WriteTicket, JournalError | None]]], None],
         counters: Counters | None = None,
     ) -> None:
         self._path = path

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tandem_orchestrator.journal.backlog import Backlog, Counters
 from tandem_orchestrator.journal.journal import Bounds, JournalHealth
-from tandem_orchestrator.journal.sqlite.backlog import Backlog
-from tandem_orchestrator.journal.sqlite.writer import Counters
 
 
 def with_counts(

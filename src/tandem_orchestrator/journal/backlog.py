@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from tandem_orchestrator.errors import Busy
 from tandem_orchestrator.journal.journal import Bounds
-from tandem_orchestrator.journal.sqlite.writer import Counters
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the writer counts; written by its thread, read by any."""
+
+    events_written: int = 0
+    bytes_written: int = 0
+    commits: int = 0
+    events_kept: int = 0
+    refused: int = 0
+    commit_seconds: list[float] = field(default_factory=list)
 
 
 class Backlog:

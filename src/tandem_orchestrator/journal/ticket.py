@@ -7,7 +7,7 @@ import asyncio
 from tandem_orchestrator.errors import JournalError
 
 
-class SqliteTicket:
+class WriteTicket:
     """The receipt of one append. Settled and awaited on the loop's thread only."""
 
     __slots__ = ("_error", "_settled", "_waiters", "_waits")
