@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from tandem_orchestrator.engine.state import ROOT, GroupState, Phase, RunState, StepState
+from tandem_orchestrator.engine.state import NO_LIST, ROOT, GroupState, Phase, RunState, StepState
 from tandem_orchestrator.engine.turn import Turn
 from tandem_orchestrator.errors import CommandError
 from tandem_orchestrator.model.catalogue import nearest
@@ -154,7 +154,7 @@ def take_over(turn: Turn, event: RunForked) -> None:
         step.layer, step.implementation = ended.layer, ended.implementation
         step.attempts, step.seconds, step.reason = ended.attempts, ended.seconds, ended.reason
         step.cached, step.stopped = ended.cached, ended.stopped
-        step.failed_items = list(ended.failed_items or ())
+        step.failed_items = list(ended.failed_items or ()) or NO_LIST
         step.sides = {name: dict(side) for name, side in (ended.implementations or {}).items()}
         failed = step.outcome not in (Outcome.SUCCEEDED, Outcome.SKIPPED)
         if failed and not step.plan.can_fail:

@@ -64,6 +64,7 @@ def settle(
         rules=step.plan.compare,
     )
     if result.decision == "repeat":
+        state.conflict_rounds = state.conflict_rounds or {}
         state.conflict_rounds[place] = rounds + 1
         units.start_all(turn, step, [again(unit) for unit in mine], rounds + 1)
         return None
@@ -72,7 +73,7 @@ def settle(
     splits.explain(step, key)
     state.doubted += mine[0].whole
     state.compared += 1
-    state.conflicts.append(conflict)
+    state.put_conflict(conflict)
     state.conflicts_made += 1
     state.critical_conflict |= state.plan.priority == "critical"
     event = Judged(step=step.plan.id, item=conflict["item"], verdict="conflict", conflict=conflict)
@@ -96,7 +97,7 @@ def settle_whole(
     step.attempts -= max(unit.attempts for unit in mine)
     step.seconds -= max(unit.seconds for unit in mine)
     for unit in mine:  # Its figures were taken when it was split, and are again.
-        step.units[units.key_of(step, unit).label] = unit
+        step.put_unit(units.key_of(step, unit).label, unit)
         step.sides[unit.implementation]["attempts"] -= unit.attempts
         step.sides[unit.implementation]["seconds"] -= unit.seconds
     return settle(turn, step, mine, is_over=is_over)
@@ -207,6 +208,7 @@ def _take_figures(step: StepState, mine: Sequence[UnitState], shown: UnitState) 
     for unit in mine:
         del step.units[units.key_of(step, unit).label]
         if len(mine) > 1:
+            step.sides = step.sides or {}
             side = step.sides.setdefault(unit.implementation, {"attempts": 0, "seconds": 0.0})
             side["attempts"] += unit.attempts - step.before
             side["seconds"] += unit.seconds

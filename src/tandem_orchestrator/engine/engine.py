@@ -189,7 +189,8 @@ class Engine:
                 ticket.held.set()
             run.begin()
         else:
-            waited_ns = self._around.clock.wall_ns() - request.accepted.at_ns
+            assert request.recovered is not None, request.run_id
+            waited_ns = self._around.clock.wall_ns() - request.recovered.accepted.at_ns
             self._admission.enter(request.priority, run.run_id, lambda: self._begin(run), waited_ns)
         return ticket
 

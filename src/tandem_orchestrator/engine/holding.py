@@ -9,7 +9,7 @@ import msgspec
 from tandem_orchestrator.engine import splits
 from tandem_orchestrator.engine.ending import Ending
 from tandem_orchestrator.engine.request import Decision
-from tandem_orchestrator.engine.state import HeldState, RunState, StepState, UnitState
+from tandem_orchestrator.engine.state import NO_LIST, HeldState, RunState, StepState, UnitState
 from tandem_orchestrator.engine.turn import Turn
 from tandem_orchestrator.errors import CommandError
 from tandem_orchestrator.model.events import ConflictSettled, RunHeld
@@ -19,8 +19,7 @@ from tandem_orchestrator.model.outcomes import Outcome, RunStatus
 def keep(turn: Turn, step: StepState, conflict: str, mine: Sequence[UnitState]) -> None:
     """Have a conflict wait, with the ends to choose from."""
     first = mine[0]
-    step.held[conflict] = HeldState(conflict, first.item, first.part, list(mine))
-    turn.state.held[conflict] = step.plan.id
+    _put(turn, step, HeldState(conflict, first.item, first.part, list(mine)))
     if first.part is not None:
         splits.part_held(turn, step, first.item)
 
@@ -30,9 +29,15 @@ def keep_unstarted(turn: Turn, step: StepState) -> None:
     assignment = step.plan.assignment
     assert assignment is not None, step.plan.id
     conflict = f"unknown:{step.plan.id}/{assignment.implementations[0]}"
-    step.held[conflict] = HeldState(conflict, None, None, [])
-    turn.state.held[conflict] = step.plan.id
+    _put(turn, step, HeldState(conflict, None, None, []))
     turn.state.pause(step, paused=True)
+
+
+def _put(turn: Turn, step: StepState, held: HeldState) -> None:
+    state = turn.state
+    step.held, state.held = step.held or {}, state.held or {}
+    step.held[held.conflict] = held
+    state.held[held.conflict] = step.plan.id
 
 
 def forget(turn: Turn, step: StepState, held: HeldState) -> None:
@@ -71,8 +76,8 @@ def release(turn: Turn, event: ConflictSettled) -> tuple[StepState, HeldState, E
         unit = next(unit for unit in held.units if unit.implementation == event.pick)
         ending = Ending.of(unit)
         step.implementation, step.layer = unit.implementation, unit.layer
-    conflicts = turn.state.conflicts
-    conflicts[:] = [event.applied_to(conflict) for conflict in conflicts]
+    state = turn.state
+    state.conflicts = [event.applied_to(conflict) for conflict in state.conflicts] or NO_LIST
     return step, held, ending
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tandem_orchestrator.engine.state import NONE_YET
 from tandem_orchestrator.engine.turn import Turn
 from tandem_orchestrator.model.outcomes import RunStatus
 
@@ -18,6 +19,6 @@ def go_on(turn: Turn) -> None:
     """Give out what was put off meanwhile."""
     state = turn.state
     state.paused = False
-    parked, state.parked = state.parked, {}
+    parked, state.parked = state.parked, NONE_YET
     for instructions in parked.values():
         turn.out.extend(instructions)

@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from tandem_orchestrator.engine.recover import Recovered
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RunRequest:
-    """One run, checked and planned."""
+    """One run, checked and planned. It belongs to the engine from when it is handed over."""
 
     run_id: str
     plan: Plan
-    accepted: RunAccepted
-    """The first record of the run; all that recovery will need."""
+    accepted: RunAccepted | None
+    """The first record of the run, all that recovery will need; None once the journal has it."""
     priority: int
     """Higher goes first."""
     inputs: dict[str, Any] = field(default_factory=dict)
     callables: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     """What the plan names: ``validation_fn``s and the ``python_handler``."""
     command_set: CommandSet | None = None
-    """A snapshot, for the ``python_handler``."""
+    """A snapshot, for the ``python_handler``; None where there is none."""
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
     """The submitter's context variables; handlers run in copies of it."""
     head: SegmentEnded | None = None

@@ -105,7 +105,7 @@ class ActiveRun:
         self._tokens: dict[UnitKey | int, CancelToken] = {}
         """Of what runs: units, and segments by their number."""
         goes_on = found is not None and not isinstance(request.onward, RunRetried)
-        past_ns = around.clock.wall_ns() - request.accepted.at_ns if goes_on else 0
+        past_ns = around.clock.wall_ns() - found.accepted.at_ns if found and goes_on else 0
         self._began_ns = around.clock.monotonic_ns() - max(0, past_ns)
         self._over = self._put_off = False
         self._rests = self.is_still
@@ -123,10 +123,13 @@ class ActiveRun:
         Raises: Busy if the journal's backlog is full: nothing was taken in.
         """
         request = self.request
-        events = [self._stamp(request.accepted)] if request.recovered is None else []
+        events: list[AnyEvent] = []
+        if request.accepted is not None and request.recovered is None:
+            events.append(self._stamp(request.accepted))
         if request.onward is not None:
             events.append(self._stamp(request.onward))
         ticket = self._around.journal.append(self.run_id, events, request.plan.durability)
+        request.accepted = None
         if request.onward is not None:
             advance(self._state, request.onward)
         for event in events:

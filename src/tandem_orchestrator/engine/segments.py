@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from tandem_orchestrator.engine import steps, units
 from tandem_orchestrator.engine.instructions import DispatchSegment, StopSegment
-from tandem_orchestrator.engine.state import Phase, SegmentState, StepState, UnitState
+from tandem_orchestrator.engine.state import NO_LIST, Phase, SegmentState, StepState, UnitState
 from tandem_orchestrator.engine.turn import Turn
 from tandem_orchestrator.model.effects import may_repeat
 from tandem_orchestrator.model.events import AttemptEnded, SegmentEnded, SegmentRow
@@ -98,7 +98,7 @@ def _leave(turn: Turn, segment: SegmentState, step_id: str) -> None:
 
 def _final(step: StepState, event: SegmentEnded, row: SegmentRow) -> None:
     step.reason = row.reason
-    step.failed_items = list(row.failed_items)
+    step.failed_items = list(row.failed_items) or NO_LIST
     if row.outcome == "succeeded":
         assignment = step.plan.assignment
         step.layer, step.implementation = event.layer, event.implementation
@@ -148,7 +148,7 @@ def _as_a_unit(
     if segment.stopping and (step.cancel_asked or _is_halted(turn, step)):
         unit.phase = Phase.STOPPING
         unit.stopping, unit.stop_text = segment.stopping, segment.stop_text
-    step.units[units.key_of(step, unit).label] = unit
+    step.put_unit(units.key_of(step, unit).label, unit)
     outcome = row.outcome
     if outcome == "not_started" and unit.stopping:
         outcome = "cancelled"
@@ -173,7 +173,7 @@ def _end_items(turn: Turn, segment: SegmentState, step: StepState, row: SegmentR
     step.layer = step.implementation = "c"
     step.attempts += row.attempts
     step.seconds += row.seconds
-    step.failed_items = list(row.failed_items)
+    step.failed_items = list(row.failed_items) or NO_LIST
     assignment = step.plan.assignment
     step.reason = assignment.reason if assignment is not None else ""
     outcome = Outcome(row.outcome)

@@ -37,6 +37,7 @@ def divide(turn: Turn, step: StepState, mine: Sequence[UnitState]) -> bool:
         if made is None:
             return False
         split, part = made, (0, len(made.outputs))
+        step.splits = step.splits or {}
         step.splits[place] = split
         split.open = 1
     assert split is not None

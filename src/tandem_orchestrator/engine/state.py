@@ -2,6 +2,10 @@
 
 Everything in it follows from the plan and the events; nothing is read from anywhere else, so the
 same events give the same state in every process.
+
+Most steps of a large graph wait most of the time, and so do most runs. What only few of them ever
+hold (units, items, conflicts, signals) is therefore made when something is put into it; before that
+it is ``NONE_YET``, one empty dict for all, or the empty tuple.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, NoReturn, cast
 
 import msgspec
 
@@ -20,6 +24,25 @@ from tandem_orchestrator.model.plans import Plan, PlannedStep
 
 ROOT = ""
 """Id of the group that is the run itself."""
+
+
+# Any: stands for empty dicts of every kind.
+class _NoneYet(dict[Any, Any]):
+    """An empty dict that many share, so that nothing can be put into it."""
+
+    __slots__ = ()
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+    def _refuse(self, *_given: object) -> NoReturn:
+        raise TypeError("make a dict of its own before anything is put into it")
+
+    __setitem__ = setdefault = update = __ior__ = _refuse  # type: ignore[assignment]
+
+
+NONE_YET = _NoneYet()
+"""What is in no dict so far."""
+NO_LIST = cast("list[Any]", ())
+"""Likewise, of lists: it has no ``append``."""
 
 
 class Phase(str, Enum):
@@ -149,11 +172,11 @@ class StepState:
     segment: int | None = None
     """The segment that it will run in; None: by itself."""
     cancel_asked: bool = False
-    units: dict[str, UnitState] = field(default_factory=dict)
+    units: dict[str, UnitState] = NONE_YET
     """Units at work, by ``UnitKey.label``; those of an item go when the item has ended."""
-    splits: dict[str, SplitState] = field(default_factory=dict)
+    splits: dict[str, SplitState] = NONE_YET
     """Batches on their way to single items, by ``UnitKey.place``."""
-    held: dict[str, HeldState] = field(default_factory=dict)
+    held: dict[str, HeldState] = NONE_YET
     """Conflicts that wait for a person, by id."""
     paused: bool = False
     """Whether nothing of it moves before one of those is settled, or what it waits for has come."""
@@ -162,14 +185,14 @@ class StepState:
     items: list[Any] | None = None
     """What a ``for_each`` runs over, once it is known."""
     next_item: int = 0
-    only: list[int] = field(default_factory=list)
+    only: list[int] = NO_LIST
     """Of a step that is retried: the items that run again; empty: all of them."""
-    item_outputs: list[Any] = field(default_factory=list)
-    failed_items: list[int] = field(default_factory=list)
-    differing: list[int] = field(default_factory=list)
+    item_outputs: list[Any] = NO_LIST
+    failed_items: list[int] = NO_LIST
+    differing: list[int] = NO_LIST
     """Items that failed because their twins differ."""
     items_left: int = 0
-    sides: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sides: dict[str, dict[str, Any]] = NONE_YET
     """Where twins ran: each one's attempts and seconds."""
     attempts: int = 0
     highest: int = 0
@@ -187,6 +210,11 @@ class StepState:
         """Change the phase; a change that is not in the table is our bug."""
         assert phase in TRANSITIONS[self.phase], f"step {self.plan.id!r}: {self.phase} -> {phase}"
         self.phase = phase
+
+    def put_unit(self, label: str, unit: UnitState) -> None:
+        """Have a unit be at work on it."""
+        self.units = self.units or {}
+        self.units[label] = unit
 
     @property
     def is_moving(self) -> bool:
@@ -246,8 +274,8 @@ class RunState:
     inputs: dict[str, Any]
     steps: dict[str, StepState]
     groups: dict[str, GroupState]
-    dependents: dict[str, list[str]]
-    segments: dict[int, SegmentState] = field(default_factory=dict)
+    dependents: dict[str, tuple[str, ...]]
+    segments: dict[int, SegmentState] = NONE_YET
     """Those that have not ended."""
     segments_made: int = 0
     """Ids below this one are taken."""
@@ -255,30 +283,30 @@ class RunState:
     cancelled: bool = False
     roll: float = 0.0
     """Draws the order in which twins start; 0: the plan's order."""
-    ran: dict[str, None] = field(default_factory=dict)
+    ran: dict[str, None] = NONE_YET
     """Of a run that was restarted: steps whose effects may be there already; none starts before
     somebody says so."""
     moving: int = 0
     """Steps of which something moves (``StepState.is_moving``)."""
-    held: dict[str, str] = field(default_factory=dict)
+    held: dict[str, str] = NONE_YET
     """Conflicts that wait for a person, to their steps."""
-    waiting: dict[str, str] = field(default_factory=dict)
+    waiting: dict[str, str] = NONE_YET
     """Steps that wait for somebody, to the signal they wait for; empty: an approval."""
-    signals: dict[str, list[Any]] = field(default_factory=dict)
+    signals: dict[str, list[Any]] = NONE_YET
     """Payloads of signals that nobody has waited for yet, by name, oldest first."""
     paused: bool = False
     """Whether nothing new starts until somebody says that it goes on."""
-    parked: dict[str, tuple[Instruction, ...]] = field(default_factory=dict)
+    parked: dict[str, tuple[Instruction, ...]] = NONE_YET
     """What was to be given out while it was paused, by unit or segment."""
     compared: int = 0
     agreed: int = 0
     doubted: int = 0
     """Items that agreed only apart: of the batch they came in the twins differ."""
     critical_conflict: bool = False
-    conflicts: list[dict[str, Any]] = field(default_factory=list)
+    conflicts: list[dict[str, Any]] = NO_LIST
     conflicts_made: int = 0
     """Those of steps that were retried among them."""
-    conflict_rounds: dict[str, int] = field(default_factory=dict)
+    conflict_rounds: dict[str, int] = NONE_YET
     """Unit of comparison to the times it was repeated."""
 
     @classmethod
@@ -300,17 +328,18 @@ class RunState:
         """
         groups = {ROOT: GroupState(ROOT, None)}
         steps: dict[str, StepState] = {}
-        dependents: dict[str, list[str]] = {}
+        made: dict[str, list[str]] = {}
         for step in plan.steps:
             steps[step.id] = StepState(step, missing=len(step.depends_on) + 1)
             if step.is_group:
                 groups[step.id] = GroupState(step.id, step.parent)
             for other in step.depends_on:
-                dependents.setdefault(other, []).append(step.id)
+                made.setdefault(other, []).append(step.id)
         for step in plan.steps:
             group = groups[step.parent]
             group.children.append(step.id)
             group.open += 1
+        dependents = {other: tuple(names) for other, names in made.items()} if made else NONE_YET
         state = cls(plan, inputs or {}, steps, groups, dependents)
         for i, members in enumerate(plan.segments):
             if len(members) >= segment_steps_min and not any(one in alone for one in members):
@@ -330,6 +359,11 @@ class RunState:
         step.paused = paused
         self.moving += step.is_moving - before
 
+    def put_conflict(self, conflict: dict[str, Any]) -> None:
+        """Keep a conflict for the run's end."""
+        self.conflicts = self.conflicts or []
+        self.conflicts.append(conflict)
+
     def is_halted(self, step: StepState) -> bool:
         """Whether nothing of a step may start any more."""
         if step.cancel_asked or self.cancelled:
@@ -338,7 +372,9 @@ class RunState:
 
     def add_segment(self, id: int, members: Iterable[str]) -> SegmentState:
         """Make a segment of steps that have not started, each after those it depends on."""
-        segment = self.segments[id] = SegmentState(id, dict.fromkeys(members))
+        segment = SegmentState(id, dict.fromkeys(members))
+        self.segments = self.segments or {}
+        self.segments[id] = segment
         for step_id in segment.steps:
             step = self.steps[step_id]
             step.segment = id

@@ -7,7 +7,7 @@ from typing import Any
 from tandem_orchestrator.engine import comparing, holding, splits, units, verdict, waiting
 from tandem_orchestrator.engine.ending import Ending
 from tandem_orchestrator.engine.instructions import UnitKey
-from tandem_orchestrator.engine.state import Phase, StepState, UnitState
+from tandem_orchestrator.engine.state import NO_LIST, NONE_YET, Phase, StepState, UnitState
 from tandem_orchestrator.engine.turn import Turn, empty_producer, items_of, look_up
 from tandem_orchestrator.model.conditions import holds
 from tandem_orchestrator.model.events import ConflictSettled, StepEnded
@@ -81,10 +81,9 @@ def end(
     failed = outcome not in (Outcome.SUCCEEDED, Outcome.SKIPPED)
     if failed and not step.plan.can_fail:
         step.blocked_by = step.plan.id
-    step.units.clear()
-    step.splits.clear()
+    step.units, step.splits = NONE_YET, NONE_YET
     step.items = None
-    step.item_outputs, step.only = [], []
+    step.item_outputs, step.only = NO_LIST, NO_LIST
     turn.ended.append(step.plan.id)
     if recorded:
         return
@@ -243,7 +242,8 @@ def _start_items(turn: Turn, step: StepState) -> None:
         return
     step.items = items
     if len(step.item_outputs) != len(items):
-        step.only, step.item_outputs = [], [None] * len(items)
+        step.only, step.item_outputs = NO_LIST, [None] * len(items)
+    step.failed_items, step.differing = [], []
     step.items_left = len(step.only) or len(items)
     if not items:
         end(turn, step, Outcome.SUCCEEDED, [])

@@ -32,6 +32,7 @@ class Turn:
     def give_out(self, name: str, *instructions: Instruction) -> None:
         """Have work started: now, or when a paused run goes on."""
         if self.state.paused:
+            self.state.parked = self.state.parked or {}
             self.state.parked[name] = instructions
         else:
             self.out.extend(instructions)

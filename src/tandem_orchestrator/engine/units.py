@@ -49,7 +49,7 @@ def start_all(turn: Turn, step: StepState, made: Sequence[UnitState], rounds: in
     """
     for unit in made:
         unit.attempts = max(unit.attempts, step.before)
-        step.units[key_of(step, unit).label] = unit
+        step.put_unit(key_of(step, unit).label, unit)
     roll = turn.state.roll
     if len(made) > 1 and roll:
         made = sorted(made, key=lambda unit: _lot(f"{roll!r}/{rounds}/{key_of(step, unit)}"))
@@ -229,7 +229,7 @@ def _fall_back(turn: Turn, step: StepState, unit: UnitState) -> bool:
     del step.units[key_of(step, unit).label]
     unit.implementation, unit.layer = assignment.fallback, "python"
     unit.reason = f"fallback to {assignment.fallback}: {reason}"
-    step.units[key_of(step, unit).label] = unit
+    step.put_unit(key_of(step, unit).label, unit)
     return True
 
 

@@ -47,6 +47,7 @@ def begin(turn: Turn, step: StepState) -> Ending | None:
         asked = payload.get("prompt") if isinstance(payload, dict) else None
         prompt = asked if isinstance(asked, str) else ""
         step.reason = "waits for an approval"
+    state.waiting = state.waiting or {}
     state.waiting[step_id] = name
     state.pause(step, paused=True)
     if step.plan.timeout_s is not None:
@@ -67,6 +68,7 @@ def _take_kept(state: RunState, name: str) -> Any:
 
 def keep(state: RunState, event: SignalReceived) -> None:
     """Keep a signal until somebody waits for it."""
+    state.signals = state.signals or {}
     state.signals.setdefault(event.name, []).append(event.payload)
 
 

@@ -43,6 +43,10 @@ class RunAccepted(Event, tag="run_accepted", frozen=True, omit_defaults=True, kw
     steps_total: int = 0
     idempotency_key: str | None = None
 
+    def without_bodies(self) -> RunAccepted:
+        """Give the same without document, plan and inputs: what is left takes little to keep."""
+        return msgspec.structs.replace(self, document={}, plan={}, inputs={})
+
 
 class RunStarted(Event, tag="run_started", frozen=True, omit_defaults=True, kw_only=True):
     """It got its slot and its first steps were given out."""

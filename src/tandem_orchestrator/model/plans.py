@@ -3,6 +3,9 @@
 A plan is immutable plain data, so that the journal can keep it and recovery can go on from it.
 Nested command sets are flattened: the step that holds one becomes a *group*, and the nested steps
 get ids such as ``outer/inner``. The run itself is the group with the empty id.
+
+Steps and assignments are plain values that never hold each other: the garbage collector need not
+look at them (``gc=False``), of which a large graph has 100,000.
 """
 
 from __future__ import annotations
@@ -12,11 +15,11 @@ from typing import Any, Literal
 import msgspec
 
 from tandem_orchestrator.model.comparing import CompareRules
-from tandem_orchestrator.model.retry import RetryPolicy
+from tandem_orchestrator.model.retry import NO_RETRY, RetryPolicy
 from tandem_orchestrator.model.routing import RouteRecord
 
 
-class Assignment(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Assignment(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """Which implementations run a step, and why."""
 
     implementations: tuple[str, ...]
@@ -47,7 +50,7 @@ class Assignment(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Share of the runs in which a twin on the ladder takes part."""
 
 
-class PlannedStep(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class PlannedStep(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """One step, ready to be run."""
 
     id: str
@@ -76,7 +79,7 @@ class PlannedStep(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     version: str = "1"
     can_fail: bool = False
     timeout_s: float | None = None
-    retry: RetryPolicy = RetryPolicy()
+    retry: RetryPolicy = NO_RETRY
     expected_output: dict[str, Any] | None = None
     validation: str | None = None
     """Name of the callable in the run's table."""
@@ -132,6 +135,23 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     def step(self, step_id: str) -> PlannedStep | None:
         """Find a step by id; linear, for people's questions."""
         return next((step for step in self.steps if step.id == step_id), None)
+
+
+SHARED_MAX = 1024
+"""Assignments that are kept to be shared."""
+_shared: dict[Assignment, Assignment] = {}
+
+
+def shared(assignment: Assignment) -> Assignment:
+    """Give the equal one that other steps have already, so that thousands of them hold it once.
+
+    One that was routed on figures of the moment is given back as it is: no other will be equal.
+    """
+    if assignment.route is not None:
+        return assignment
+    if len(_shared) >= SHARED_MAX:
+        _shared.clear()
+    return _shared.setdefault(assignment, assignment)
 
 
 def plan_to_value(plan: Plan) -> dict[str, Any]:

@@ -47,10 +47,12 @@ class RetryPolicy:
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> RetryPolicy:
-        """Read SPEC's ``retry_policy`` dict.
+        """Read SPEC's ``retry_policy`` dict; nothing in it gives ``NO_RETRY`` itself.
 
         Raises: ValueError naming the key, the value and what was expected.
         """
+        if not given:
+            return NO_RETRY
         unknown = given.keys() - cls.__dataclass_fields__.keys()
         if unknown:
             known = ", ".join(cls.__dataclass_fields__)
@@ -93,3 +95,7 @@ class RetryPolicy:
                 f"({policy.initial_delay})"
             )
         return policy
+
+
+NO_RETRY = RetryPolicy()
+"""What goes for most steps: one attempt. One for all of them; a plan leaves it out when written."""

@@ -76,7 +76,8 @@ class RunView:
         """Take in the next event."""
         match event:
             case RunAccepted():
-                self.accepted = event
+                # Of a run that goes on here only the plan is needed, and that is at hand.
+                self.accepted = event if self._plan is None else event.without_bodies()
             case RunStarted():
                 self.status = RunStatus.RUNNING
             case AttemptStarted():

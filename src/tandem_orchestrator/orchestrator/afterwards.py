@@ -77,7 +77,7 @@ class Afterwards:
         found.recovered.started = False
         found.recovered.waits.clear()
         request = replace(self._recovery.request_of(run_id, found), onward=onward)
-        view = self._begin(run_id, found.events)
+        view = self._begin(run_id, found.events, found.recovered.state.plan)
         ticket = self._engine.submit(self._with_hooks(request, found.command_set, view))
         await asyncio.shield(ticket.accepted)
         return ticket, view

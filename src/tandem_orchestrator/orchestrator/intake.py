@@ -229,7 +229,7 @@ def request_of(
         Priority.parse(plan.priority),
         intake.inputs,
         intake.callables,
-        intake.command_set,
+        intake.command_set if plan.handler is not None else None,
         contextvars.copy_context(),
         head,
         onward=onward,

@@ -32,7 +32,7 @@ from tandem_orchestrator.model.documents import from_document
 from tandem_orchestrator.model.events import AnyEvent
 from tandem_orchestrator.model.levels import Priority
 from tandem_orchestrator.model.outcomes import RunStatus
-from tandem_orchestrator.model.plans import PlannedStep
+from tandem_orchestrator.model.plans import Plan, PlannedStep
 from tandem_orchestrator.model.values import from_value
 from tandem_orchestrator.observe import RunView
 from tandem_orchestrator.orchestrator.intake import Intake
@@ -47,8 +47,8 @@ RUNS_A_LOOK = 500
 NAMELESS = "callables without a name (lambdas or closures)"
 """What a run that cannot be resumed waits for."""
 
-Begin = Callable[[str, Sequence[AnyEvent]], RunView]
-"""Makes the view of a run that is taken over, of all that happened to it."""
+Begin = Callable[[str, Sequence[AnyEvent], Plan], RunView]
+"""Makes the view of a run that is taken over, of all that happened to it and its plan."""
 WithHooks = Callable[[RunRequest, CommandSet, RunView], RunRequest]
 """Has the plugins told of a run."""
 
@@ -275,7 +275,7 @@ class Recovery:
         request = self.request_of(row.run_id, found)
         self._told.pop(row.run_id, None)
         _log.info("run %s (%s) goes on here; its owner %s is dead", row.run_id, row.name, row.owner)
-        view = self._begin(row.run_id, found.events)
+        view = self._begin(row.run_id, found.events, found.recovered.state.plan)
         if anew is None:
             return self._engine.resume(self._with_hooks(request, found.command_set, view))
         request = self._from_the_beginning(request, found, anew)
@@ -314,14 +314,15 @@ class Recovery:
     def request_of(self, run_id: str, found: Found) -> RunRequest:
         """Make what the engine is handed of a run that goes on here."""
         accepted, plan = found.recovered.accepted, found.recovered.state.plan
+        found.recovered.accepted = accepted.without_bodies()  # The journal has it whole.
         return RunRequest(
             run_id,
             plan,
-            accepted,
+            None,
             Priority.parse(plan.priority),
             accepted.inputs,
             found.callables,
-            found.command_set,
+            found.command_set if plan.handler is not None else None,
             recovered=found.recovered,
         )
 

@@ -34,9 +34,9 @@ class Watching:
         view = self._views[run_id] = RunView(plan)
         return view
 
-    def resume(self, run_id: str, events: Sequence[AnyEvent]) -> RunView:
+    def resume(self, run_id: str, events: Sequence[AnyEvent], plan: Plan) -> RunView:
         """Make the view of a run that another process began, of all that happened to it."""
-        view = self.begin(run_id)
+        view = self.begin(run_id, plan)
         for event in events:
             view.apply(event)
         self.metrics.apply(run_id, events[0])

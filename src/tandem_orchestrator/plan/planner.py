@@ -10,7 +10,7 @@ from tandem_orchestrator.model.catalogue import Action, Catalogue, nearest
 from tandem_orchestrator.model.commands import CommandSet
 from tandem_orchestrator.model.levels import HardwareAffinity, Priority
 from tandem_orchestrator.model.modes import ExecutionMode
-from tandem_orchestrator.model.plans import Assignment, Plan, PlannedStep
+from tandem_orchestrator.model.plans import Assignment, Plan, PlannedStep, shared
 from tandem_orchestrator.model.policies import Policy
 from tandem_orchestrator.model.retry import RetryPolicy
 from tandem_orchestrator.plan.check import check_set, check_step, needs_python_to_look, retry_of
@@ -166,7 +166,7 @@ def _assign(draft: _Draft) -> None:
         elif isinstance(result, Away):
             draft.away = draft.away or (mode, result)
         else:
-            draft.assignments[flat.id] = result
+            draft.assignments[flat.id] = shared(result)
             comparing += policy.verdict != "none"
             compared += result.verdict != "none"
         draft.faults.extend(_speed_faults(flat, policy))
