@@ -86,7 +86,7 @@ def advance(state: RunState, event: AnyEvent) -> list[Instruction]:
         case StepApproved() | SignalReceived():
             steps.answered(turn, event)
         case RunPaused():
-            pausing.pause(turn)
+            pausing.pause(turn, event)
         case RunContinued():
             pausing.go_on(turn)
         case CancelRequested(step=None):

@@ -129,7 +129,7 @@ def go_back(turn: Turn, event: RunRetried) -> None:
     state.held.clear()
     state.waiting.clear()
     state.parked.clear()
-    state.moving, state.cancelled, state.paused = 0, False, False
+    state.moving, state.cancelled, state.paused, state.handed_over = 0, False, False, False
     state.status = RunStatus.QUEUED
 
 

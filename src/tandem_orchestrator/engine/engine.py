@@ -138,12 +138,22 @@ class Engine:
         self._parent.add_done_callback(self._stopped)
         await ready.wait()
 
-    async def close(self) -> None:
-        """Cancel every run, wait for their ends within a grace, and end every task."""
+    async def close(self, *, give_back: bool = False) -> None:
+        """End every run within a grace, and every task.
+
+        Runs that wait for somebody stay as they are. Those that were taken over from another owner
+        are given back; its own are cancelled.
+
+        Args:
+            give_back: Give its own back, too, where another program could go on with them.
+        """
         self._closing.set()
+        outlives = self._around.journal.health().kind != "memory"
         for run in list(self._runs.values()):
             if run.is_still:
                 run.let_go()
+            elif outlives and run.is_resumable and (give_back or run.was_taken_over):
+                run.hand_over()
             else:
                 run.cancel(None, "close")
         try:

@@ -60,7 +60,8 @@ def restart(state: RunState, event: RunRestarted) -> None:
         for one in event.ran
         if one in fresh.steps and not _goes_by_itself(fresh.steps[one])
     }
-    fresh.paused, fresh.conflicts_made = state.paused, state.conflicts_made
+    fresh.paused = state.paused and not state.handed_over
+    fresh.conflicts_made = state.conflicts_made
     fresh.signals = {name: list(payloads) for name, payloads in event.signals.items()}
     for one in fields(RunState):
         setattr(state, one.name, getattr(fresh, one.name))

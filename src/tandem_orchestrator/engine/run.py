@@ -36,6 +36,7 @@ from tandem_orchestrator.engine.instructions import (
     UnitKey,
     Wait,
 )
+from tandem_orchestrator.engine.leaving import LEAVING, Leaving
 from tandem_orchestrator.engine.recover import Recovered, remaining_s
 from tandem_orchestrator.engine.report import report_of
 from tandem_orchestrator.engine.request import Decision, RunRequest, Wish
@@ -57,8 +58,10 @@ from tandem_orchestrator.model.events import (
     AttemptEnded,
     AttemptStarted,
     CancelRequested,
+    RunContinued,
     RunEnded,
     RunHeld,
+    RunPaused,
     RunRetried,
     RunStarted,
 )
@@ -108,6 +111,7 @@ class ActiveRun:
         past_ns = around.clock.wall_ns() - found.accepted.at_ns if found and goes_on else 0
         self._began_ns = around.clock.monotonic_ns() - max(0, past_ns)
         self._over = self._put_off = False
+        self._leaving = Leaving()
         self._rests = self.is_still
         """Whether it has said that it needs no place."""
         self._barrier = request.plan.durability in ("sync", "group")
@@ -155,6 +159,8 @@ class ActiveRun:
             self._waits.add(key, remaining_s(due_ns, now_ns), event)
         for lost in list(found.lost()):
             self.post(msgspec.structs.replace(lost, roll=self._around.rng.random()))
+        if self._state.handed_over:
+            self.post(RunContinued(by="recovery"))
 
     def cancel(self, step: str | None, by: str) -> None:
         """Ask the run, or one step of it, to stop."""
@@ -197,6 +203,7 @@ class ActiveRun:
             self._folding = False
             self._rest_or_rise()
             self._write()
+            self._leave_if_done()
         except Exception as error:  # noqa: BLE001 - our bug: this run stops, the others go on
             self._crash(error)
 
@@ -374,14 +381,17 @@ class ActiveRun:
             if passage.failure is not None:
                 report = never_entered(passage.failure)
             elif await around.attempts.enter(self.request.priority, token):
+                self._leaving.entered(dispatch.unit, step.plan)
                 try:
                     report = await report_of(around, self.request, self._state, dispatch, token)
                 finally:
                     around.attempts.leave()
+                    self._leaving.came_back(dispatch.unit, step.plan)
             else:
                 report = never_entered(STOPPED)
         finally:
             passage.leave()
+        report = self._leaving.told(report, token)
         callables = self.request.callables
         cleaned = await clean_output(
             report, step.plan, callables, around.caller, around.output_bytes_max, token
@@ -415,6 +425,7 @@ class ActiveRun:
         if self._barrier and any(step.effects == "external" for step in work.steps):
             await ticket.durable()
         if await around.attempts.enter(request.priority, token):
+            self._leaving.segment_entered(dispatch.segment, work)
             began_ns = around.clock.monotonic_ns()
             try:
                 report = await segment_attempt.perform_segment(
@@ -430,8 +441,10 @@ class ActiveRun:
                     around.witness.segment_returned(work, report, waited_s)
             finally:
                 around.attempts.leave()
+                self._leaving.segment_came_back(dispatch.segment)
         else:
             report = SegmentReport.not_started(work)
+        report = self._leaving.told_of_segment(report, token)
         if self._tokens.get(dispatch.segment) is token:
             del self._tokens[dispatch.segment]
         self.post(segment_attempt.ended(dispatch, report, around.rng.random()))
@@ -459,12 +472,49 @@ class ActiveRun:
     @property
     def is_still(self) -> bool:
         """Whether nothing of it runs, or will before somebody asks for it."""
-        return self.is_held or (self._state.paused and not self._tokens)
+        paused = self._state.paused and not self._state.handed_over
+        return self.is_held or (paused and not self._tokens)
+
+    @property
+    def was_taken_over(self) -> bool:
+        """Whether another owner began it."""
+        found, onward = self.request.recovered, self.request.onward
+        return found is not None and not isinstance(onward, RunRetried)
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether another program could go on with it."""
+        return self.request.accepted.resumable and self.request.plan.durability != "none"
 
     def let_go(self) -> None:
         """Leave a run that is still as it is: held or paused in the journal."""
         self._over = True
         self._finish(Closed(f"run {self.run_id}: closed while it waited for somebody"))
+
+    def hand_over(self) -> None:
+        """Leave it to whoever takes it over next: nothing new starts, what may be cut short is.
+
+        Work with effects outside is let finish, so that nobody has to ask what it did.
+        """
+        if self._state.status is RunStatus.QUEUED:
+            self._leave()
+            return
+        self._leaving.is_on = True
+        if not self._state.paused:
+            self.post(RunPaused(by="close", handed_over=True))
+        for name, token in list(self._tokens.items()):
+            if self._leaving.may_cut_short(name):
+                token.cancel(LEAVING)
+        self._leave_if_done()
+
+    def _leave_if_done(self) -> None:
+        if self._leaving.is_on and not self._tokens and not self._over:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._over = True
+        text = "given back; the next program that opens its journal may go on with it"
+        self._finish(Closed(f"run {self.run_id}: {text}"))
 
     async def _end(self, ticket: Ticket) -> None:
         error: TandemError | None = None

@@ -296,6 +296,8 @@ class RunState:
     """Payloads of signals that nobody has waited for yet, by name, oldest first."""
     paused: bool = False
     """Whether nothing new starts until somebody says that it goes on."""
+    handed_over: bool = False
+    """Whether it is paused because its program gave it back: whoever takes it over goes on."""
     parked: dict[str, tuple[Instruction, ...]] = NONE_YET
     """What was to be given out while it was paused, by unit or segment."""
     compared: int = 0
@@ -404,7 +406,7 @@ class RunState:
                 self.cancelled, self.roll, self.moving, self.held,
                 self.waiting, self.signals, self.paused, list(self.parked.values()),
                 self.compared, self.agreed, self.doubted, self.conflicts, self.conflict_rounds,
-                self.conflicts_made, self.ran,
+                self.conflicts_made, self.ran, self.handed_over,
             ),
             order="deterministic",
             enc_hook=_encode_odd,

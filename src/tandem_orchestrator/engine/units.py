@@ -29,6 +29,10 @@ OWNER_LOSSES_MAX = 20
 """The same limit where the orchestrator died: programs are ended for many reasons."""
 
 
+HANDED_OVER = "HandedOver"
+"""Type of the failure of an attempt that was cut short because its program gave the run back."""
+
+
 def may_have_run(unit: UnitState) -> bool:
     """Whether only a person can say what it did: it has effects, and its orchestrator died."""
     died = unit.failure is not None and unit.failure.type == OWNER_DIED
@@ -188,6 +192,9 @@ def _lost(turn: Turn, step: StepState, unit: UnitState) -> bool:
         kind = "TimeoutError" if timed_out else "Cancelled"
         unit.failure = Failure(kind, "its process died after it was asked to stop")
         return False
+    if unit.failure is not None and unit.failure.type == HANDED_OVER:
+        start(turn, step, unit)  # Nothing went wrong: it does not count.
+        return True
     unit.losses += 1
     owner_died = unit.failure is not None and unit.failure.type == OWNER_DIED
     if unit.losses > (OWNER_LOSSES_MAX if owner_died else LOSSES_MAX):

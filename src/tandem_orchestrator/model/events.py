@@ -181,6 +181,8 @@ class RunPaused(Event, tag="run_paused", frozen=True, omit_defaults=True, kw_onl
     """Somebody asked that nothing new starts; what runs is let finish."""
 
     by: str = ""
+    handed_over: bool = False
+    """Whether its program gave it back: whoever takes it over lets it go on."""
 
 
 class RunContinued(Event, tag="run_continued", frozen=True, omit_defaults=True, kw_only=True):

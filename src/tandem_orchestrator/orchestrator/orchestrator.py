@@ -229,8 +229,17 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
         self._state = "open"
         self.config.session_open = True
 
-    async def close(self) -> None:
-        """Cancel what runs, flush the journal, end every process. Repeating it does nothing.
+    async def close(self, *, give_back: bool = False) -> None:
+        """End what runs, flush the journal, end every process. Repeating it does nothing.
+
+        Runs that were submitted here are cancelled; runs that were taken over from a program that
+        died are given back: they are ``interrupted``, and the next program that opens the journal
+        and has their agents goes on with them. What waits for somebody, or is paused, stays as it
+        is.
+
+        Args:
+            give_back: Give back what was submitted here, too, where it is ``resumable`` and durable.
+                Work with effects outside may finish first, within ``orchestrator.close_timeout_s``.
 
         Raises: Forked, WrongLoop.
         """
@@ -240,10 +249,10 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
         # A task of its own: who stops waiting for the end does not stop the end, and whoever
         # calls next waits for the same one.
         if self._closing is None:
-            self._closing = asyncio.ensure_future(self._close())
+            self._closing = asyncio.ensure_future(self._close(give_back))
         await asyncio.shield(self._closing)
 
-    async def _close(self) -> None:
+    async def _close(self, give_back: bool) -> None:
         async with self._changing:
             was_open, self._state = self._state == "open", "closed"
             self.config.session_open = False
@@ -253,7 +262,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
                     for task in (self.schedules, self._retention, self._recovery):
                         if task is not None:
                             await task.close()
-                    await self._parts.close()
+                    await self._parts.close(give_back=give_back)
                 finally:
                     await self._plugins.close()
 

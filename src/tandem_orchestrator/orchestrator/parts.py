@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.engine import Engine
@@ -178,20 +179,24 @@ class Parts:
             await self.close()
             raise
 
-    async def close(self) -> None:
-        """End everything in the order in which parts use each other, whatever one of them says."""
+    async def close(self, *, give_back: bool = False) -> None:
+        """End everything in the order in which parts use each other, whatever one of them says.
+
+        ``give_back``: see ``Engine.close``.
+        """
         errors: list[Exception] = []
-        for part in (
-            self.wishes,
-            self.engine,
-            self._shadows,
-            self.promotion,
-            self.routing,
-            *self.layers,
-            self.journal,
-        ):
+        closing: tuple[Callable[[], Awaitable[None]], ...] = (
+            self.wishes.close,
+            partial(self.engine.close, give_back=give_back),
+            self._shadows.close,
+            self.promotion.close,
+            self.routing.close,
+            *(layer.close for layer in self.layers),
+            self.journal.close,
+        )
+        for close in closing:
             try:
-                await part.close()
+                await close()
             except Exception as error:  # noqa: BLE001 - the others are closed first, then it is raised
                 errors.append(error)
         if errors:
