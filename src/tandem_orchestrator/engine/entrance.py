@@ -1,17 +1,24 @@
-"""What an attempt waits for before it takes a place: budgets, limits, and objects that were lost."""
+"""What an attempt waits for before it takes a place, and what it does once it has one.
+
+It waits for budgets, limits, and objects that were lost.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+from tandem_orchestrator.engine.attempt import STOPPED, never_entered
 from tandem_orchestrator.engine.gates import Passage
 from tandem_orchestrator.engine.instructions import Dispatch
+from tandem_orchestrator.engine.leaving import Leaving
 from tandem_orchestrator.engine.regenerate import Regenerator
+from tandem_orchestrator.engine.report import report_of
 from tandem_orchestrator.engine.request import RunRequest
+from tandem_orchestrator.engine.segment_attempt import perform_segment
 from tandem_orchestrator.engine.state import RunState, StepState
 from tandem_orchestrator.engine.surroundings import Surroundings
 from tandem_orchestrator.engine.turn import resolve_payload
-from tandem_orchestrator.layers.layer import CancelToken
+from tandem_orchestrator.layers.layer import CancelToken, Report, SegmentReport, SegmentWork
 from tandem_orchestrator.model.levels import Priority
 from tandem_orchestrator.model.refs import Missing
 
@@ -22,11 +29,60 @@ class Entrance:
     def __init__(self, around: Surroundings, request: RunRequest, state: RunState) -> None:
         self._around, self._state, self._priority = around, state, request.priority
         self._lane = Priority(request.priority).lane
+        self._request = request
+        self.leaving = Leaving()
+        """What becomes of those who are inside when the run is given back."""
         self._regenerator = Regenerator(
             request.run_id, request.plan, state, around.layers, around.clock
         )
 
-    async def passage(self, dispatch: Dispatch, cancel: CancelToken) -> Passage:
+    async def perform(self, dispatch: Dispatch, token: CancelToken) -> Report:
+        """Run an attempt once it may: wait for its turn and for a place, and give both back."""
+        around, step = self._around, self._state.steps[dispatch.unit.step].plan
+        passage = await self._passage(dispatch, token)
+        try:
+            if passage.failure is not None:
+                report = never_entered(passage.failure)
+            elif await around.attempts.enter(self._priority, token):
+                self.leaving.entered(dispatch.unit, step)
+                try:
+                    report = await report_of(around, self._request, self._state, dispatch, token)
+                finally:
+                    around.attempts.leave()
+                    self.leaving.came_back(dispatch.unit, step)
+            else:
+                report = never_entered(STOPPED)
+        finally:
+            passage.leave()
+        return self.leaving.told(report, token)
+
+    async def perform_segment(
+        self, segment: int, work: SegmentWork, token: CancelToken
+    ) -> SegmentReport:
+        """Run a segment once it has a place."""
+        around = self._around
+        if not await around.attempts.enter(self._priority, token):
+            return SegmentReport.not_started(work)
+        self.leaving.segment_entered(segment, work)
+        began_ns = around.clock.monotonic_ns()
+        try:
+            report = await perform_segment(
+                around.layers.get("c"),
+                work,
+                self._request.callables,
+                around.caller,
+                around.output_bytes_max,
+                token,
+            )
+            if around.witness is not None:
+                waited_s = (around.clock.monotonic_ns() - began_ns) / 1e9
+                around.witness.segment_returned(work, report, waited_s)
+        finally:
+            around.attempts.leave()
+            self.leaving.segment_came_back(segment)
+        return self.leaving.told_of_segment(report, token)
+
+    async def _passage(self, dispatch: Dispatch, cancel: CancelToken) -> Passage:
         """Wait for the agent's retry budget, then for its limits and its action's.
 
         Then have the objects that the step depends on, where this process never had them.

@@ -18,9 +18,7 @@ import msgspec
 from tandem_orchestrator.engine import segment_attempt
 from tandem_orchestrator.engine.advance import advance
 from tandem_orchestrator.engine.attempt import (
-    STOPPED,
     clean_output,
-    never_entered,
 )
 from tandem_orchestrator.engine.control import event_of
 from tandem_orchestrator.engine.entrance import Entrance
@@ -36,9 +34,8 @@ from tandem_orchestrator.engine.instructions import (
     UnitKey,
     Wait,
 )
-from tandem_orchestrator.engine.leaving import LEAVING, Leaving
+from tandem_orchestrator.engine.leaving import LEAVING
 from tandem_orchestrator.engine.recover import Recovered, remaining_s
-from tandem_orchestrator.engine.report import report_of
 from tandem_orchestrator.engine.request import Decision, RunRequest, Wish
 from tandem_orchestrator.engine.state import RunState
 from tandem_orchestrator.engine.surroundings import Surroundings
@@ -52,7 +49,7 @@ from tandem_orchestrator.errors import (
     TandemError,
 )
 from tandem_orchestrator.journal.journal import Ticket
-from tandem_orchestrator.layers.layer import CancelToken, SegmentReport
+from tandem_orchestrator.layers.layer import CancelToken
 from tandem_orchestrator.model.events import (
     AnyEvent,
     AttemptEnded,
@@ -111,7 +108,6 @@ class ActiveRun:
         past_ns = around.clock.wall_ns() - found.accepted.at_ns if found and goes_on else 0
         self._began_ns = around.clock.monotonic_ns() - max(0, past_ns)
         self._over = self._put_off = False
-        self._leaving = Leaving()
         self._rests = self.is_still
         """Whether it has said that it needs no place."""
         self._barrier = request.plan.durability in ("sync", "group")
@@ -376,22 +372,7 @@ class ActiveRun:
         if self._barrier and step.plan.effects == "external":
             await ticket.durable()
         around = self._around
-        passage = await self._entrance.passage(dispatch, token)
-        try:
-            if passage.failure is not None:
-                report = never_entered(passage.failure)
-            elif await around.attempts.enter(self.request.priority, token):
-                self._leaving.entered(dispatch.unit, step.plan)
-                try:
-                    report = await report_of(around, self.request, self._state, dispatch, token)
-                finally:
-                    around.attempts.leave()
-                    self._leaving.came_back(dispatch.unit, step.plan)
-            else:
-                report = never_entered(STOPPED)
-        finally:
-            passage.leave()
-        report = self._leaving.told(report, token)
+        report = await self._entrance.perform(dispatch, token)
         callables = self.request.callables
         cleaned = await clean_output(
             report, step.plan, callables, around.caller, around.output_bytes_max, token
@@ -424,27 +405,7 @@ class ActiveRun:
         work = segment_attempt.make_segment_work(self._state, self.run_id, dispatch, lane)
         if self._barrier and any(step.effects == "external" for step in work.steps):
             await ticket.durable()
-        if await around.attempts.enter(request.priority, token):
-            self._leaving.segment_entered(dispatch.segment, work)
-            began_ns = around.clock.monotonic_ns()
-            try:
-                report = await segment_attempt.perform_segment(
-                    around.layers.get("c"),
-                    work,
-                    request.callables,
-                    around.caller,
-                    around.output_bytes_max,
-                    token,
-                )
-                if around.witness is not None:
-                    waited_s = (around.clock.monotonic_ns() - began_ns) / 1e9
-                    around.witness.segment_returned(work, report, waited_s)
-            finally:
-                around.attempts.leave()
-                self._leaving.segment_came_back(dispatch.segment)
-        else:
-            report = SegmentReport.not_started(work)
-        report = self._leaving.told_of_segment(report, token)
+        report = await self._entrance.perform_segment(dispatch.segment, work, token)
         if self._tokens.get(dispatch.segment) is token:
             del self._tokens[dispatch.segment]
         self.post(segment_attempt.ended(dispatch, report, around.rng.random()))
@@ -499,16 +460,16 @@ class ActiveRun:
         if self._state.status is RunStatus.QUEUED:
             self._leave()
             return
-        self._leaving.is_on = True
+        self._entrance.leaving.is_on = True
         if not self._state.paused:
             self.post(RunPaused(by="close", handed_over=True))
         for name, token in list(self._tokens.items()):
-            if self._leaving.may_cut_short(name):
+            if self._entrance.leaving.may_cut_short(name):
                 token.cancel(LEAVING)
         self._leave_if_done()
 
     def _leave_if_done(self) -> None:
-        if self._leaving.is_on and not self._tokens and not self._over:
+        if self._entrance.leaving.is_on and not self._tokens and not self._over:
             self._leave()
 
     def _leave(self) -> None:
