@@ -20,30 +20,32 @@ _FAILURE = Failure(HANDED_OVER, "its program closed and gave the run back")
 class Leaving:
     """Knows which work of one run must not be cut short, and how the rest of it ended."""
 
+    __slots__ = ("_inside", "is_on")
+
     def __init__(self) -> None:
         self.is_on = False
         """Whether the run is being given back."""
-        self._inside: set[UnitKey | int] = set()
+        self._inside: frozenset[UnitKey | int] = frozenset()
         """Units, and segments by number, that have effects outside and have begun."""
 
     def entered(self, unit: UnitKey, step: PlannedStep) -> None:
         """An attempt begins."""
         if step.effects == "external":
-            self._inside.add(unit)
+            self._inside |= {unit}
 
     def came_back(self, unit: UnitKey, step: PlannedStep) -> None:
         """It has ended."""
         if step.effects == "external":
-            self._inside.discard(unit)
+            self._inside -= {unit}
 
     def segment_entered(self, segment: int, work: SegmentWork) -> None:
         """A segment begins."""
         if any(step.effects == "external" for step in work.steps):
-            self._inside.add(segment)
+            self._inside |= {segment}
 
     def segment_came_back(self, segment: int) -> None:
         """It has ended."""
-        self._inside.discard(segment)
+        self._inside -= {segment}
 
     def may_cut_short(self, name: UnitKey | int) -> bool:
         """Whether stopping it leaves nobody in doubt."""

@@ -108,6 +108,9 @@ class ActiveRun:
         past_ns = around.clock.wall_ns() - found.accepted.at_ns if found and goes_on else 0
         self._began_ns = around.clock.monotonic_ns() - max(0, past_ns)
         self._over = self._put_off = False
+        is_whole = request.accepted is None or request.accepted.resumable
+        self.is_resumable = is_whole and request.plan.durability != "none"
+        """Whether another program could go on with it."""
         self._rests = self.is_still
         """Whether it has said that it needs no place."""
         self._barrier = request.plan.durability in ("sync", "group")
@@ -441,11 +444,6 @@ class ActiveRun:
         """Whether another owner began it."""
         found, onward = self.request.recovered, self.request.onward
         return found is not None and not isinstance(onward, RunRetried)
-
-    @property
-    def is_resumable(self) -> bool:
-        """Whether another program could go on with it."""
-        return self.request.accepted.resumable and self.request.plan.durability != "none"
 
     def let_go(self) -> None:
         """Leave a run that is still as it is: held or paused in the journal."""
