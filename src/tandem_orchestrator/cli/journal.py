@@ -17,7 +17,7 @@ from tandem_orchestrator.cli.options import Journal as JournalOption
 from tandem_orchestrator.cli.options import Json, end
 from tandem_orchestrator.cli.output import print_json, print_text, visible
 from tandem_orchestrator.cli.target import read_settings
-from tandem_orchestrator.journal import Journal, RunRow, pack_run, repair_journal
+from tandem_orchestrator.journal import Journal, JournalHealth, RunRow, pack_run, repair_journal
 from tandem_orchestrator.orchestrator.composition import MEMORY, make_journal
 from tandem_orchestrator.settings import is_database, shown_place
 
@@ -34,7 +34,7 @@ app = typer.Typer(
 
 @app.command("check")
 def _check(journal: JournalOption = None, json: Json = False) -> None:
-    """Verify the file, every hash chain and every row; exit code 5 where something is wrong."""
+    """Verify the file, hash chains, rows and large outputs; exit code 5 where something is wrong."""
     settings = read_settings([], journal)
     end(lambda: check(settings, as_json=json))
 
@@ -72,23 +72,26 @@ def check(settings: Settings, *, as_json: bool) -> Exit:
     """Verify everything."""
     path = _place(settings)
 
-    async def work() -> list[str]:
+    async def work() -> tuple[list[str], JournalHealth]:
         journal = make_journal(settings)
         await journal.open(None)
         try:
-            return await journal.check()
+            return await journal.check(), journal.health()
         finally:
             await journal.close()
 
-    faults = run_in_loop(settings, work)
+    faults, health = run_in_loop(settings, work)
+    outputs = {"files": health.outputs_files, "bytes": health.outputs_bytes}
     if as_json:
-        print_json({"path": str(path), "ok": not faults, "faults": faults})
+        print_json({"path": str(path), "ok": not faults, "faults": faults, "outputs": outputs})
     elif faults:
         for fault in faults:
             print_text(visible(fault))
         print_text(f"{_count(len(faults), 'fault')}; 'tandem journal repair' mends what it can")
     else:
-        print_text(f"journal {path}: all is well")
+        kept = _count(outputs["files"], "large output")
+        beside = f"; {kept} beside it, {outputs['bytes']} bytes" if outputs["files"] else ""
+        print_text(f"journal {path}: all is well{beside}")
     return Exit.REFUSED if faults else Exit.DONE
 
 

@@ -6,7 +6,7 @@ tickets that say when a write is durable, records as they were written, and one 
 
 Others may use: ``Journal`` and what it speaks of (``Ticket``, ``Record``, ``RunRow``, ``Control``,
 ``Owner``, ``KeyUse``, ``ScheduleRow``, ``JournalHealth``), the refusals ``KeyTaken``, ``OwnerChanged``,
-``CompletionTaken``, ``request_digest``, ``MemoryJournal``, ``sqlite_journal``,
+``CompletionTaken``, ``OutputLost``, ``request_digest``, ``MemoryJournal``, ``sqlite_journal``,
 ``postgres_journal``, ``pack_run`` and ``repair_journal`` for files, and ``SideFile`` for what is kept
 beside a journal.
 """
@@ -26,6 +26,7 @@ from tandem_orchestrator.journal.journal import (
     JournalHealth,
     KeyTaken,
     KeyUse,
+    OutputLost,
     Owner,
     OwnerChanged,
     Record,
@@ -56,6 +57,7 @@ __all__ = [
     "KeyUse",
     "MemoryJournal",
     "MemoryStore",
+    "OutputLost",
     "Owner",
     "OwnerChanged",
     "Record",

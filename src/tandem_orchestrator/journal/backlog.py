@@ -18,6 +18,8 @@ class Counters:
     events_kept: int = 0
     refused: int = 0
     commit_seconds: list[float] = field(default_factory=list)
+    outputs: tuple[int, int] = (0, 0)
+    """Large outputs that records name, and their bytes, as of the last look."""
 
 
 class Backlog:

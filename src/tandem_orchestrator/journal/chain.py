@@ -12,8 +12,10 @@ import hashlib
 
 import msgspec
 
-RECORD_VERSION = 1
-"""Version of what a link covers and of how a body is encoded."""
+RECORD_VERSION = 2
+"""Newest version of what a link covers and of how a body is encoded: it may name parts."""
+PLAIN_VERSION = 1
+"""That of a body which holds all of its event."""
 
 LINK_BYTES = 32
 """Bytes of one link."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from tandem_orchestrator.journal.backlog import Backlog, Counters
 from tandem_orchestrator.journal.journal import Bounds, JournalHealth
+from tandem_orchestrator.journal.memory_outputs import MemoryOutputs
 
 
 def with_counts(
@@ -24,4 +25,16 @@ def with_counts(
         refused_total=counters.refused,
         commit_seconds_p50=costs[len(costs) // 2] if costs else 0.0,
         commit_seconds_max=costs[-1] if costs else 0.0,
+    )
+
+
+def with_outputs(
+    health: JournalHealth, counters: Counters, in_memory: MemoryOutputs
+) -> JournalHealth:
+    """Give ``health`` with the large outputs, those in files and those in memory."""
+    files, size = counters.outputs
+    return replace(
+        health,
+        outputs_files=files + in_memory.files,
+        outputs_bytes=size + in_memory.body_bytes,
     )

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import msgspec
 
 from tandem_orchestrator.errors import NotAValue
+from tandem_orchestrator.journal.chain import PLAIN_VERSION, RECORD_VERSION
 from tandem_orchestrator.journal.journal import Bounds, Record
+from tandem_orchestrator.journal.parts import Load, Part, decode_body, without_parts
 from tandem_orchestrator.model.events import (
     AnyEvent,
     AttemptEnded,
@@ -15,7 +17,6 @@ from tandem_orchestrator.model.events import (
     Event,
     SegmentEnded,
     SegmentStarted,
-    decode_event,
     encode_event,
     kind_of,
     unit_of,
@@ -39,10 +40,26 @@ class Entry(msgspec.Struct, frozen=True):
     attempt: int | None
     at_ns: int
     body: bytes
+    parts: tuple[Part, ...] = ()
+    """What the body names by its hash instead of holding it."""
+    has_parts: bool = False
+    """Whether the body names any; they may be kept elsewhere by now."""
 
-    def record(self, run_id: str, seq: int) -> Record:
-        """Decode it where it stands."""
-        event = decode_event(self.body)
+    @property
+    def version(self) -> int:
+        """The record's version."""
+        return RECORD_VERSION if self.has_parts else PLAIN_VERSION
+
+    def without_parts(self) -> Entry:
+        """Give it as it is once its parts are kept elsewhere: the event names them, too."""
+        if not self.has_parts:
+            return self
+        event = decode_body(self.body, has_parts=True, load=None)
+        return msgspec.structs.replace(self, event=event, parts=())
+
+    def record(self, run_id: str, seq: int, load: Load) -> Record:
+        """Decode it where it stands; ``load`` gives the parts that it names."""
+        event = decode_body(self.body, has_parts=self.has_parts, load=load)
         return Record(seq, run_id, self.kind, self.unit, self.attempt, self.at_ns, event)
 
 
@@ -52,6 +69,13 @@ def entries_of(run_id: str, events: Sequence[AnyEvent], bounds: Bounds) -> list[
     Raises: NotAValue naming run and event if one holds what cannot be encoded, or is too large.
     """
     return [_entry_of(run_id, event, bounds) for event in events]
+
+
+def parts_of(entries: Sequence[Entry]) -> list[Part]:
+    """Give all parts that entries still hold, each once."""
+    if not any(entry.has_parts for entry in entries):
+        return []
+    return list({part.digest: part for entry in entries for part in entry.parts}.values())
 
 
 def _entry_of(run_id: str, event: AnyEvent, bounds: Bounds) -> Entry:
@@ -67,8 +91,11 @@ def _entry_of(run_id: str, event: AnyEvent, bounds: Bounds) -> Entry:
             f"run {run_id}: {_name(event, kind)} has {len(body)} bytes, "
             f"at most {bounds.event_bytes_max} (event_bytes_max) can be journaled"
         )
+    parts: tuple[Part, ...] = ()
+    if len(body) > bounds.inline_bytes_max:
+        body, parts = without_parts(event, bounds.inline_bytes_max)
     attempt = event.attempt if isinstance(event, _ATTEMPTS) else None
-    return Entry(event, kind, unit_of(event), attempt, event.at_ns, body)
+    return Entry(event, kind, unit_of(event), attempt, event.at_ns, body, parts, bool(parts))
 
 
 def _name(event: AnyEvent, kind: str) -> str:

@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -57,6 +58,22 @@ class CompletionTaken(JournalError):
         self.run_id = run_id
         self.unit = unit
         self.attempt = attempt
+
+
+class OutputLost(JournalError):
+    """A large output that a record names is missing, damaged or unreadable; nothing replaces it."""
+
+    def __init__(self, path: Path, digest: bytes, what: str, where: str = "") -> None:
+        named = f"{where}: " if where else ""
+        super().__init__(f"{named}the output in {path} {what}")
+        self.path = path
+        self.digest = digest
+        """SHA-256 of the bytes that were written, and the file's name."""
+        self.what = what
+
+    def named_by(self, where: str) -> OutputLost:
+        """Give the same error with the record that needs the output."""
+        return OutputLost(self.path, self.digest, self.what, where)
 
 
 class Ticket(Protocol):
@@ -243,6 +260,9 @@ class JournalHealth:
     commit_seconds_p50: float = 0.0
     """Of the last 256 commits: what a caller pays for ``sync`` and ``group``."""
     commit_seconds_max: float = 0.0
+    outputs_files: int = 0
+    """Large outputs that records name, each counted once; of other processes' as of the last look."""
+    outputs_bytes: int = 0
 
     def __bool__(self) -> bool:
         return self.ok
@@ -257,6 +277,8 @@ class Bounds:
     backlog_bytes_max: int = 64 * 2**20
     event_bytes_max: int = 128 * 2**20
     """One encoded event; more is ``NotAValue``."""
+    inline_bytes_max: int = 2**20
+    """One value inside an event; a larger one is kept apart, once, under the hash of its bytes."""
     commit_events_max: int = 256
     """Gathered into one transaction (one append is never split)."""
     sync_interval_ms: float = 10.0
@@ -383,6 +405,13 @@ class Journal(Protocol):
 
         One goes if it ended before ``before_ns``, or while more than ``bytes_max`` are in use. Its
         records, wishes and idempotency key go with it. Call it again until it gives 0.
+        """
+
+    async def remove_outputs(self, *, grace_s: float = 60.0) -> int:
+        """Remove large outputs that no record names any more, or never did; gives how many.
+
+        ``grace_s``: those that were written, or needed, less than that long ago are left for later.
+        One that a record is about to name stays, or is there again before that record is.
         """
 
     async def put_schedule(self, name: str, body: Mapping[str, Any], done_ns: int) -> bool:

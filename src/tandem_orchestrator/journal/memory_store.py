@@ -23,7 +23,7 @@ from tandem_orchestrator.errors import (
     JournalError,
 )
 from tandem_orchestrator.journal.changes import Changes
-from tandem_orchestrator.journal.entry import COMPLETIONS, Entry, entries_of
+from tandem_orchestrator.journal.entry import COMPLETIONS, Entry, entries_of, parts_of
 from tandem_orchestrator.journal.journal import (
     RETRY,
     Bounds,
@@ -39,6 +39,7 @@ from tandem_orchestrator.journal.journal import (
     RunRow,
     request_digest,
 )
+from tandem_orchestrator.journal.memory_outputs import MemoryOutputs
 from tandem_orchestrator.journal.memory_timetable import MemoryTimetable
 from tandem_orchestrator.journal.projection import changed_columns, first_row, shown_status
 from tandem_orchestrator.model.events import RunAccepted
@@ -48,7 +49,7 @@ _T = TypeVar("_T")
 
 
 class _Run:
-    __slots__ = ("_row", "body_bytes", "changed", "completions", "entries")
+    __slots__ = ("_row", "body_bytes", "changed", "completions", "entries", "parts")
 
     def __init__(self, row: RunRow) -> None:
         self._row = row
@@ -58,6 +59,8 @@ class _Run:
         self.entries: list[Entry] = []
         self.completions: set[tuple[str | None, int | None]] = set()
         self.body_bytes = 0
+        self.parts: set[bytes] = set()
+        """Digests of what its entries name."""
 
     @property
     def owner(self) -> str | None:
@@ -104,6 +107,7 @@ class MemoryStore:
         self._ended: OrderedDict[str, None] = OrderedDict()  # run ids in the order they ended
         self._unread: OrderedDict[str, _Unread] = OrderedDict()
         self._unread_bytes = 0
+        self.outputs = MemoryOutputs()
         self.changes = Changes()
         self.timetable = MemoryTimetable(self.is_alive)
 
@@ -186,8 +190,14 @@ class MemoryStore:
                     return CompletionTaken(run_id, str(entry.unit), entry.attempt or 0)
                 ended.add(unit)
         body_bytes = sum(len(entry.body) for entry in rest)
-        self._make_room(body_bytes)
+        parts = parts_of(rest)
+        added_bytes = -1
+        while added_bytes != (added_bytes := self.outputs.added_bytes(parts)):
+            self._make_room(body_bytes + added_bytes)  # which may drop what they share
         self._runs[run_id] = run
+        if parts:
+            self._body_bytes += self.outputs.keep(parts, run.parts)
+            rest = [entry.without_parts() for entry in rest]
         if key is not None:
             self._keys[key] = use
         run.entries += rest
@@ -221,7 +231,7 @@ class MemoryStore:
     def _drop(self, run_id: str) -> None:
         run = self._runs.pop(run_id)
         del self._ended[run_id]
-        self._body_bytes -= run.body_bytes
+        self._body_bytes -= run.body_bytes + self.outputs.drop(run.parts)
         self._keys = {k: use for k, use in self._keys.items() if use.run_id != run_id}
         self._controls = {k: c for k, c in self._controls.items() if c.run_id != run_id}
 
@@ -249,7 +259,8 @@ class MemoryStore:
             return []
         end = len(run.entries) if limit is None else after + limit
         chosen = run.entries[after:end]
-        return [entry.record(run_id, after + n) for n, entry in enumerate(chosen, 1)]
+        load = self.outputs.load
+        return [entry.record(run_id, after + n, load) for n, entry in enumerate(chosen, 1)]
 
     def find(self, kind: str, choose: Chooser[_T], run_id: str | None, limit: int) -> list[_T]:
         """Look through the records of one kind, newest first."""
@@ -265,7 +276,7 @@ class MemoryStore:
         for _, name, seq, entry in sorted(places, key=lambda at: at[:3], reverse=True):
             if len(found) >= limit:
                 break
-            if (made := choose(entry.record(name, seq))) is not None:
+            if (made := choose(entry.record(name, seq, self.outputs.load))) is not None:
                 found.append(made)
         return found
 

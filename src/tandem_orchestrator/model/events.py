@@ -7,7 +7,7 @@ seconds. Each is encoded as one MessagePack map whose ``kind`` names it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import msgspec
@@ -403,6 +403,13 @@ def decode_event(body: bytes) -> AnyEvent:
     """
     event: AnyEvent = _decoder.decode(body)
     return event
+
+
+def event_decoder(
+    ext_hook: Callable[[int, memoryview], Any],  # Any: any value
+) -> msgspec.msgpack.Decoder[AnyEvent]:
+    """Make a decoder of events that may hold extensions, which ``ext_hook`` turns into values."""
+    return msgspec.msgpack.Decoder(AnyEvent, ext_hook=ext_hook)
 
 
 def kind_of(event: Event) -> str:

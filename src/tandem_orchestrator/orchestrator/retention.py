@@ -1,7 +1,7 @@
 """Retention: one task that has the journal remove finished runs, a little at a time.
 
 Off until ``journal.keep_days`` or ``journal.keep_bytes`` is set; both are read at each look, so
-that a change counts at the next. Several processes on one journal may all do it: a run that one
+that a change counts at the next. Large outputs that no run names go at each look, set or not. Several processes on one journal may all do it: a run that one
 has removed is not there for the next.
 """
 
@@ -55,6 +55,7 @@ class Retention:
         while not self._is_closing:
             try:
                 await self.look()
+                await self._journal.remove_outputs()
                 is_well = True
             except Closed:
                 return

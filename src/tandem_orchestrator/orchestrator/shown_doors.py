@@ -45,6 +45,10 @@ class ShownDoors(ABC):
         metrics = self._messages.add_to(self._watching.metrics.read())
         metrics["cache"] = self.cache.metrics()
         metrics["plugins"] = self._plugins.metrics()
+        if self._parts is not None:
+            health = self._parts.journal.health()
+            outputs = {"files": health.outputs_files, "bytes": health.outputs_bytes}
+            metrics["journal"] = {"outputs": outputs}
         return metrics
 
     def layer_health(self) -> dict[str, LayerHealth]:

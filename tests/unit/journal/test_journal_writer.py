@@ -10,7 +10,7 @@ import pytest
 from tandem_orchestrator.errors import Busy, JournalError, NotAValue
 from tandem_orchestrator.journal import Bounds
 from tandem_orchestrator.journal.sqlite import SqliteJournal
-from tandem_orchestrator.model.events import RunStarted
+from tandem_orchestrator.model.events import RunStarted, SegmentEnded, SegmentRow
 from tandem_orchestrator.testing.journal_disk import FaultyDisk
 from tandem_orchestrator.testing.journal_events import accepted, ended
 
@@ -241,9 +241,9 @@ async def test_a_commit_gathers_no_more_bytes_than_its_bound(tmp_path: Path) -> 
         async with opened(tmp_path / "j.db", disk) as journal:
             await stalled(disk, journal)
             commits = journal.health().commits_total
-            output = b"x" * 3 * 2**20
+            rows = tuple(SegmentRow(f"s{n}", "succeeded", b"x" * 2**19) for n in range(6))
             tickets = [
-                journal.append("r", [ended(f"s{n}", output=output)], "group") for n in range(6)
+                journal.append("r", [SegmentEnded(segment=n, rows=rows)], "group") for n in range(6)
             ]
             disk.go()
             await asyncio.gather(*(ticket.durable() for ticket in tickets))

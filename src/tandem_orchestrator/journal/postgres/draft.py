@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from tandem_orchestrator.errors import JournalError
-from tandem_orchestrator.journal.chain import RECORD_VERSION, first_link, next_link
+from tandem_orchestrator.journal.chain import PLAIN_VERSION, first_link, next_link
 from tandem_orchestrator.journal.entry import Entry
 from tandem_orchestrator.journal.journal import RunRow, request_digest
 from tandem_orchestrator.journal.projection import changed_columns, first_row
@@ -119,7 +119,7 @@ class Draft:
             seq += 1
             body = entry.body
             link = next_link(
-                link, seq, RECORD_VERSION, entry.kind, entry.unit, entry.attempt, entry.at_ns, body
+                link, seq, PLAIN_VERSION, entry.kind, entry.unit, entry.attempt, entry.at_ns, body
             )
             records.run.append(key)
             records.seq.append(seq)

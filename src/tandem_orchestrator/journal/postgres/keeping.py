@@ -46,6 +46,10 @@ class Keeping(ABC):
             lambda at: retention.remove_runs(at, before_ns, bytes_max, runs_max)
         )
 
+    async def remove_outputs(self, *, grace_s: float = 60.0) -> int:
+        """Remove nothing: a large output is in its record, and goes with it."""
+        return 0
+
     # Any: values of any kind.
     async def put_schedule(self, name: str, body: Mapping[str, Any], done_ns: int) -> bool:
         """Keep a schedule; committed on return."""

@@ -10,7 +10,7 @@ import msgspec
 import psycopg
 
 from tandem_orchestrator.errors import JournalError
-from tandem_orchestrator.journal.chain import RECORD_VERSION, first_link, next_link, row_sum
+from tandem_orchestrator.journal.chain import PLAIN_VERSION, first_link, next_link, row_sum
 from tandem_orchestrator.journal.journal import Chooser, KeyUse, Record, RunRow
 from tandem_orchestrator.journal.postgres.connection import Place, select, snapshot
 from tandem_orchestrator.journal.postgres.controls import damaged_controls
@@ -70,7 +70,7 @@ def read_records(
             continue
         expected = max(expected, after + 1)
         where = f"journal {place}: run {run_id}, record {expected}"
-        if version > RECORD_VERSION:
+        if version > PLAIN_VERSION:
             raise JournalError(f"{where} has version {version}, written by a newer Tandem")
         link = next_link(link, seq, version, kind, unit, attempt, at_ns, body)
         if seq != expected or link != stored:

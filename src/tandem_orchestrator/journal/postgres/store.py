@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -77,7 +78,9 @@ class PostgresJournal(Looking):
         if lease_s < 1:
             raise ValueError(f"lease_s={lease_s}: 1 or more is expected")
         self._place = Place(url)
-        self._bounds = bounds or Bounds()
+        bounds = bounds or Bounds()
+        # Large outputs stay in their records: orchestrators on several machines share no folder.
+        self._bounds = replace(bounds, inline_bytes_max=bounds.event_bytes_max)
         self._lease_s = lease_s
         self._wall_ns = wall_ns
         self._state = "new"

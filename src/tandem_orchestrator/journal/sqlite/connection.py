@@ -123,7 +123,10 @@ def prepare(path: Path, vfs: str | None) -> None:
                 if version < SCHEMA_VERSION:
                     migrate(connection, path)
                 # Read one row of each table: a damaged file shows now, not at the first run.
-                for table in ("leases", "runs", "records", "controls", "schedules"):
+                for table in (
+                    *("leases", "runs", "records", "controls", "schedules"),
+                    *("output_uses", "packed_outputs"),
+                ):
                     select(connection, f"SELECT * FROM {table} LIMIT 1")  # noqa: S608
             finally:
                 connection.close()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import apsw
 
-from tandem_orchestrator.journal.backlog import Backlog
+from tandem_orchestrator.journal.backlog import Backlog, Counters
 from tandem_orchestrator.journal.journal import ScheduleRow, encoded_schedule
-from tandem_orchestrator.journal.sqlite import reading, retention, timetable
+from tandem_orchestrator.journal.outputs import GRACE_S, OutputFile
+from tandem_orchestrator.journal.sqlite import outputs, reading, retention, timetable
 from tandem_orchestrator.journal.sqlite.pool import ReaderPool
 from tandem_orchestrator.journal.sqlite.writer import Writer
 
@@ -23,6 +25,7 @@ class Keeping(ABC):
 
     _path: Path
     _token: int
+    _counters: Counters
 
     @abstractmethod
     async def _write(
@@ -66,6 +69,18 @@ class Keeping(ABC):
             lambda at: retention.remove_runs(at, before_ns, bytes_max, runs_max)
         )
 
+    async def remove_outputs(self, *, grace_s: float = GRACE_S) -> int:
+        """Remove files that no record names, a batch at a time; counts the others anew."""
+        removed = 0
+        found = await self._read(
+            lambda at: outputs.removable(at, self._path, grace_s), list[OutputFile]()
+        )
+        for first in range(0, len(found), outputs.FILES_A_BATCH):
+            batch = found[first : first + outputs.FILES_A_BATCH]
+            removed += await self._write(partial(outputs.remove, files=batch))
+        self._counters.outputs = await self._read(outputs.count, (0, 0))
+        return removed
+
     # Any: values of any kind.
     async def put_schedule(self, name: str, body: Mapping[str, Any], done_ns: int) -> bool:
         """Keep a schedule; committed on return."""
@@ -100,4 +115,5 @@ class Keeping(ABC):
 
     async def check(self) -> list[str]:
         """Verify file, chains and rows; takes as long as reading everything."""
+        self._counters.outputs = await self._read(outputs.count, (0, 0))
         return await self._read(lambda at: list(reading.faults_of(at, self._path)), [])

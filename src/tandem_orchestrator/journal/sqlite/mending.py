@@ -18,10 +18,17 @@ import apsw
 import msgspec
 
 from tandem_orchestrator.errors import JournalError
-from tandem_orchestrator.journal.chain import RECORD_VERSION, first_link, next_link, row_sum
-from tandem_orchestrator.journal.journal import Record, RunRow
+from tandem_orchestrator.journal.chain import (
+    PLAIN_VERSION,
+    RECORD_VERSION,
+    first_link,
+    next_link,
+    row_sum,
+)
+from tandem_orchestrator.journal.journal import OutputLost, Record, RunRow
 from tandem_orchestrator.journal.lease import is_held, lease_folder
-from tandem_orchestrator.journal.sqlite import reading
+from tandem_orchestrator.journal.parts import decode_body
+from tandem_orchestrator.journal.sqlite import outputs, reading
 from tandem_orchestrator.journal.sqlite.connection import (
     alone,
     connect_writer,
@@ -33,7 +40,7 @@ from tandem_orchestrator.journal.sqlite.controls import damaged_controls
 from tandem_orchestrator.journal.sqlite.schema import migrate
 from tandem_orchestrator.journal.sqlite.timetable import damaged_schedules
 from tandem_orchestrator.journal.telling import ROW_FIELDS, key_of, told_row
-from tandem_orchestrator.model.events import RunAccepted, RunEnded, decode_event, encode_event
+from tandem_orchestrator.model.events import AnyEvent, RunAccepted, RunEnded, encode_event
 
 _LOCK_WAIT_S = 5.0
 
@@ -92,6 +99,8 @@ class _Chain:
     link: bytes
     stored: int
     """Rows that there are, whatever they hold."""
+    lacks_inputs: bool = False
+    """Whether a large input of the run is lost, so that its digest cannot be told."""
 
 
 class _Mender:
@@ -123,6 +132,8 @@ class _Mender:
             self._mend_missing_rows()
             for key, run_id in select(self._connection, "SELECT id, run_id FROM runs ORDER BY id"):
                 self._mend_run(key, run_id)
+            if listed := outputs.list_again(self._connection, self._path):
+                self._mended.append(f"{listed} large output(s) were listed again")
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
@@ -228,7 +239,7 @@ class _Mender:
                 "run_id": first.run_id,
                 "token": self._dead_token(),
                 **_columns(row, chain.link),
-                **self._key_columns(first),
+                **self._key_columns(chain),
             }
             names = ", ".join(columns)  # names are ours, never input
             self._connection.execute(
@@ -248,8 +259,12 @@ class _Mender:
         rows = select(self._connection, "SELECT token FROM leases WHERE owner = ?", (owner,))
         return int(rows[0][0])
 
-    def _key_columns(self, first: RunAccepted) -> dict[str, Any]:
+    def _key_columns(self, chain: _Chain) -> dict[str, Any]:
         """Give the idempotency key back, unless another run has it by now."""
+        first = chain.records[0].event
+        assert isinstance(first, RunAccepted)
+        if chain.lacks_inputs:
+            return {}
         key, digest = key_of(first)
         used = select(
             self._connection,
@@ -291,11 +306,12 @@ class _Mender:
             self._connection, "SELECT link, idempotency_key, digest FROM runs WHERE id = ?", (key,)
         )
         told = replace(told, waiting_for=row.waiting_for)
-        if told == row and kept[0] == (chain.link, *key_of(first)):
+        told_key = kept[0][1:] if chain.lacks_inputs else key_of(first)
+        if told == row and kept[0] == (chain.link, *told_key):
             return
         if lost <= 0:
             self._mended.append(f"run {run_id}: its row was made again from its records")
-        columns = {**_columns(told, chain.link), **self._key_columns(first)}
+        columns = {**_columns(told, chain.link), **self._key_columns(chain)}
         names = ", ".join(f"{name} = ?" for name in columns)  # names are ours, never input
         self._connection.execute(
             f"UPDATE runs SET {names} WHERE id = ?",  # noqa: S608
@@ -314,11 +330,11 @@ class _Mender:
             duration=max(now_ns - began_ns, 0) / 1e9,
         )
         body, kind = encode_event(event), "run_ended"
-        chain.link = next_link(chain.link, seq, RECORD_VERSION, kind, None, None, now_ns, body)
+        chain.link = next_link(chain.link, seq, PLAIN_VERSION, kind, None, None, now_ns, body)
         self._connection.execute(
             "INSERT INTO records (run, seq, version, kind, unit, attempt, at_ns, link, body)"
             " VALUES (?, ?, ?, ?, NULL, NULL, ?, ?, ?)",
-            (key, seq, RECORD_VERSION, kind, now_ns, chain.link, body),
+            (key, seq, PLAIN_VERSION, kind, now_ns, chain.link, body),
         )
         run_id = chain.records[0].run_id
         chain.records.append(Record(seq, run_id, kind, None, None, now_ns, event))
@@ -331,7 +347,7 @@ class _Mender:
             if chain.stored != len(chain.records) + 1 or version > RECORD_VERSION:
                 continue  # after a break: counted only
             try:
-                event = decode_event(body)
+                event = self._decode(chain, version, body)
             except (msgspec.MsgspecError, ValueError):
                 continue
             if not chain.records:
@@ -345,6 +361,17 @@ class _Mender:
                 record = Record(seq, str(run_id), kind, unit, attempt, at_ns, event)
                 chain.records.append(record)
         return chain
+
+    def _decode(self, chain: _Chain, version: int, body: bytes) -> AnyEvent:
+        """Decode an event; large outputs are needed of the first one only, for its key's digest."""
+        has_parts = version > PLAIN_VERSION
+        if has_parts and not chain.records:
+            try:
+                load = outputs.loader(self._connection, self._path)
+                return decode_body(body, has_parts=True, load=load)
+            except OutputLost:
+                chain.lacks_inputs = True
+        return decode_body(body, has_parts=has_parts, load=None)
 
     def _rows(self, key: int) -> Iterator[tuple[Any, ...]]:
         yield from select(

@@ -19,6 +19,7 @@ from tandem_orchestrator.journal.sqlite.connection import (
     make_file,
     select,
 )
+from tandem_orchestrator.journal.sqlite.outputs import loader
 from tandem_orchestrator.journal.sqlite.reading import read_records, read_run
 from tandem_orchestrator.journal.sqlite.schema import SCHEMA_VERSION, migrate, version_of
 
@@ -28,6 +29,8 @@ _COPIES = (
     "INSERT INTO runs SELECT * FROM source.runs WHERE run_id = ?1",
     "INSERT INTO records SELECT * FROM source.records WHERE run IN"
     " (SELECT id FROM source.runs WHERE run_id = ?1) ORDER BY seq",
+    "INSERT INTO output_uses SELECT * FROM source.output_uses WHERE run IN"
+    " (SELECT id FROM source.runs WHERE run_id = ?1)",
     "INSERT INTO controls SELECT * FROM source.controls WHERE run IN"
     " (SELECT id FROM source.runs WHERE run_id = ?1)",
     "UPDATE leases SET ended_ns = coalesce(ended_ns, since_ns)",  # nobody holds it there
@@ -99,9 +102,23 @@ def _write(path: Path, run_id: str, fresh: Path) -> None:
         for statement in _COPIES:
             bindings = (run_id,) if "?1" in statement else ()
             connection.execute(statement, bindings)
+        _pack_outputs(connection, path)
         connection.execute("COMMIT")
         connection.execute("DETACH source")
         if not select(connection, "SELECT 1 FROM runs"):
             raise JournalError(f"run {run_id} was removed while it was packed")
     finally:
         connection.close()
+
+
+def _pack_outputs(connection: apsw.Connection, path: Path) -> None:
+    """Put the run's large outputs into the pack itself, which has no folder beside it."""
+    source = connect_reader(path, None)
+    try:
+        load = loader(source, path)
+        for digest, body_bytes in select(connection, "SELECT digest, bytes FROM main.output_uses"):
+            connection.execute(
+                "INSERT INTO main.packed_outputs VALUES (?, ?)", (digest, load(digest, body_bytes))
+            )
+    finally:
+        source.close()

@@ -11,21 +11,30 @@ import apsw
 import msgspec
 
 from tandem_orchestrator.errors import JournalError
-from tandem_orchestrator.journal.chain import RECORD_VERSION, first_link, next_link, row_sum
+from tandem_orchestrator.journal.chain import (
+    PLAIN_VERSION,
+    RECORD_VERSION,
+    first_link,
+    next_link,
+    row_sum,
+)
 from tandem_orchestrator.journal.journal import (
     Chooser,
     KeyUse,
+    OutputLost,
     Owner,
     Record,
     RunRow,
 )
+from tandem_orchestrator.journal.parts import Load, decode_body
 from tandem_orchestrator.journal.projection import shown_status
+from tandem_orchestrator.journal.sqlite import outputs
 from tandem_orchestrator.journal.sqlite.connection import select
 from tandem_orchestrator.journal.sqlite.controls import damaged_controls
 from tandem_orchestrator.journal.sqlite.schema import FOUND
 from tandem_orchestrator.journal.sqlite.timetable import damaged_schedules
 from tandem_orchestrator.journal.telling import ROW_FIELDS, key_of, row_faults
-from tandem_orchestrator.model.events import RunAccepted, decode_event
+from tandem_orchestrator.model.events import RunAccepted
 
 _T = TypeVar("_T")
 
@@ -40,11 +49,19 @@ _waiting_for = msgspec.msgpack.Decoder(tuple[str, ...])
 
 
 def read_records(
-    connection: apsw.Connection, path: Path, run_id: str, after: int, limit: int | None
+    connection: apsw.Connection,
+    path: Path,
+    run_id: str,
+    after: int,
+    limit: int | None,
+    load: Load | None = None,
 ) -> list[Record]:
     """Read records from ``after + 1`` on.
 
-    Raises: JournalError naming run and record where the chain is broken.
+    Args:
+        load: Gives large outputs; None leaves their names in their place.
+
+    Raises: JournalError naming run and record where the chain is broken; OutputLost.
     """
     with connection:  # one snapshot for the run's row and its records
         runs = select(connection, "SELECT id, records, link FROM runs WHERE run_id = ?", (run_id,))
@@ -75,7 +92,11 @@ def read_records(
         if seq != expected or link != stored:
             raise _broken(where)
         try:
-            event = decode_event(body)
+            event = decode_body(body, has_parts=version > PLAIN_VERSION, load=load)
+        except OutputLost as error:
+            if read_run(connection, run_id, lambda _owner: True) is None:
+                return []  # the run was removed while it was read, and its outputs with it
+            raise error.named_by(where) from error
         except (msgspec.MsgspecError, ValueError) as error:
             raise JournalError(f"{where} cannot be decoded: {error}") from error
         records.append(Record(seq, run_id, kind, unit, attempt, at_ns, event))
@@ -83,6 +104,14 @@ def read_records(
     if len(records) != wanted or (expected > last_seq and link != last_link):
         raise _broken(f"journal {path}: run {run_id}, record {expected}")
     return records
+
+
+def read_whole(
+    connection: apsw.Connection, path: Path, run_id: str, after: int, limit: int | None
+) -> list[Record]:
+    """Read records with their large outputs; see ``read_records``."""
+    load = outputs.loader(connection, path)
+    return read_records(connection, path, run_id, after, limit, load)
 
 
 def find_records(
@@ -98,7 +127,7 @@ def find_records(
     Raises: JournalError if one cannot be decoded.
     """
     query = (
-        "SELECT run_id, seq, kind, unit, attempt, at_ns, body FROM records"
+        "SELECT run_id, seq, kind, unit, attempt, at_ns, version, body FROM records"
         " CROSS JOIN runs ON runs.id = records.run WHERE kind = ?"
     )
     if kind in FOUND:
@@ -107,13 +136,17 @@ def find_records(
     if run_id is not None:
         query, values = query + " AND run_id = ?", (kind, run_id)
     found: list[_T] = []
-    for name, seq, kind, unit, attempt, at_ns, body in connection.execute(
+    load = outputs.loader(connection, path)
+    for name, seq, kind, unit, attempt, at_ns, version, body in connection.execute(
         query + " ORDER BY records.id DESC", values
     ):
         if len(found) >= limit:
             break
         try:
-            record = Record(seq, name, kind, unit, attempt, at_ns, decode_event(body))
+            event = decode_body(body, has_parts=version > PLAIN_VERSION, load=load)
+            record = Record(seq, name, kind, unit, attempt, at_ns, event)
+        except OutputLost as error:
+            raise error.named_by(f"journal {path}: run {name}, record {seq}") from error
         except (msgspec.MsgspecError, ValueError) as error:
             where = f"journal {path}: run {name}, record {seq}"
             raise JournalError(f"{where} cannot be decoded: {error}") from error
@@ -222,6 +255,7 @@ def faults_of(connection: apsw.Connection, path: Path) -> Iterator[str]:
     ):
         if stored is not None and stored != row_sum(*lease):
             yield f"journal {path}: lease {token} was changed or damaged since it was written"
+    yield from (f"journal {path}: {fault}" for fault in outputs.damaged_outputs(connection, path))
     for run_id, key, digest in select(
         connection, "SELECT run_id, idempotency_key, digest FROM runs ORDER BY id"
     ):
@@ -235,6 +269,17 @@ def faults_of(connection: apsw.Connection, path: Path) -> Iterator[str]:
         if row is None or not records or not isinstance(records[0].event, RunAccepted):
             yield f"{where}, record 1 is missing or accepts no run"
         else:
-            if (key, digest) != key_of(records[0].event):
+            first = _whole(connection, path, records[0])
+            if first is not None and (key, digest) != key_of(first):
                 yield f"{where}: its row says another idempotency key or digest than its records"
             yield from (f"{where}: {fault}" for fault in row_faults(row, records))
+
+
+def _whole(connection: apsw.Connection, path: Path, record: Record) -> RunAccepted | None:
+    """Give an accepted run with its large inputs; None where one is lost, which is told already."""
+    try:
+        event = read_whole(connection, path, record.run_id, 0, 1)[0].event
+    except OutputLost:
+        return None
+    assert isinstance(event, RunAccepted)
+    return event

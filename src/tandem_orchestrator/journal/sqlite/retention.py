@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import apsw
 
+from tandem_orchestrator.journal.sqlite import outputs
 from tandem_orchestrator.journal.sqlite.connection import select
 
 RECORDS_A_BATCH = 2_000
@@ -40,7 +41,7 @@ def remove_runs(
         is_due = before_ns is not None and finished_at_ns < before_ns
         if not is_due and (bytes_max is None or used_bytes(connection) <= bytes_max):
             break
-        for table in ("controls", "records"):
+        for table in ("controls", "records", "output_uses"):
             connection.execute(f"DELETE FROM {table} WHERE run = ?", (key,))  # noqa: S608
         connection.execute("DELETE FROM runs WHERE id = ?", (key,))
         removed, records = removed + 1, records + records_of_run
@@ -51,9 +52,9 @@ def remove_runs(
 
 
 def used_bytes(connection: apsw.Connection) -> int:
-    """Give the bytes of the pages that hold something."""
+    """Give the bytes of the pages that hold something, and of the large outputs beside them."""
     pages = int(connection.pragma("page_count")) - int(connection.pragma("freelist_count"))
-    return pages * int(connection.pragma("page_size"))
+    return pages * int(connection.pragma("page_size")) + outputs.count(connection)[1]
 
 
 def _shrink(connection: apsw.Connection) -> None:

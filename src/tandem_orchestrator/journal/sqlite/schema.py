@@ -114,10 +114,25 @@ CREATE INDEX records_found ON records (kind) WHERE kind IN ('judged', 'run_accep
 """
 """Schedules; what retention and ``find`` need so that they do not walk the file."""
 
+_VERSION_5 = """
+CREATE TABLE output_uses (                    -- which run's records name which large outputs
+    run INTEGER NOT NULL REFERENCES runs (id),
+    digest BLOB NOT NULL,                     -- SHA-256 of its bytes, the name of its file
+    bytes INTEGER NOT NULL,
+    PRIMARY KEY (run, digest)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX output_uses_digest ON output_uses (digest, bytes);
+CREATE TABLE packed_outputs (                 -- those that have no file: of a run that was packed
+    digest BLOB NOT NULL PRIMARY KEY,
+    body BLOB NOT NULL
+) STRICT;
+"""
+"""Large outputs: who names them, so that what nobody names can go."""
+
 FOUND = "kind IN ('judged', 'run_accepted')"
 """The kinds that ``records_found`` has; a query that says so, in these words, may use it."""
 
-MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
 """Script ``n`` brings a file from version ``n`` to ``n + 1``."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

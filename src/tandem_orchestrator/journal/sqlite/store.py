@@ -20,10 +20,10 @@ from tandem_orchestrator.errors import (
     JournalError,
     NotInitialized,
 )
-from tandem_orchestrator.journal.backlog import Backlog
+from tandem_orchestrator.journal.backlog import Backlog, Counters
 from tandem_orchestrator.journal.changes import Changes
-from tandem_orchestrator.journal.counting import with_counts
-from tandem_orchestrator.journal.entry import entries_of
+from tandem_orchestrator.journal.counting import with_counts, with_outputs
+from tandem_orchestrator.journal.entry import entries_of, parts_of
 from tandem_orchestrator.journal.journal import (
     DURABILITIES,
     Bounds,
@@ -42,7 +42,7 @@ from tandem_orchestrator.journal.lease import Lease, is_held, lease_folder
 from tandem_orchestrator.journal.memory import MemoryTicket
 from tandem_orchestrator.journal.memory_store import MemoryStore
 from tandem_orchestrator.journal.reopening import Reopening
-from tandem_orchestrator.journal.sqlite import controls, handover, reading
+from tandem_orchestrator.journal.sqlite import controls, handover, outputs, reading
 from tandem_orchestrator.journal.sqlite.asking import transact
 from tandem_orchestrator.journal.sqlite.connection import journal_error, prepare
 from tandem_orchestrator.journal.sqlite.forked import leave_alone_in_children
@@ -96,6 +96,7 @@ class SqliteJournal(Keeping):
         self._writer: Writer | None = None
         self._readers: ReaderPool | None = None
         self._memory = MemoryStore(self._bounds)
+        self._counters = Counters()
         self._prepared = False
         self._backlog: Backlog | None = None
         self._reopening: Reopening | None = None
@@ -112,7 +113,7 @@ class SqliteJournal(Keeping):
         if self._state == "open":
             raise JournalError(f"journal {self._path} is open already; close it first")
         self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
-        self._memory = MemoryStore(self._bounds)
+        self._memory, self._counters = MemoryStore(self._bounds), Counters()
         self._prepared, self._writer, self._backlog, self._owner = False, None, None, owner
         self._readers = ReaderPool(self._path, self._vfs)
         leave_alone_in_children(self)
@@ -131,6 +132,7 @@ class SqliteJournal(Keeping):
         self._lease = await self._taken_lease(owner)
         writer = self._started_writer()
         self._token = await self._write(lambda at: self._insert_lease(at, writer, owner))
+        self._counters.outputs = await self._readers.read(outputs.count)
         self._memory.take_lease(owner)
         self._reopening = Reopening(self._reopen)
 
@@ -187,8 +189,9 @@ class SqliteJournal(Keeping):
 
     def _started_writer(self) -> Writer:
         if self._writer is None:
-            self._writer = Writer(self._path, self._vfs, self._bounds, self._settled)
-            self._backlog = Backlog(self._bounds, self._writer.counters)
+            bounds, counters = self._bounds, self._counters
+            self._writer = Writer(self._path, self._vfs, bounds, self._settled, counters)
+            self._backlog = Backlog(bounds, counters)
             self._writer.start()
             atexit.register(self._at_exit)
         return self._writer
@@ -278,14 +281,15 @@ class SqliteJournal(Keeping):
             if entries:
                 writer.left_behind.add(run_id)
             return MemoryTicket(writer.failure)
-        body_bytes = sum(len(entry.body) for entry in entries)
+        body_bytes, parts = sum(len(entry.body) for entry in entries), parts_of(entries)
+        body_bytes += sum(len(part.body) for part in parts)
         first = entries[0].event
         key = first.idempotency_key if isinstance(first, RunAccepted) else None
         if key is not None and (use := self._memory.key_use(key)) is not None:
             return MemoryTicket(KeyTaken(key, use.run_id, use.digest))
         backlog.admit(len(entries), body_bytes)
         ticket = WriteTicket(waits=durability != "async" or key is not None)
-        writer.put(Append(run_id, entries, durability, ticket, body_bytes))
+        writer.put(Append(run_id, entries, durability, ticket, body_bytes, parts))
         return ticket
 
     def remember(self, run_id: str, run: EndedRun, body_bytes: int) -> None:
@@ -390,9 +394,8 @@ class SqliteJournal(Keeping):
         self._opened()
         if self._memory.holds(run_id):
             return self._memory.records(run_id, after, limit)
-        return await self._read(
-            lambda at: reading.read_records(at, self._path, run_id, after, limit), []
-        )
+        path = self._path
+        return await self._read(lambda at: reading.read_whole(at, path, run_id, after, limit), [])
 
     async def follow(
         self, run_id: str, *, after: int = 0, limit: int = 1000, timeout_s: float = 1.0
@@ -491,6 +494,7 @@ class SqliteJournal(Keeping):
         if self._state != "open":
             reason = f"the journal is {self._state}"
         health = JournalHealth(not reason, reason, "sqlite", str(self._path), self._owner)
+        health = with_outputs(health, self._counters, self._memory.outputs)
         if writer is None or self._backlog is None:
             return health
         return with_counts(health, writer.counters, self._backlog, self._bounds)

@@ -15,7 +15,7 @@ import apsw
 import msgspec
 
 from tandem_orchestrator.errors import JournalError
-from tandem_orchestrator.journal.chain import RECORD_VERSION, first_link, next_link
+from tandem_orchestrator.journal.chain import first_link, next_link
 from tandem_orchestrator.journal.entry import COMPLETIONS, Entry
 from tandem_orchestrator.journal.journal import (
     CompletionTaken,
@@ -52,6 +52,9 @@ INSERT INTO runs (run_id, token, command_set_id, name, type, mode, priority, dur
 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, ?12, ?13, ?14, ?15, 0, ?16
 WHERE EXISTS (SELECT 1 FROM leases WHERE token = ?2 AND ended_ns IS NULL)
 """
+
+
+_INSERT_USE = "INSERT OR IGNORE INTO output_uses (run, digest, bytes) VALUES (?, ?, ?)"
 
 
 @dataclass(slots=True)
@@ -154,8 +157,9 @@ class Transaction:
             seq += 1
             kind, unit, attempt, at_ns = entry.kind, entry.unit, entry.attempt, entry.at_ns
             body = entry.body
-            link = next_link(link, seq, RECORD_VERSION, kind, unit, attempt, at_ns, body)
-            values += (seq, RECORD_VERSION, kind, unit, attempt, at_ns, link, body)
+            version = entry.version
+            link = next_link(link, seq, version, kind, unit, attempt, at_ns, body)
+            values += (seq, version, kind, unit, attempt, at_ns, link, body)
         try:
             self._connection.execute(_insert_records(len(entries)), values)
         except apsw.ConstraintError:
@@ -166,6 +170,8 @@ class Transaction:
         if self._connection.changes() == 0:
             return OwnerChanged(run_id, self._owner_of(run_id))
         head.seq, head.link = seq, link
+        for part in (part for entry in entries for part in entry.parts):
+            self._connection.execute(_INSERT_USE, (head.key, part.digest, len(part.body)))
         for entry in entries:
             columns = changed_columns(entry.event, steps_done=head.steps_done)
             if columns:

@@ -28,6 +28,9 @@ from tandem_orchestrator.errors import JournalError, TandemError
 from tandem_orchestrator.journal.backlog import Counters
 from tandem_orchestrator.journal.entry import Entry
 from tandem_orchestrator.journal.journal import Bounds
+from tandem_orchestrator.journal.outputs import OutputFiles, output_folder
+from tandem_orchestrator.journal.parts import Part
+from tandem_orchestrator.journal.sqlite import outputs
 from tandem_orchestrator.journal.sqlite.connection import connect_writer, journal_error, means_full
 from tandem_orchestrator.journal.sqlite.transaction import Transaction
 from tandem_orchestrator.journal.ticket import WriteTicket
@@ -49,6 +52,8 @@ class Append:
     durability: str
     ticket: WriteTicket
     body_bytes: int
+    parts: Sequence[Part] = ()
+    """What its entries name; kept in files before they are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,7 @@ class Writer:
         self._vfs = vfs
         self._bounds = bounds
         self._settled = settled
+        self._outputs = OutputFiles(output_folder(path))
         self._queue: queue.SimpleQueue[Append | Job | None] = queue.SimpleQueue()
         self._pending: deque[Append | Job | None] = deque()
         self._thread = threading.Thread(target=self._serve, name="tandem-journal", daemon=True)
@@ -167,7 +173,7 @@ class Writer:
         if self.failure is None:
             try:
                 refusals = self._write(batch)
-            except apsw.Error as error:
+            except (apsw.Error, OSError) as error:
                 self._fail(error, "writing")
             except Exception as error:  # noqa: BLE001 - a bug here must stop acknowledging, too
                 self._fail(error, "internal error while writing")
@@ -184,11 +190,17 @@ class Writer:
         assert connection is not None
         if transaction is None:
             raise JournalError("appended before the lease was taken")
+        parts = batch[0].parts  # the others have none
+        self._outputs.keep(parts)
         connection.execute("BEGIN IMMEDIATE")
+        # Whoever removes files holds this lock, too: one that is there now stays.
+        self._outputs.keep(self._outputs.lacks(parts))
         self._gather(batch, wait_until=0.0)
         refusals = [transaction.append(a.run_id, a.entries) for a in batch]
         transaction.finish()
         connection.execute("COMMIT")
+        if parts:
+            self.counters.outputs = outputs.count(connection)
         return refusals
 
     def _linger(self, batch: list[Append]) -> None:
@@ -212,6 +224,8 @@ class Writer:
                 return
             if events + len(item.entries) > self._bounds.commit_events_max:
                 return
+            if item.parts:
+                return  # its files are written before the lock is taken, not under it
             if wait_until and item.durability != "async":
                 return  # somebody waits for that one: no more lingering, it joins this commit
             batch.append(item)
