@@ -4,15 +4,16 @@ A run of which an action changed meanwhile is held, goes on, or starts from the 
 new plan, as its ``on_change`` says.
 
 A look is cheap while nothing has changed: it asks which owners are dead, and goes on only if that
-or what is registered here has changed since. A run that cannot be taken over yet stays as it is,
-and its row says what it waits for.
+or what is registered here has changed since. A run is read when it is found and when it goes on; a
+look between those asks what it is known to need, once for all runs that need the same. A run that
+cannot be taken over yet stays as it is, and its row says what it waits for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,11 +22,10 @@ import msgspec
 from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.engine import Engine, RunRequest, RunTicket
 from tandem_orchestrator.engine.recover import Diverged, Recovered, recover
-from tandem_orchestrator.engine.restarting import may_restart, restarted
+from tandem_orchestrator.engine.restarting import restarted
 from tandem_orchestrator.errors import Closed, CommandError, JournalError
 from tandem_orchestrator.journal import Journal, RunRow
 from tandem_orchestrator.layers.native.waiting import settled_within
-from tandem_orchestrator.model.callables import find_callable
 from tandem_orchestrator.model.catalogue import Catalogue
 from tandem_orchestrator.model.commands import CommandSet
 from tandem_orchestrator.model.documents import from_document
@@ -36,6 +36,13 @@ from tandem_orchestrator.model.plans import Plan, PlannedStep
 from tandem_orchestrator.model.values import from_value
 from tandem_orchestrator.observe import RunView
 from tandem_orchestrator.orchestrator.intake import Intake
+from tandem_orchestrator.orchestrator.left_behind import (
+    READ_AGAIN,
+    RUNS_KEPT_MAX,
+    LeftBehind,
+    Waits,
+)
+from tandem_orchestrator.orchestrator.needs import Needs, needs_of
 from tandem_orchestrator.orchestrator.planning import Planning
 
 _log = logging.getLogger(__name__)
@@ -44,8 +51,8 @@ LOOK_S = 0.5
 """Seconds between two looks for dead owners."""
 RUNS_A_LOOK = 500
 """Runs that one look takes over or asks about; the next look goes on."""
-NAMELESS = "callables without a name (lambdas or closures)"
-"""What a run that cannot be resumed waits for."""
+ROWS_A_PAGE = 1_000
+"""Rows that are listed at a time."""
 
 Begin = Callable[[str, Sequence[AnyEvent], Plan], RunView]
 """Makes the view of a run that is taken over, of all that happened to it and its plan."""
@@ -64,8 +71,9 @@ class Found:
     callables: dict[str, Callable[..., Any]]
     missing: tuple[str, ...]
     """What has to be here before it can go on."""
-    changed: tuple[str, ...] = ()
+    changed: tuple[str, ...]
     """Actions of another version, where the run starts from the beginning because of that."""
+    needs: Needs
 
 
 class Recovery:
@@ -95,9 +103,15 @@ class Recovery:
         self._begin, self._with_hooks = begin, with_hooks
         self._task: asyncio.Task[None] | None = None
         self._is_closing = False
-        self._seen: object = None
+        self._dead: tuple[int, ...] = ()
+        """The dead owners, by token, whose runs were last listed."""
+        self._asked: object = None
+        """What was registered when the runs that wait were last asked."""
+        self._left = LeftBehind()
         self._told: dict[str, tuple[str, ...]] = {}
-        """Run to what it was last said to wait for."""
+        """Run to what its row was last made to say."""
+        self._to_tell: dict[str, tuple[str, ...]] = {}
+        """Run to what it waits for, where its row does not say so yet."""
 
     def start(self) -> None:
         """Look now, and from now on."""
@@ -130,19 +144,34 @@ class Recovery:
             await settled_within(asyncio.get_running_loop().create_future(), LOOK_S, self._clock)
 
     async def look(self) -> int:
-        """Take over what can be taken over at this moment; gives the number of runs."""
+        """Take over what can be taken over at this moment; gives the number of runs.
+
+        It reads, asks about or takes over ``RUNS_A_LOOK`` runs at most; the next look goes on.
+        """
         dead = tuple(sorted(o.token for o in await self._journal.owners() if not o.alive))
-        seen = (dead, self._stamp())
-        if not dead or seen == self._seen:
-            return 0
-        rows = await self._left_behind()
-        taken, is_done = 0, len(rows) < RUNS_A_LOOK
-        for row in sorted(rows, key=self._rank):
-            if not self._engine.has_room():
-                is_done = False
-                break
-            taken += await self._try(row)
-        self._seen = seen if is_done else None
+        if dead != self._dead:
+            self._left.list_anew(await self._left_behind() if dead else (), self._rank)
+            self._dead = dead
+        taken = budget = 0
+        stamp = self._stamp()
+        while self._left.has_unread and budget < RUNS_A_LOOK and self._engine.has_room():
+            taken += await self._try(self._left.next_unread())
+            budget += 1
+        if stamp != self._asked and budget < RUNS_A_LOOK:
+            catalogue, is_done = self._catalogue(), True
+            for waits, runs in self._left.kinds():
+                missing = self._missing(waits, catalogue)
+                if missing:
+                    self._to_tell.update(dict.fromkeys(runs, missing))
+                    continue
+                for run_id in runs:
+                    if budget >= RUNS_A_LOOK or not self._engine.has_room():
+                        is_done = False
+                        break
+                    taken += await self.take_over(run_id)
+                    budget += 1
+            self._asked = stamp if is_done else None
+        await self._tell(max(RUNS_A_LOOK - budget, 1))
         return taken
 
     def _rank(self, row: RunRow) -> tuple[int, int, str]:
@@ -155,24 +184,62 @@ class Recovery:
         """Take over one run, if its owner is dead and all it needs is here; also while switched off."""
         row = await self._journal.run(run_id)
         if row is None or row.status not in (RunStatus.INTERRUPTED, RunStatus.HELD):
+            self._left.forget(run_id)
             return False
-        return await self._try(row)
+        taken = await self._try(row)
+        await self._tell(1, run_id)
+        return taken
 
     async def _try(self, row: RunRow) -> bool:
+        """Take a run over, or keep what it waits for."""
+        run_id = row.run_id
         try:
-            return await self._take_over(row)
-        except Diverged as error:
-            await self._wait_for(row.run_id, (str(error),))
-        except (CommandError, JournalError, msgspec.MsgspecError) as error:
+            if run_id in self._engine.active:
+                self._left.forget(run_id)
+                return False
+            found = await self.look_at(row)
+            if not found.missing:
+                taken = await self._adopt(row, found) is not None
+                self._left.forget(run_id)
+                return taken
+            self._left.put(run_id, found.needs)
+            self._to_tell[run_id] = found.missing
+        except (Diverged, msgspec.MsgspecError) as error:
             # One damaged run holds up no other; its records stay for people to look at.
-            await self._wait_for(row.run_id, (f"{type(error).__name__}: {error}",))
+            name = "" if isinstance(error, Diverged) else f"{type(error).__name__}: "
+            self._left.put(run_id, f"{name}{error}")
+            self._to_tell[run_id] = (f"{name}{error}",)
+        except (CommandError, JournalError) as error:
+            self._left.put(run_id, READ_AGAIN)
+            self._to_tell[run_id] = (f"{type(error).__name__}: {error}",)
         return False
 
+    def _missing(self, waits: Waits, catalogue: Catalogue) -> tuple[str, ...]:
+        if isinstance(waits, str):
+            return () if waits == READ_AGAIN else (waits,)
+        return waits.missing(catalogue)
+
     async def _left_behind(self) -> list[RunRow]:
-        """List runs of dead owners, those that wait for a person too; newest first."""
-        rows = await self._journal.runs(status=RunStatus.INTERRUPTED.value, limit=RUNS_A_LOOK)
-        held = await self._journal.runs(status=RunStatus.HELD.value, limit=RUNS_A_LOOK)
-        return rows + [row for row in held if not self._journal.is_alive(row.owner)]
+        """List runs of dead owners, those that wait for a person too."""
+        rows = await self._all(RunStatus.INTERRUPTED)
+        alive: dict[str, bool] = {}
+        for row in await self._all(RunStatus.HELD):
+            if row.owner not in alive:
+                alive[row.owner] = self._journal.is_alive(row.owner)
+            if not alive[row.owner]:
+                rows.append(row)
+        return rows
+
+    async def _all(self, status: RunStatus) -> list[RunRow]:
+        rows: list[RunRow] = []
+        before: str | None = None
+        while len(rows) < RUNS_KEPT_MAX:
+            page = await self._journal.runs(status=status.value, limit=ROWS_A_PAGE, before=before)
+            rows += page
+            if len(page) < ROWS_A_PAGE:
+                break
+            before = page[-1].run_id
+        return rows
 
     async def resume(self, run_id: str) -> RunTicket:
         """Go on with one interrupted run, also where its actions have other versions now.
@@ -195,18 +262,6 @@ class Recovery:
             raise CommandError(f"run {run_id}: another orchestrator has just taken it over")
         return ticket
 
-    async def _take_over(self, row: RunRow) -> bool:
-        if row.run_id in self._engine.active:
-            return False
-        if not row.resumable:
-            await self._wait_for(row.run_id, (NAMELESS,))
-            return False
-        found = await self.look_at(row)
-        if found.missing:
-            await self._wait_for(row.run_id, found.missing)
-            return False
-        return await self._adopt(row, found) is not None
-
     async def look_at(
         self,
         row: RunRow,
@@ -222,32 +277,10 @@ class Recovery:
         """
         events = [record.event for record in await self._journal.records(row.run_id)]
         recovered = await asyncio.to_thread(recover, events)
-        needs = [*recovered.needs(), *again]
-        names = set(_callable_names(recovered, needs))
-        callables: dict[str, Callable[..., Any]] = {}
-        missing: list[str] = []
-        changed: list[str] = []
+        needs = needs_of(recovered, resumable=row.resumable, again=again)
         catalogue = self._catalogue()
-        plan = recovered.state.plan
-        restarts = plan.on_change == "restart" and not again and may_restart(recovered.state)
-        goes_on = plan.on_change != "hold" or not changed_versions_hold
-        for step in needs:
-            action = catalogue.action(step.agent, step.action)
-            callables.update(action.hooks if action is not None else {})
-            missing.extend(_missing(step, catalogue))
-            if action is not None and action.version != step.version:
-                text = f"{step.agent}.{step.action} version {step.version} (here: {action.version})"
-                if restarts:
-                    changed.append(text)
-                elif not goes_on:
-                    missing.append(f"{text}; 'tandem runs resume' goes on")
-        for name in sorted(names - callables.keys()):
-            try:
-                callables[name] = find_callable(name)
-            except LookupError as error:
-                missing.append(str(error))
-        if not row.resumable:
-            missing.append(NAMELESS)
+        callables, _ = needs.found_callables(catalogue)
+        missing = needs.missing(catalogue, changes_hold=changed_versions_hold)
         command_set = (
             CommandSet()
             if missing
@@ -260,8 +293,9 @@ class Recovery:
             events,
             command_set,
             callables,
-            tuple(dict.fromkeys(missing)),
-            tuple(dict.fromkeys(changed)),
+            missing,
+            needs.changed(catalogue),
+            needs,
         )
 
     async def _adopt(self, row: RunRow, found: Found) -> RunTicket | None:
@@ -273,7 +307,8 @@ class Recovery:
             found = await self.look_at(row)  # It had another owner, for a moment.
             anew = self._plan_anew(found) if found.changed else None
         request = self.request_of(row.run_id, found)
-        self._told.pop(row.run_id, None)
+        self._to_tell.pop(row.run_id, None)
+        self._left.forget(row.run_id)
         _log.info("run %s (%s) goes on here; its owner %s is dead", row.run_id, row.name, row.owner)
         view = self._begin(row.run_id, found.events, found.recovered.state.plan)
         if anew is None:
@@ -326,33 +361,12 @@ class Recovery:
             recovered=found.recovered,
         )
 
-    async def _wait_for(self, run_id: str, what: tuple[str, ...]) -> None:
-        if self._told.get(run_id) != what:
-            await self._journal.wait_for(run_id, what)
-            if len(self._told) >= RUNS_A_LOOK * 10:
-                self._told.clear()
-            self._told[run_id] = what
-
-
-def _callable_names(recovered: Recovered, needs: Sequence[PlannedStep]) -> Iterator[str]:
-    plan = recovered.state.plan
-    if plan.handler is not None:
-        yield plan.handler
-    for step in needs:
-        if step.validation is not None:
-            yield step.validation
-
-
-def _missing(step: PlannedStep, catalogue: Catalogue) -> Iterator[str]:
-    name = f"{step.agent}.{step.action}"
-    action, assignment = catalogue.action(step.agent, step.action), step.assignment
-    if action is None or not action.implementations:
-        yield name
-        return
-    if assignment is not None and assignment.fallback is None:
-        for implementation in assignment.implementations:
-            entry = action.implementation(implementation)
-            if entry is None:
-                yield f"{name} [{implementation}]"
-            elif away := catalogue.away.get(entry.layer):
-                yield f"the {entry.layer} layer for {name}: {away}"
+    async def _tell(self, at_most: int, run_id: str | None = None) -> None:
+        """Have rows say what their runs wait for: of one run, or of as many."""
+        for one in [run_id] if run_id is not None else list(self._to_tell)[:at_most]:
+            what = self._to_tell.pop(one, None)
+            if what is not None and self._told.get(one) != what:
+                await self._journal.wait_for(one, what)
+                if len(self._told) >= RUNS_KEPT_MAX:
+                    self._told.clear()
+                self._told[one] = what
