@@ -8,8 +8,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/crc32c.h"
 #include "base/test.h"
+#include "blob/blob.h"
 #include "client/client_state.h"
+#include "wire/channel.h"
 #include "wire/handshake.h"
 
 enum { CAPACITY = 4096, SLOTS = 4, BODY_MAX = 2000 };
@@ -287,6 +290,57 @@ static void pieces_out_of_place_end_it(void)
     is_given_up();
 }
 
+/* An answer whose body lies in a blob of 5,000 zeros (MessagePack: 0, and then too much). */
+static void send_blob(uint32_t aux, int with_record, size_t crc_bytes)
+{
+    enum { BYTES = 5000, ID = 7 };
+    static const uint8_t zeros[BYTES];
+    uint8_t ext[TDI_EXT_BYTES_MAX], message[TDI_BLOB_MESSAGE_BYTES], words[8] = {0};
+    const uint64_t record[2] = {ID, BYTES};
+    const uint32_t crc = tdi_crc32c(0, zeros, BYTES);
+    int fd = -1;
+    tdi_blob_peer_begin(&w.client.blobs, TDI_FEATURE_BLOBS, 1 << 20);
+    CHECK_EQ(tdi_blob_create(BYTES, &fd, NULL), TD_OK);
+    CHECK_EQ(tdi_blob_seal(fd, NULL), TD_OK);
+    tdi_blob_encode(&(tdi_blob_message){.op = TDI_BLOB_PASSED, .id = ID, .bytes = BYTES}, message);
+    CHECK_EQ(tdi_channel_send(w.sockets[1], message, sizeof message, &fd, 1, NULL), TD_OK);
+    close(fd);
+    tdi_frame frame = answer_to(w.call_id);
+    frame.flags = TDI_FLAG_BLOB;
+    frame.aux = aux;
+    if (with_record)
+        tdi_extension_add(ext, &frame.ext_units, TDI_EXT_BLOB, record, sizeof record);
+    memcpy(words, &crc, sizeof crc);
+    send_frame(frame, ext, words, crc_bytes);
+}
+
+static void an_answer_in_a_blob_is_looked_at(void)
+{
+    begin();
+    send_blob(TD_OK, 1, TDI_BLOB_FRAME_BYTES);
+    CHECK_EQ(drain(), TD_OK);
+    CHECK(w.completions == 1 && w.status == TD_CORRUPT); /* its zeros are no strict value */
+    tdi_blob_peer_end(&w.client.blobs);
+    end();
+}
+
+static void a_blob_that_is_none_ends_it(void)
+{
+    static const struct {
+        uint32_t aux;
+        int with_record;
+        size_t crc_bytes;
+    } none[] = {{TD_OK, 0, 4}, {TD_OK, 1, 0}, {TD_OK, 1, 3}, {TD_OK, 1, 5}, {TD_FAILED, 1, 4}};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        begin();
+        send_blob(none[i].aux, none[i].with_record, none[i].crc_bytes);
+        CHECK_EQ(drain(), TD_CORRUPT);
+        CHECK(strstr(tdi_client_error(&w.client), "a blob that is none") != NULL);
+        tdi_blob_peer_end(&w.client.blobs);
+        is_given_up();
+    }
+}
+
 static void a_head_that_makes_no_sense_ends_it(void)
 {
     begin();
@@ -430,6 +484,8 @@ int main(void)
     RUN(an_honest_body_in_pieces_is_taken);
     RUN(a_first_piece_of_impossible_length_ends_it);
     RUN(pieces_out_of_place_end_it);
+    RUN(an_answer_in_a_blob_is_looked_at);
+    RUN(a_blob_that_is_none_ends_it);
     RUN(a_head_that_makes_no_sense_ends_it);
     RUN(a_head_that_makes_no_sense_ends_a_long_body);
     RUN(words_about_no_call_are_refused);
