@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from tandem_orchestrator.errors import CommandError
+from tandem_orchestrator.layers.native import CONNECTED
 from tandem_orchestrator.layers.python import Registry
 from tandem_orchestrator.model.catalogue import Action, Catalogue, merge_actions
 from tandem_orchestrator.model.modes import ExecutionMode
@@ -94,12 +95,25 @@ class Inventory:
             # Kept with the stamp, so that its id cannot be used again meanwhile.
             self._kept = self._native_actions()
             entries = merge_actions((self._registry.entries(), self._kept))
-            entries = {key: _climbed(entry, self.ladder) for key, entry in entries.items()}
+            entries = {key: _climbed(_begun(entry), self.ladder) for key, entry in entries.items()}
             agents = {agent.name for agent in self._registry.agents}
             names = frozenset(agents | {entry.agent for entry in self._kept})
             catalogue = Catalogue(entries, names, dict(self._policies), dict(self._away()))
             self._made = (stamp, catalogue)
         return self._made[1]
+
+
+def _begun(entry: Action) -> Action:
+    """Have what a connected agent offers begin in shadow, beside a handler in Python."""
+    if entry.implementation("python") is None:
+        return entry
+    return replace(
+        entry,
+        implementations=tuple(
+            replace(one, rung="shadow") if one.source == CONNECTED else one
+            for one in entry.implementations
+        ),
+    )
 
 
 def _climbed(entry: Action, ladder: Ladder | None) -> Action:

@@ -11,6 +11,7 @@ from tandem_orchestrator.layers.native.body import encode_body, plain_encoder
 from tandem_orchestrator.layers.native.bridge_probe import BridgeProbe, probe_bridge
 from tandem_orchestrator.layers.native.codec import CodecError
 from tandem_orchestrator.layers.native.codec import decode as decode_strict
+from tandem_orchestrator.layers.native.entries import CONNECTED
 from tandem_orchestrator.layers.native.layer import NativeLayer
 from tandem_orchestrator.layers.native.limits import NativeLimits
 from tandem_orchestrator.layers.native.quarantine import Quarantine, Suspect
@@ -21,6 +22,7 @@ from tandem_orchestrator.layers.native.sync_pool import SyncPool
 from tandem_orchestrator.layers.native.topology import TopologySources, read_topology
 
 __all__ = [
+    "CONNECTED",
     "SPIN_NS",
     "BridgeProbe",
     "CodecError",

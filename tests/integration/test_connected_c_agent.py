@@ -1,4 +1,4 @@
-"""What a C agent gave comes from the cache, until an agent comes or goes."""
+"""A program of the user's in C: cached like any other, and in shadow beside a handler in Python."""
 
 import asyncio
 import importlib.resources
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tandem_orchestrator import CommandSet, CommandStep, TandemOrchestrator
+from tandem_orchestrator.layers.native.entries import BUILT_IN
 
 pytestmark = pytest.mark.native
 WAIT_S = 20.0
@@ -71,3 +72,40 @@ async def test_a_c_agent_is_asked_once_for_equal_work_and_anew_after_a_change(
                 await until_offered(tandem, "agent2")
                 assert [await run(tandem) for _ in range(2)] == [False, True]
         assert tandem.get_metrics()["c_msgs_processed"] == 2
+
+
+async def test_beside_a_handler_in_python_a_connected_agent_begins_in_shadow(
+    program: Path, tmp_path: Path
+) -> None:
+    config = {"journal": {"path": str(tmp_path / "journal.db")}}
+    asked = CommandSet(
+        steps=[CommandStep(id="s", agent="agent1", action="greet", payload={"name": "Ada"})]
+    )
+    async with TandemOrchestrator(config) as tandem:
+
+        @tandem.register_agent("agent1").action("greet", effects="none")
+        async def greet(payload: Any) -> Any:
+            return {"greeting": "from Python"}
+
+        with running(program, "agent1", tandem.layer_health()["c"].details["socket"]):
+            give_up_at = time.monotonic() + WAIT_S
+            while True:
+                entry = tandem.catalogue().action("agent1", "greet")
+                found = None if entry is None else entry.implementation("c")
+                if found is not None:
+                    break
+                assert time.monotonic() < give_up_at
+                await asyncio.sleep(0.002)
+            assert (found.rung, found.climbs) == ("shadow", True)
+            for _ in range(20):
+                result = await tandem.execute_command_set(asked)
+                assert result["steps"]["s"]["implementation"] == "python"
+            assert await tandem.send("agent1", "greet", {"name": "Ada"}) == {
+                "greeting": "from Python"
+            }
+
+
+async def test_what_is_compiled_into_the_bridge_is_known_as_built_in() -> None:
+    async with TandemOrchestrator({"journal": {"path": ":memory:"}}) as tandem:
+        session = tandem._messages._layers()[1].session
+        assert {agent for agent, _ in session.actions} == BUILT_IN
