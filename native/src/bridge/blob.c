@@ -227,8 +227,10 @@ td_status tdi_blob_pass(tdi_blob *blob, tdi_session *to)
     if (agent && to->blobs_with_calls >= to->bridge->options.blobs)
         return TD_BUSY;
     const tdi_blob_message said = {.op = TDI_BLOB_PASSED, .id = blob->id, .bytes = blob->bytes};
-    if (to->ended || tell(to, &said, blob->fd) != TD_OK)
+    if (to->ended)
         return TD_BUSY;
+    if (tell(to, &said, blob->fd) != TD_OK)
+        return TD_ERR_SYSTEM;
     to->blobs_with_calls += agent;
     return TD_OK;
 }

@@ -55,8 +55,9 @@ td_status tdi_blob_of(tdi_session *holder, td_view body, uint32_t *crc, tdi_blob
  * own, not sealed, of another length, or a frame that no honest peer sends. */
 td_status tdi_blob_named(tdi_session *session, const tdi_frame *frame, const tdi_extension *ext,
                          tdi_blob **out);
-/* Send its fd. TD_BUSY: the peer has as many as it may, or does not read. TD_TOO_LARGE: it never
- * offered to take blobs. */
+/* Send its fd. TD_BUSY: the peer has as many as it may, and gives some back. TD_ERR_SYSTEM: an fd
+ * cannot be sent now, and nothing says when it can. TD_TOO_LARGE: it never offered to take blobs.
+ */
 td_status tdi_blob_pass(tdi_blob *blob, tdi_session *to);
 /* Charge it to the reader of a completion, which drops it. TD_BUSY: over its quota. */
 td_status tdi_blob_give(tdi_blob *blob, tdi_session *to);

@@ -43,7 +43,8 @@ td_status tdi_blob_call(tdi_session *session, const tdi_frame *frame, const tdi_
     }
     if (status != TD_OK) {
         tdi_blob_release(blob);
-        tdi_answer_refusal(session, frame->call_id, status, charged);
+        tdi_answer_refusal(session, frame->call_id, status == TD_ERR_SYSTEM ? TD_BUSY : status,
+                           charged);
     }
     return TD_OK;
 }

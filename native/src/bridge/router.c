@@ -92,7 +92,8 @@ static td_status send_one(tdi_bridge *bridge, tdi_batch *batch, uint32_t index,
     td_status status = tdi_agent_send(row->agent, call);
     if (status != TD_OK && call->blob != NULL) {
         tdi_blob_release(call->blob);
-        if (status == TD_TOO_LARGE) { /* this one takes no blobs */
+        /* This one takes no blobs, or cannot be given one; to try for ever would end nowhere. */
+        if (status == TD_TOO_LARGE || status == TD_ERR_SYSTEM) {
             call->blob = NULL;
             call->frame.ext_units = 0;
             call->body = whole;
