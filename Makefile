@@ -49,6 +49,10 @@ journal-errors: dev ## let each call of the journal to its disk fail in turn, an
 	$(PYTEST) tests/faults/test_journal_each_error.py tests/faults/test_journal_disk.py \
 		tests/faults/test_journal_refused_disk.py
 
+failing-calls: dev ## let each call of bridge, agents, hosts, journal and extension to the system fail in turn
+	@tools/test-native plain
+	$(PYTEST) tests/faults/test_failing_calls.py
+
 weaken: dev ## weaken each memory order, remove each check, show which proof notices; needs spin
 	python3 tools/weaken.py
 
@@ -81,5 +85,5 @@ bench-fairness: dev ## measure seven good C agents beside a hostile peer against
 clean: ## remove .venv and everything built
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help run build dev test test-long kill-points power-loss flipped-bits journal-errors models weaken test-lowest check fmt bench bench-fairness clean
+.PHONY: help run build dev test test-long kill-points power-loss flipped-bits journal-errors failing-calls models weaken test-lowest check fmt bench bench-fairness clean
 .DEFAULT_GOAL := help

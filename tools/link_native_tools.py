@@ -1,4 +1,4 @@
-"""Link the programs of a meson build that are not installed into one folder.
+"""Link the programs of a meson build, and what tests preload, into one folder.
 
 Usage: link_native_tools.py BUILD_DIR TOOLS_DIR
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def main(build_dir: Path, tools_dir: Path) -> None:
-    """Make ``tools_dir`` hold exactly one link for each executable of ``build_dir``."""
+    """Make ``tools_dir`` hold exactly one link for each program and module of ``build_dir``."""
     described = subprocess.run(
         ["meson", "introspect", str(build_dir), "--targets"],
         check=True,
@@ -21,7 +21,7 @@ def main(build_dir: Path, tools_dir: Path) -> None:
     for old in tools_dir.iterdir():
         old.unlink()
     for target in json.loads(described.stdout):
-        if target["type"] == "executable":
+        if target["type"] in ("executable", "shared module"):
             program = Path(target["filename"][0]).resolve()
             (tools_dir / program.name).symlink_to(program)
 
