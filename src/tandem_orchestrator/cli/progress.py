@@ -17,6 +17,7 @@ from tandem_orchestrator.model.events import (
     SegmentEnded,
     SegmentStarted,
     StepEnded,
+    StepsRan,
     steps_ended,
 )
 from tandem_orchestrator.model.plans import plan_from_value
@@ -96,7 +97,7 @@ class ProgressView:
             case SegmentStarted():
                 for step_id in event.steps:
                     self._started(AttemptStarted(step=step_id, layer="c"))
-            case StepEnded() | SegmentEnded():
+            case StepEnded() | SegmentEnded() | StepsRan():
                 within_s = (event.at_ns - self._began_ns) / 1e9
                 for ended in steps_ended(event):
                     self._ended(ended, within_s)

@@ -7,7 +7,7 @@ simulation, ``advance`` and ``RunState``.
 
 from tandem_orchestrator.engine.advance import advance, replay
 from tandem_orchestrator.engine.again import fork_reach, retried
-from tandem_orchestrator.engine.attempt import never_entered
+from tandem_orchestrator.engine.attempt import key_of_step, never_entered
 from tandem_orchestrator.engine.desk import OnConflict
 from tandem_orchestrator.engine.engine import Engine
 from tandem_orchestrator.engine.gates import Gates
@@ -25,6 +25,7 @@ __all__ = [
     "Wish",
     "advance",
     "fork_reach",
+    "key_of_step",
     "never_entered",
     "replay",
     "retried",

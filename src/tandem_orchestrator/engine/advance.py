@@ -39,6 +39,7 @@ from tandem_orchestrator.model.events import (
     SegmentEnded,
     SignalReceived,
     StepApproved,
+    StepsRan,
     StepTimedOut,
 )
 from tandem_orchestrator.model.outcomes import RunStatus
@@ -55,7 +56,7 @@ def advance(state: RunState, event: AnyEvent) -> list[Instruction]:
             again.go_back(turn, event)
         return turn.out
     match event:
-        case RunForked():
+        case RunForked() | StepsRan():
             if not state.groups[ROOT].started:
                 again.take_over(turn, event)
         case RunRestarted():

@@ -13,7 +13,7 @@ from tandem_orchestrator.engine.state import NO_LIST, ROOT, GroupState, Phase, R
 from tandem_orchestrator.engine.turn import Turn
 from tandem_orchestrator.errors import CommandError
 from tandem_orchestrator.model.catalogue import nearest
-from tandem_orchestrator.model.events import RunForked, RunRetried
+from tandem_orchestrator.model.events import RunForked, RunRetried, StepsRan, steps_ended
 from tandem_orchestrator.model.outcomes import Failure, Outcome, RunStatus
 
 
@@ -143,10 +143,10 @@ def _anew(old: StepState, again: set[str], some_items: bool) -> StepState:
     return new
 
 
-def take_over(turn: Turn, event: RunForked) -> None:
-    """Have the steps that another run did ended here, before this one starts."""
+def take_over(turn: Turn, event: RunForked | StepsRan) -> None:
+    """Have the steps ended that another run did, or that ran already, before this one starts."""
     state = turn.state
-    for ended in event.taken:
+    for ended in steps_ended(event):
         step = state.steps[ended.step]
         step.move(Phase.ENDED)
         step.outcome, step.output = Outcome(ended.outcome), ended.output

@@ -43,9 +43,14 @@ def idempotency_key(run_id: str, unit: UnitKey) -> str:
     Returns: 32 hex digits; of an item those of its step, a hyphen and its position, so that C can
         make the keys of items out of the one of the step.
     """
-    whole = f"{run_id}/{unit.step}/{unit.implementation}"
-    key = hashlib.blake2b(whole.encode(), digest_size=16).hexdigest()
+    key = key_of_step(run_id, unit.step, unit.implementation)
     return key if unit.item is None else f"{key}-{unit.item}"
+
+
+def key_of_step(run_id: str, step: str, implementation: str) -> str:
+    """Give the idempotency key of a step that has no items."""
+    whole = f"{run_id}/{step}/{implementation}"
+    return hashlib.blake2b(whole.encode(), digest_size=16).hexdigest()
 
 
 def make_work(
@@ -59,6 +64,7 @@ def make_work(
     lane: int,
     clock: Clock,
     on_progress: Callable[[int, int], None],
+    begun: asyncio.Future[Any] | None = None,
 ) -> Work:
     """Put together what a layer needs to know of one attempt."""
     limit_s = step.plan.timeout_s
@@ -79,6 +85,7 @@ def make_work(
         version=step.plan.version,
         reusable=is_reusable(step.plan, plan),
         on_progress=on_progress,
+        begun=begun,
     )
 
 

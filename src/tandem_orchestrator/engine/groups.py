@@ -24,6 +24,8 @@ def start(turn: Turn, group: GroupState) -> None:
         turn.out.append(Wait(f"group:{group.id}", limit_s, GroupTimedOut(group=group.id)))
     for child in group.children:
         _one_less(turn, child, None)
+    if group.id == ROOT and group.open == 0:  # All of it ran before it was written down.
+        _end(turn, group)
 
 
 def step_ended(turn: Turn, step_id: str) -> None:

@@ -48,6 +48,9 @@ async def report_of(
         text = f"there is no {dispatch.layer} layer"
         return Report(Outcome.NOT_STARTED, failure=Failure("LayerUnavailable", text))
     inputs = inputs_of(state, step)
+    begun = (
+        None if request.begun is None else request.begun.take(unit.step, dispatch.attempt, token)
+    )
     work = make_work(
         request.run_id,
         step,
@@ -58,6 +61,7 @@ async def report_of(
         lane=Priority(request.priority).lane,
         clock=around.clock,
         on_progress=_progress_of(around, request.run_id, unit),
+        begun=begun,
     )
     name = step.plan.validation
     validation = request.callables[name] if name is not None else None

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tandem_orchestrator.layers.layer import Report, SegmentReport, SegmentWork, Work
+from tandem_orchestrator.layers.layer import Begun, Report, SegmentReport, SegmentWork, Work
 from tandem_orchestrator.model.commands import CommandSet
 from tandem_orchestrator.model.events import (
     RunAccepted,
@@ -16,6 +16,7 @@ from tandem_orchestrator.model.events import (
     RunRestarted,
     RunRetried,
     SegmentEnded,
+    StepsRan,
 )
 from tandem_orchestrator.model.plans import Plan, PlannedStep
 
@@ -44,8 +45,10 @@ class RunRequest:
     """What its one segment came back with already; the run goes on from there."""
     before_start: Callable[[], Awaitable[None]] | None = None
     """Awaited once it is accepted, before it takes a place; must not raise."""
-    onward: RunForked | RunRetried | RunRestarted | None = None
+    onward: RunForked | RunRetried | RunRestarted | StepsRan | None = None
     """What it goes on from, journaled before it starts: another run's steps, or its own."""
+    begun: Begun | None = None
+    """An attempt of it that is under way already; its dispatch takes it up."""
     recovered: Recovered | None = None
     """Of a run that another owner began: where it stood; ``accepted`` is in the journal already."""
     after_end: Callable[[], Awaitable[None]] | None = None

@@ -22,6 +22,7 @@ from tandem_orchestrator.model.events import (
     RunStarted,
     SegmentEnded,
     StepEnded,
+    StepsRan,
     steps_ended,
 )
 from tandem_orchestrator.model.outcomes import RunStatus
@@ -82,7 +83,7 @@ def changed_columns(event: Event, *, steps_done: int) -> dict[str, Any]:
             return {"status": RunStatus.PAUSED.value}
         case RunHeld() | RunContinued():
             return {"status": RunStatus.RUNNING.value}
-        case StepEnded() | SegmentEnded() | RunForked():
+        case StepEnded() | SegmentEnded() | StepsRan() | RunForked():
             return {"steps_done": steps_done + sum(1 for _ in steps_ended(event))}
     return {}
 

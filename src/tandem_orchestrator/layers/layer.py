@@ -7,6 +7,7 @@ decisions belong to the planner and to ``advance``.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -19,6 +20,40 @@ from tandem_orchestrator.model.plans import PlannedStep
 
 def _ignore_progress(done: int, total: int) -> None:
     """Nobody is watching this attempt."""
+
+
+class Begun:
+    """A handler's call that is under way before anybody gave it out; belongs to the loop's thread.
+
+    Args:
+        step: The step that it is of; the attempt is the first.
+        future: What becomes of it.
+        token: How it learns that it is asked to stop, where it can ask.
+    """
+
+    __slots__ = ("_future", "_token", "step")
+
+    def __init__(
+        self, step: str, future: asyncio.Future[Any], token: CancelToken | None = None
+    ) -> None:
+        self.step, self._token = step, token
+        # Any: an output is any value.
+        self._future: asyncio.Future[Any] | None = future
+
+    def take(self, step: str, attempt: int, cancel: CancelToken) -> asyncio.Future[Any] | None:
+        """Give the call to the attempt that it is of, once; None to any other."""
+        if step != self.step or attempt != 1:
+            return None
+        taken, self._future = self._future, None
+        if (token := self._token) is not None:
+            cancel.on_cancel(lambda: token.cancel(cancel.reason))
+        return taken
+
+    def drop(self) -> None:
+        """Stop it if nobody took it up."""
+        left, self._future = self._future, None
+        if left is not None and not left.cancel() and not left.cancelled():
+            left.exception()  # Read, so that it is not reported as lost.
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +87,8 @@ class Work:
     """Whether an output of equal work does as well, and this one's may be kept for others."""
     on_progress: Callable[[int, int], None] = _ignore_progress
     """Called with (done, total), from any thread."""
+    begun: asyncio.Future[Any] | None = field(default=None, repr=False)
+    """The handler's call, where it is under way already."""
 
 
 class CancelToken:

@@ -145,6 +145,18 @@ class SegmentEnded(Event, tag="segment_ended", frozen=True, omit_defaults=True, 
     """As in ``AttemptEnded``."""
 
 
+class StepsRan(Event, tag="steps_ran", frozen=True, omit_defaults=True, kw_only=True):
+    """Steps that had succeeded before the run was written down: its first record after acceptance.
+
+    None of them has effects: where this record was lost they would only have run once more.
+    """
+
+    rows: tuple[SegmentRow, ...]
+    """One for each of them, each after those it depends on."""
+    layer: str = "python"
+    implementation: str = "python"
+
+
 class RetryDue(Event, tag="retry_due", frozen=True, omit_defaults=True, kw_only=True):
     """The wait before the next attempt of a unit is over."""
 
@@ -365,6 +377,7 @@ AnyEvent = (
     | AttemptEnded
     | SegmentStarted
     | SegmentEnded
+    | StepsRan
     | RetryDue
     | StepTimedOut
     | GroupTimedOut
@@ -431,12 +444,12 @@ def unit_of(event: Event) -> str | None:
 
 
 def steps_ended(event: Event) -> Iterator[StepEnded]:
-    """Give the steps that ended with an event: one, or those of a segment."""
+    """Give the steps that ended with an event: one, or those that it packs."""
     if isinstance(event, StepEnded):
         yield event
     elif isinstance(event, RunForked):
         yield from event.taken
-    elif isinstance(event, SegmentEnded):
+    elif isinstance(event, SegmentEnded | StepsRan):
         for row in event.rows:
             if row.is_final:
                 ran = row.outcome == "succeeded"

@@ -14,6 +14,7 @@ from tandem_orchestrator.model.events import (
     RunEnded,
     SegmentEnded,
     StepEnded,
+    StepsRan,
 )
 
 _UNCOUNTED = (AttemptStarted, StepEnded)
@@ -60,7 +61,7 @@ class Metrics:
                     count = self._layers.setdefault(layer, _LayerCount())
                     count.attempts += 1
                     count.seconds += seconds
-            case SegmentEnded(layer=layer, rows=rows):
+            case SegmentEnded(layer=layer, rows=rows) | StepsRan(layer=layer, rows=rows):
                 count = self._layers.setdefault(layer, _LayerCount())
                 for row in rows:
                     if row.outcome not in ("not_started", "skipped"):

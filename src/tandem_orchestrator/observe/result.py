@@ -23,6 +23,7 @@ from tandem_orchestrator.model.events import (
     SegmentEnded,
     SegmentStarted,
     StepEnded,
+    StepsRan,
     StepWaits,
     steps_ended,
 )
@@ -91,7 +92,7 @@ class RunView:
                 self._retried(event)
             case RunRestarted():
                 self._restarted(event)
-            case StepEnded() | SegmentEnded() | RunForked():
+            case StepEnded() | SegmentEnded() | StepsRan() | RunForked():
                 for ended in steps_ended(event):
                     self.steps[ended.step] = ended
                     self.running.pop(ended.step, None)

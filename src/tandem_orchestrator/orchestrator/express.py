@@ -41,8 +41,9 @@ from tandem_orchestrator.model.events import (
 from tandem_orchestrator.model.levels import Priority
 from tandem_orchestrator.model.plans import Plan, plan_to_value
 from tandem_orchestrator.model.values import from_value
-from tandem_orchestrator.observe import Metrics, RunView
+from tandem_orchestrator.observe import Metrics
 from tandem_orchestrator.orchestrator.intake import Intake
+from tandem_orchestrator.orchestrator.result_template import ResultTemplate
 from tandem_orchestrator.orchestrator.routing import Routing
 
 LEARN_FIRST, LEARN_EVERY = 8, 16
@@ -93,8 +94,7 @@ class ExpressPlan:
         self._loaded: tuple[Program, int] | None = None
         self.literals: list[bytes] = []
         """Values of the plan's own payloads; a program is shared by equal structures."""
-        self._template = _result_of_a_run_before(plan)
-        self._steps = tuple(self._template["steps"].items())
+        self._template = _template_of(plan)
 
     def program(self, segments: Segments) -> tuple[Program, int] | None:
         """Give the plan's program and its number in a session; None if it is not loaded there."""
@@ -139,27 +139,15 @@ class ExpressPlan:
             names: Id and name of the command set.
             body: What the outputs were read from.
         """
-        steps = {}
-        outputs = {}
-        for (step_id, common), row in zip(self._steps, rows, strict=True):
-            shown = steps[step_id] = common.copy()
-            shown["seconds"] = row.elapsed_ns / 1e9
-            shown["failed_items"] = []
-            outputs[step_id] = row.output
+        outputs = {step.id: row.output for step, row in zip(self.plan.steps, rows, strict=True)}
         marks = (b"$buffer", b"$literal", b"$codec")  # they come back as others
         if b"$" in body and any(mark in body for mark in marks):
             outputs = {step_id: from_value(output) for step_id, output in outputs.items()}
-        result = self._template.copy()
-        result["results"] = outputs
-        result["run_id"] = run_id
-        result["command_set_id"], result["name"] = names
-        result["duration"] = duration_s
-        result["steps"] = steps
-        result["notes"] = list(result["notes"])
-        return result
+        seconds = [row.elapsed_ns / 1e9 for row in rows]
+        return self._template.fill(run_id, names, outputs, seconds, duration_s)
 
 
-def way_of(intake: Intake) -> ExpressPlan | None:
+def express_way_of(intake: Intake) -> ExpressPlan | None:
     """Give the express way of a plan; None if it has to go the ordinary one."""
     fitting = intake.command_set.idempotency_key is None and fits(intake.plan)
     return ExpressPlan(intake.plan) if fitting else None
@@ -183,14 +171,10 @@ def fits(plan: Plan) -> bool:
     )
 
 
-# Any: the result as API pins it.
-def _result_of_a_run_before(plan: Plan) -> dict[str, Any]:
-    """Let the view of a made-up run say what every result of this plan has in common."""
-    view = RunView()
+def _template_of(plan: Plan) -> ResultTemplate:
+    """Let a made-up run say what every result of this plan has in common."""
     rows = tuple(SegmentRow(step.id, "succeeded") for step in plan.steps)
-    for event in _events_of("", ("", ""), plan, {}, {}, rows, 0, 0.0):
-        view.apply(event)
-    return view.result()
+    return ResultTemplate(_events_of("", ("", ""), plan, {}, {}, rows, 0, 0.0))
 
 
 # Any: documents and inputs hold any plain value.

@@ -23,7 +23,11 @@ from tandem_orchestrator.model.refs import NO_DEFAULT, Ref
 from tandem_orchestrator.model.routing import UNSIZED, bucket_of
 from tandem_orchestrator.orchestrator.express import ExpressPlan
 from tandem_orchestrator.orchestrator.intake import Intake
+from tandem_orchestrator.orchestrator.prompt import PromptPlan
 from tandem_orchestrator.orchestrator.routing import Watch
+
+Way = ExpressPlan | PromptPlan
+"""What is known of a plan that goes a quick way."""
 
 FAMILIAR_MAX = 256
 """Structures that are kept; the one that was met longest ago goes first."""
@@ -109,7 +113,7 @@ def _with_payloads(
 
 
 class _Known(NamedTuple):
-    way: ExpressPlan | None
+    way: Way | None
     """None: its runs go the ordinary way."""
     pattern: _Pattern
     order: tuple[int, ...] | None
@@ -162,7 +166,7 @@ class Familiar:
 
     def find(
         self, look: Look, command_set: CommandSet, stamp: object
-    ) -> tuple[ExpressPlan | None, FamiliarRun] | None:
+    ) -> tuple[Way | None, FamiliarRun] | None:
         """Find the plan of a set that looks like this; ``stamp`` says what plans depend on."""
         key = look.key
         try:
@@ -197,7 +201,7 @@ class Familiar:
     def keep(
         self,
         look: Look,
-        way: ExpressPlan | None,
+        way: Way | None,
         intake: Intake,
         stamp: object,
         watch: Watch | None = None,

@@ -14,12 +14,13 @@ from tandem_orchestrator.model.catalogue import Catalogue
 from tandem_orchestrator.model.commands import CommandSet
 from tandem_orchestrator.model.conditions import refs_in
 from tandem_orchestrator.model.documents import to_document
-from tandem_orchestrator.model.events import RunAccepted, RunForked, SegmentEnded
+from tandem_orchestrator.model.events import RunAccepted
 from tandem_orchestrator.model.levels import Priority
 from tandem_orchestrator.model.plans import Plan, PlannedStep, plan_to_value
 from tandem_orchestrator.model.refs import Missing, Ref, find_refs
 from tandem_orchestrator.model.snapshot import snapshot
 from tandem_orchestrator.model.values import to_value
+from tandem_orchestrator.orchestrator.ahead import NOTHING_AHEAD, Ahead
 from tandem_orchestrator.plan import PlanOptions, make_plan
 
 
@@ -197,15 +198,9 @@ def _input_refs(step: PlannedStep) -> Iterator[Ref]:
 def request_of(
     intake: Intake,
     run_id: str,
-    head: SegmentEnded | None = None,
-    onward: RunForked | None = None,
+    ahead: Ahead = NOTHING_AHEAD,
 ) -> RunRequest:
-    """Make what the engine is handed, with the caller's context variables.
-
-    Args:
-        head: What the run's one segment came back with already.
-        onward: What it takes over from another run.
-    """
+    """Make what the engine is handed, with the caller's context variables."""
     plan = intake.plan
     accepted = RunAccepted(
         run_id=run_id,
@@ -231,6 +226,7 @@ def request_of(
         intake.callables,
         intake.command_set if plan.handler is not None else None,
         contextvars.copy_context(),
-        head,
-        onward=onward,
+        ahead.head,
+        onward=ahead.onward,
+        begun=ahead.begun,
     )

@@ -24,24 +24,23 @@ from tandem_orchestrator.errors import (
 from tandem_orchestrator.ids import Ids
 from tandem_orchestrator.journal import Journal, KeyTaken, request_digest
 from tandem_orchestrator.layers.native import NativeLayer
-from tandem_orchestrator.layers.native.segments import Segments
 from tandem_orchestrator.layers.python import Agent, PythonLayer, Registry, offered_agents
 from tandem_orchestrator.model.catalogue import Action, Catalogue
 from tandem_orchestrator.model.commands import CommandSet, CommandStep
-from tandem_orchestrator.model.events import LayerChanged, RunForked, SegmentEnded
+from tandem_orchestrator.model.events import LayerChanged
 from tandem_orchestrator.model.levels import CommandType
 from tandem_orchestrator.model.modes import ExecutionMode
 from tandem_orchestrator.model.plans import Plan
 from tandem_orchestrator.model.policies import Policy
 from tandem_orchestrator.orchestrator.afterwards import Afterwards
+from tandem_orchestrator.orchestrator.ahead import NOTHING_AHEAD, Ahead
 from tandem_orchestrator.orchestrator.cache import OutputCache
 from tandem_orchestrator.orchestrator.composition import (
     announce,
     cache_bounds,
     quarantine_of,
 )
-from tandem_orchestrator.orchestrator.express import Asked, Express, ExpressPlan, way_of
-from tandem_orchestrator.orchestrator.familiar import Familiar
+from tandem_orchestrator.orchestrator.express import Express
 from tandem_orchestrator.orchestrator.intake import Intake, request_of
 from tandem_orchestrator.orchestrator.inventory import Inventory
 from tandem_orchestrator.orchestrator.message_doors import MessageDoors
@@ -51,6 +50,7 @@ from tandem_orchestrator.orchestrator.planning import Planning
 from tandem_orchestrator.orchestrator.plugin_doors import PluginDoors
 from tandem_orchestrator.orchestrator.prepared import PreparedPlan
 from tandem_orchestrator.orchestrator.probes import BinaryBridge, PythonOrchestrator
+from tandem_orchestrator.orchestrator.prompt import Prompt
 from tandem_orchestrator.orchestrator.recovery import Recovery
 from tandem_orchestrator.orchestrator.retention import Retention
 from tandem_orchestrator.orchestrator.run import Run
@@ -60,6 +60,7 @@ from tandem_orchestrator.orchestrator.setting_doors import SettingDoors
 from tandem_orchestrator.orchestrator.shown_doors import ShownDoors
 from tandem_orchestrator.orchestrator.twin_doors import TwinDoors
 from tandem_orchestrator.orchestrator.watching import Watching
+from tandem_orchestrator.orchestrator.ways import Ways
 from tandem_orchestrator.plugins import Plugins
 from tandem_orchestrator.settings import Settings
 
@@ -107,11 +108,10 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._parts: Parts | None = None
-        self._express: Express | None = None
+        self._quick: Ways | None = None
         self._recovery: Recovery | None = None
         self._afterwards: Afterwards | None = None
         self._retention: Retention | None = None
-        self._familiar = Familiar()
         self._changing = asyncio.Lock()
         """Held while it opens or closes."""
         self._closing: asyncio.Future[None] | None = None
@@ -190,16 +190,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
             self._inventory,
         )
         await self._parts.start()
-        self._express = Express(
-            self._parts.engine,
-            self._parts.journal,
-            self._parts.native,
-            self._watching.metrics,
-            self._watching.hearers,
-            self._ids,
-            self._clock,
-            self._parts.routing,
-        )
+        self._quick = self._make_ways(self._parts)
         self._messages.start()
         self._recovery = Recovery(
             self._parts.journal,
@@ -356,16 +347,9 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
         self._usable()
         return await self._submit(self._planning.take_in(command_set, inputs))
 
-    def _express_now(self) -> Express:
-        self._usable()
-        assert self._express is not None
-        return self._express
-
-    async def _submit(
-        self, intake: Intake, head: SegmentEnded | None = None, onward: RunForked | None = None
-    ) -> Run:
+    async def _submit(self, intake: Intake, ahead: Ahead = NOTHING_AHEAD) -> Run:
         engine, journal = self._usable()
-        request = request_of(intake, self._ids.make(), head, onward)
+        request = request_of(intake, ahead.run_id or self._ids.make(), ahead)
         view = self._watching.begin(request.run_id, intake.plan)
         try:
             ticket = engine.submit(self._with_hooks(request, intake.command_set, view))
@@ -399,32 +383,12 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
 
         Raises: what ``submit`` raises, and JournalError if the end could not be made durable.
         """
-        express, look, found, stamp = self._express_now(), None, None, None
-        if not inputs and self._parts is not None and (segments := self._parts.segments):
-            look = self._familiar.look(command_set)
-            stamp = self._plans_depend_on(segments)
-        if look is not None:
-            found = self._familiar.find(look, command_set, stamp)
-        way: ExpressPlan | None
-        asked: Asked
-        if found is not None:
-            way, asked = found
-        else:
-            asked = self._planning.take_in(command_set, inputs, roll=self._familiar.take_roll())
-            way = None if look is None else way_of(asked)
-            if look is not None:
-                self._familiar.keep(look, way, asked, stamp, self._planning.watch(asked.plan))
-        ended = None if way is None else await express.run(way, asked)
-        if isinstance(ended, dict):
-            return ended
-        run = await self._submit(asked.own_intake(), ended)
-        return await run.result_or_cancel(held=True)
+        return await self._ways_now().execute(command_set, inputs)
 
-    def _plans_depend_on(self, segments: Segments) -> object:
-        """Give a value that changes with whatever a native plan has from beside its command set."""
-        busy = self._parts is not None and self._parts.machine.is_busy
-        python = self._inventory.stamp_without_native()
-        return (python, self.config.settings, segments.session.actions, busy)
+    def _ways_now(self) -> Ways:
+        self._usable()
+        assert self._quick is not None
+        return self._quick
 
     async def prepare(self, command_set: CommandSet) -> PreparedPlan:
         """Check and plan a command set once, to run it often: ``await plan.run(inputs={…})``.
@@ -439,10 +403,35 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
             plan_again=self._planning.again,
             watch=self._planning.watch,
             submit=self._submit,
-            express=self._express_now,
+            ways=self._ways_now,
         )
 
     # --- inside ----------------------------------------------------------------------------------
+
+    def _make_ways(self, parts: Parts) -> Ways:
+        shared = (self._watching.metrics, self._watching.hearers, self._ids, self._clock)
+        limits_of = self._registry.limits_of
+        express = Express(parts.engine, parts.journal, parts.native, *shared, parts.routing)
+        prompt = Prompt(
+            parts.engine,
+            parts.journal,
+            parts.python,
+            *shared,
+            lambda agent, action: limits_of(agent, action) is not None,
+            self._watching.progress,
+        )
+        return Ways(
+            express,
+            prompt,
+            self._planning,
+            lambda: parts.segments,
+            lambda: (
+                self._inventory.stamp_without_native(),
+                self.config.settings,
+                parts.machine.is_busy,
+            ),
+            self._submit,
+        )
 
     def _usable(self) -> tuple[Engine, Journal]:
         """Refuse every call from the wrong place or at the wrong time."""

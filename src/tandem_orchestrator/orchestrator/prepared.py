@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from tandem_orchestrator.errors import InvalidCommandSet
-from tandem_orchestrator.model.events import SegmentEnded
 from tandem_orchestrator.model.plans import Plan
-from tandem_orchestrator.orchestrator.express import Express, ExpressPlan, way_of
+from tandem_orchestrator.orchestrator.familiar import Way
 from tandem_orchestrator.orchestrator.intake import Intake, with_inputs
 from tandem_orchestrator.orchestrator.routing import Watch
 from tandem_orchestrator.orchestrator.run import Run
+from tandem_orchestrator.orchestrator.ways import Ways, way_of
 
 
 class PreparedPlan:
@@ -30,11 +30,11 @@ class PreparedPlan:
         stamp_of_now: Callable[[], object],
         plan_again: Callable[[Intake, float | None], Intake],
         watch: Callable[[Plan], Watch | None],
-        submit: Callable[[Intake, SegmentEnded | None], Awaitable[Run]],
-        express: Callable[[], Express],
+        submit: Callable[[Intake], Awaitable[Run]],
+        ways: Callable[[], Ways],
     ) -> None:
         self._intake, self._stamp = intake, stamp
-        self._express, self._way = express, way_of(intake)
+        self._ways, self._way = ways, way_of(intake)
         self._stamp_of_now, self._plan_again, self._submit = stamp_of_now, plan_again, submit
         self._watch_of, self._watch = watch, watch(intake.plan)
 
@@ -53,7 +53,7 @@ class PreparedPlan:
         Raises: InvalidCommandSet if an input that a reference needs is missing; LayerUnavailable
             if the plan has to be routed anew and cannot be; Busy; JournalError.
         """
-        return await self._submit(self._with(inputs)[0], None)
+        return await self._submit(self._with(inputs)[0])
 
     async def run(self, *, inputs: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Run to the end and give the result, as ``execute_command_set`` does.
@@ -61,16 +61,9 @@ class PreparedPlan:
         Raises: what ``submit`` raises.
         """
         intake, way = self._with(inputs)
-        head: SegmentEnded | None = None
-        if way is not None:
-            ended = await self._express().run(way, intake)
-            if isinstance(ended, dict):
-                return ended
-            head = ended
-        run = await self._submit(intake, head)
-        return await run.result_or_cancel(held=True)
+        return await self._ways().run(way, intake)
 
-    def _with(self, inputs: Mapping[str, Any] | None) -> tuple[Intake, ExpressPlan | None]:
+    def _with(self, inputs: Mapping[str, Any] | None) -> tuple[Intake, Way | None]:
         """Give the intake of one run, routed anew if what there is has changed, and its way."""
         stamp, watch = self._stamp_of_now(), self._watch
         if stamp != self._stamp or (watch is not None and watch.is_stale):

@@ -8,9 +8,9 @@ from typing import Any
 
 from tandem_orchestrator.engine import Engine, RunTicket
 from tandem_orchestrator.journal import Journal, RunRow
-from tandem_orchestrator.model.events import RunForked, SegmentEnded
 from tandem_orchestrator.observe import RunView
 from tandem_orchestrator.orchestrator.afterwards import Afterwards
+from tandem_orchestrator.orchestrator.ahead import NOTHING_AHEAD, Ahead
 from tandem_orchestrator.orchestrator.intake import Intake
 from tandem_orchestrator.orchestrator.recovery import Recovery
 from tandem_orchestrator.orchestrator.run import Run
@@ -26,9 +26,7 @@ class RunDoors(ABC):
     _afterwards: Afterwards | None
 
     @abstractmethod
-    async def _submit(
-        self, intake: Intake, head: SegmentEnded | None = None, onward: RunForked | None = None
-    ) -> Run:
+    async def _submit(self, intake: Intake, ahead: Ahead = NOTHING_AHEAD) -> Run:
         """Take a run in."""
 
     @abstractmethod
@@ -68,7 +66,7 @@ class RunDoors(ABC):
         self._usable()
         assert self._afterwards is not None
         intake, onward = await self._afterwards.fork(run_id, step, payload, by)
-        return await self._submit(intake, onward=onward)
+        return await self._submit(intake, Ahead(onward=onward))
 
     async def runs(
         self, *, status: str | None = None, name: str | None = None, limit: int = 100

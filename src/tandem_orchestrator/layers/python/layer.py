@@ -19,6 +19,7 @@ from tandem_orchestrator.layers.python.carrying import output_value
 from tandem_orchestrator.layers.python.context import Context, make_log
 from tandem_orchestrator.layers.python.messages import Done, Job
 from tandem_orchestrator.layers.python.processes import NeverReady, ProcessRunner, WorkerDied
+from tandem_orchestrator.layers.python.prompt import PromptCaller, PromptHandler, Raised
 from tandem_orchestrator.layers.python.registry import Registry
 from tandem_orchestrator.layers.python.step_log import (
     StepMark,
@@ -86,8 +87,10 @@ class PythonLayer:
         self._threads = ThreadRunner(limits.workers, limits.cpus)
         start_timeout_s = limits.process_start_timeout_s
         self._processes = ProcessRunner(limits.processes, clock, start_timeout_s)
+        self.prompt = PromptCaller()
+        """Calls handlers that ``prompt_handler`` gave."""
         self._gates: dict[object, asyncio.Semaphore] = {}
-        self._hanging: set[asyncio.Task[Any]] = set()
+        self._hanging: set[asyncio.Future[Any]] = set()
         """Coroutines that swallow their cancellation."""
         self.running = 0
 
@@ -103,6 +106,7 @@ class PythonLayer:
     async def close(self) -> None:
         """End the workers; threads that hang are daemons and delay nobody."""
         self._threads.close()
+        await self.prompt.close()
         await self._processes.close()
 
     def actions(self) -> tuple[Action, ...]:
@@ -125,6 +129,19 @@ class PythonLayer:
         return LayerHealth(
             "python", hanging < self._limits.abandoned_max, "; ".join(reasons), details
         )
+
+    def prompt_handler(self, agent: str, action: str, implementation: str) -> PromptHandler | None:
+        """Find a handler that may be called at once; None where an attempt has to be made of it."""
+        found = self._registry.find(agent, action, implementation)
+        if found is None or self._gates_of(found[0], found[1]):
+            return None
+        is_one = found[2].kind == "async" and inspect.iscoroutinefunction(found[2].handler)
+        return PromptHandler(found[1], found[2]) if is_one else None
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether handlers may be called at once at this moment: nothing hangs."""
+        return not self._hanging and not self._threads.abandoned
 
     async def run(self, work: Work, cancel: CancelToken) -> Report:
         """Run one attempt to its end; never raises for what the handler did."""
@@ -174,6 +191,15 @@ class PythonLayer:
             return await self._in_process(work, cancel, implementation, handle)
         context = None if implementation.takes < 2 else _context_of(work, cancel)
         start = self._on_loop if implementation.kind == "async" else self._in_thread
+        if (begun := work.begun) is not None:
+            return await self._timed(
+                lambda _, cancel: self._to_its_end(begun, cancel),
+                lambda: None,
+                cancel,
+                handle,
+                where,
+                work.run_id,
+            )
         if work.cpus and start == self._in_thread:
             start = partial(self._in_thread, cpus=work.cpus)
 
@@ -201,7 +227,7 @@ class PythonLayer:
                 return Report(Outcome.ABANDONED, stopped=False, seconds=self._since(began_ns))
             if isinstance(output, _Cancelled):
                 return _NEVER_RAN
-            if isinstance(output, _Raised):
+            if isinstance(output, Raised):
                 return self._failed(output.error, handle, began_ns)
             value = output_value(output, handle, run_id, where)
             return Report(Outcome.SUCCEEDED, value, seconds=self._since(began_ns))
@@ -247,7 +273,10 @@ class PythonLayer:
     async def _on_loop(self, call: Callable[[], Any], cancel: CancelToken) -> Any:
         """Run a coroutine as a task of its own, so that it alone is cancelled."""
         self._refuse_when_full()
-        task = asyncio.ensure_future(_await(call))
+        return await self._to_its_end(asyncio.ensure_future(_await(call)), cancel)
+
+    async def _to_its_end(self, task: asyncio.Future[Any], cancel: CancelToken) -> Any:
+        """Wait for a call that is under way, and give it up where it does not obey."""
         await self._until_done(task, cancel, task.cancel)
         if task.done():
             return task.result()
@@ -267,7 +296,7 @@ class PythonLayer:
         await self._until_done(job.future, cancel, lambda: None)
         if job.future.done():
             output, error = job.future.result()
-            return output if error is None else _Raised(error)
+            return output if error is None else Raised(error)
         job.abandon()
         job.future.cancel()
         return _ABANDONED
@@ -375,7 +404,7 @@ class PythonLayer:
                 gates.append(self._gates.setdefault(key, asyncio.Semaphore(bound)))
         return gates
 
-    def _forget(self, task: asyncio.Task[Any]) -> None:
+    def _forget(self, task: asyncio.Future[Any]) -> None:
         self._hanging.discard(task)
         if not task.cancelled():
             task.exception()  # Read, so that it is not reported a second time.
@@ -403,7 +432,7 @@ async def _await(call: Callable[[], Any]) -> Any:
         result = call()
         return await result if inspect.isawaitable(result) else result
     except SystemExit as error:
-        return _Raised(error)  # As a task's exception it would end the user's loop.
+        return Raised(error)  # As a task's exception it would end the user's loop.
 
 
 async def _entered(gate: asyncio.Semaphore, cancel: CancelToken) -> bool:
@@ -433,13 +462,6 @@ def _stop(task: asyncio.Task[Any]) -> None:
 
 class _Cancelled:
     """Asked to stop before it began."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Raised:
-    """What a handler raised, where raising it here would mean something else."""
-
-    error: BaseException
 
 
 _ABANDONED = object()

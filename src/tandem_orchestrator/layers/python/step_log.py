@@ -57,6 +57,11 @@ def enter_step(mark: StepMark) -> None:
     mark_root()
 
 
+def mark_step(mark: StepMark) -> None:
+    """Do the same where the root logger's handlers have the filter already."""
+    _mark.set(mark)
+
+
 def mark_root() -> None:
     """Put the filter on the root logger's handlers; nothing happens where it is already."""
     for handler in logging.root.handlers:
