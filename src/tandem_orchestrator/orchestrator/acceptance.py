@@ -20,6 +20,8 @@ from tandem_orchestrator.orchestrator.intake import Intake
 
 _encode = msgspec.msgpack.encode
 _NIL = b"\xc0"
+PAYLOADS_BYTES_MAX = 256 * 1024
+"""Of one run, together."""
 _ID, _NAME = -2, -1
 """Slots of a set's id and name; those of payloads are positions in the plan."""
 
@@ -61,7 +63,8 @@ class Acceptance:
             literals: The values of its payloads, as ``literals_of`` finds them in the plan.
 
         Returns: it, ``document`` and ``plan`` encoded already: for a journal that writes it. None
-            where a field would be left out that is there in this plan, or the other way round.
+            where a field would be left out that is there in this plan, or the other way round; and
+            where the payloads are so large that the journal has to look into the record.
         """
         if bool(names[1]) != self._is_named:
             return None
@@ -83,6 +86,8 @@ class Acceptance:
                 body = b"".join(pieces)
             payloads.append(body)
         payloads += [_encode(names[0]), _encode(names[1])]  # at -2 and -1
+        if sum(map(len, payloads)) > PAYLOADS_BYTES_MAX:
+            return None
         document, plan = self._document.joined(payloads), self._plan.joined(payloads)
         return self._event(run_id, names, document, plan, inputs, at_ns)
 

@@ -195,14 +195,10 @@ def _input_refs(step: PlannedStep) -> Iterator[Ref]:
             yield ref
 
 
-def request_of(
-    intake: Intake,
-    run_id: str,
-    ahead: Ahead = NOTHING_AHEAD,
-) -> RunRequest:
-    """Make what the engine is handed, with the caller's context variables."""
+def accepted_of(intake: Intake, run_id: str) -> RunAccepted:
+    """Make the first record of a run."""
     plan = intake.plan
-    accepted = RunAccepted(
+    return RunAccepted(
         run_id=run_id,
         command_set_id=intake.command_set.id,
         name=plan.name,
@@ -217,10 +213,15 @@ def request_of(
         steps_total=len(plan.steps),
         idempotency_key=intake.command_set.idempotency_key,
     )
+
+
+def request_of(intake: Intake, run_id: str, ahead: Ahead = NOTHING_AHEAD) -> RunRequest:
+    """Make what the engine is handed, with the caller's context variables."""
+    plan = intake.plan
     return RunRequest(
         run_id,
         plan,
-        accepted,
+        accepted_of(intake, run_id),
         Priority.parse(plan.priority),
         intake.inputs,
         intake.callables,

@@ -46,7 +46,7 @@ from tandem_orchestrator.observe import Metrics
 from tandem_orchestrator.orchestrator.acceptance import Acceptance
 from tandem_orchestrator.orchestrator.ahead import Ahead
 from tandem_orchestrator.orchestrator.express import KEPT_BYTES, Asked
-from tandem_orchestrator.orchestrator.intake import Intake, request_of
+from tandem_orchestrator.orchestrator.intake import Intake, accepted_of
 from tandem_orchestrator.orchestrator.result_template import ResultTemplate
 
 STEPS_MAX = 1_000
@@ -105,8 +105,7 @@ class PromptPlan:
         """Makes its results."""
         if self._result is None:
             rows = tuple(SegmentRow(step.id, "succeeded") for step in self.plan.steps)
-            request = request_of(self._intake, "")
-            events = _events_of(request.accepted, rows, 0, 0.0)
+            events = _events_of(accepted_of(self._intake, ""), rows, 0, 0.0)
             self._result = ResultTemplate(events)
         return self._result
 
@@ -402,5 +401,5 @@ class _Kept(NamedTuple):
                 return accepted
         elif acceptance.is_of(intake := asked.own_intake()):
             return acceptance.own_event(run_id, intake.inputs, self.at_ns)
-        request = request_of(asked.own_intake(), run_id)
-        return msgspec.structs.replace(request.accepted, at_ns=self.at_ns)
+        accepted = accepted_of(asked.own_intake(), run_id)
+        return msgspec.structs.replace(accepted, at_ns=self.at_ns)
