@@ -294,6 +294,8 @@ class Engine:
 
     def _ended(self, run: ActiveRun, error: TandemError | None) -> None:
         release(run.run_id)
+        if run.request.begun is not None:
+            run.request.begun.drop()
         self._resting.discard(run.run_id)
         if error is None and run.request.after_end is not None:
             self._spawn(self._tell_end(run, run.request.after_end), run.request.context.copy())

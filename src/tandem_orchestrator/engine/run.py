@@ -497,6 +497,4 @@ class ActiveRun:
 
     def _finish(self, error: TandemError | None) -> None:
         self._waits.drop_all()
-        if self.request.begun is not None:
-            self.request.begun.drop()
         self._on_end(self, error)
