@@ -19,15 +19,15 @@ from tandem_orchestrator.cli.output import (
     visible,
 )
 from tandem_orchestrator.cli.progress import ProgressView
+from tandem_orchestrator.cli.run_names import RunName, run_id_of
 from tandem_orchestrator.cli.run_table import last_steps, print_result
 from tandem_orchestrator.cli.target import import_agents, read_settings
 from tandem_orchestrator.orchestrator import Run
 from tandem_orchestrator.orchestrator.run_control import NOT_GIVEN
 
-_RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id.")]
 _By = Annotated[str | None, typer.Option(help="Who asks; else the user's name.")]
 
-_GoOn = Callable[[TandemOrchestrator], Awaitable[Run]]
+_GoOn = Callable[[TandemOrchestrator, str], Awaitable[Run]]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,7 +38,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def retry(
-    run: _RunId,
+    run: RunName,
     step: Annotated[
         str | None, typer.Argument(metavar="[STEP]", help="From here; else what failed.")
     ] = None,
@@ -50,17 +50,17 @@ def retry(
 ) -> None:
     """Let a run that has ended go on from a step, or do a step once more that may have run."""
 
-    async def go_on(tandem: TandemOrchestrator) -> Run:
-        again = tandem.run(run)
+    async def go_on(tandem: TandemOrchestrator, run_id: str) -> Run:
+        again = tandem.run(run_id)
         await again.retry(step, by=who(by))
         return again
 
     settings = _settings(set, journal)
-    end(lambda: _to_its_end(settings, import_ or [], go_on, as_json=json))
+    end(lambda: _to_its_end(settings, import_ or [], run, go_on, as_json=json))
 
 
 def fork(
-    run: _RunId,
+    run: RunName,
     step: Annotated[str, typer.Argument(metavar="STEP", help="From here on it is on its own.")],
     payload: Annotated[
         str | None, typer.Option(help="JSON; the step's payload instead of its own.")
@@ -73,18 +73,18 @@ def fork(
 ) -> None:
     """Make another run of one that has ended, from a step on with another payload."""
 
-    async def go_on(tandem: TandemOrchestrator) -> Run:
+    async def go_on(tandem: TandemOrchestrator, run_id: str) -> Run:
         value = NOT_GIVEN if payload is None else read_json("--payload", payload)
-        forked = await tandem.run(run).fork(step, value, by=who(by))
+        forked = await tandem.run(run_id).fork(step, value, by=who(by))
         assert isinstance(forked, Run)
         return forked
 
     settings = _settings(set, journal)
-    end(lambda: _to_its_end(settings, import_ or [], go_on, as_json=json))
+    end(lambda: _to_its_end(settings, import_ or [], run, go_on, as_json=json))
 
 
 def resume(
-    run: _RunId,
+    run: RunName,
     set: Set = None,
     import_: Import = None,
     journal: Journal = None,
@@ -92,24 +92,25 @@ def resume(
 ) -> None:
     """Go on here with a run whose program died, also where its actions have other versions by now."""
     settings = _settings(set, journal)
-    end(
-        lambda: _to_its_end(
-            settings, import_ or [], lambda tandem: tandem.resume(run), as_json=json
-        )
-    )
+    end(lambda: _to_its_end(settings, import_ or [], run, TandemOrchestrator.resume, as_json=json))
 
 
 def _settings(given: list[str] | None, journal: str | None) -> Settings:
-    # What else was interrupted stays as it is: this process ends with its one run.
-    return read_settings(["journal.recover=false", *(given or [])], journal)
+    # What else was interrupted, or is planned, is others': this process ends with its one run.
+    own = ["journal.recover=false", "journal.schedules=false"]
+    return read_settings([*own, *(given or [])], journal)
 
 
-def _to_its_end(settings: Settings, modules: list[str], go_on: _GoOn, *, as_json: bool) -> Exit:
-    view = ProgressView(quiet=as_json)
+def _to_its_end(
+    settings: Settings, modules: list[str], run: str, go_on: _GoOn, *, as_json: bool
+) -> Exit:
+    view, run_id = ProgressView(quiet=as_json), run_id_of(settings, run)
     try:
         return run_in_loop(
             settings,
-            lambda: _follow(settings, modules, go_on, view, as_json=as_json),
+            lambda: _follow(
+                settings, modules, lambda tandem: go_on(tandem, run_id), view, as_json=as_json
+            ),
             on_sigterm=True,
         )
     except KeyboardInterrupt as signal:
@@ -119,7 +120,12 @@ def _to_its_end(settings: Settings, modules: list[str], go_on: _GoOn, *, as_json
 
 
 async def _follow(
-    settings: Settings, modules: list[str], go_on: _GoOn, view: ProgressView, *, as_json: bool
+    settings: Settings,
+    modules: list[str],
+    go_on: Callable[[TandemOrchestrator], Awaitable[Run]],
+    view: ProgressView,
+    *,
+    as_json: bool,
 ) -> Exit:
     agents = import_agents(modules)
     # Any: a result holds values of any kind.

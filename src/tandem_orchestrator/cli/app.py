@@ -24,10 +24,13 @@ from tandem_orchestrator.cli import agent_new as agent_new_command
 from tandem_orchestrator.cli import doctor as doctor_command
 from tandem_orchestrator.cli import journal as journal_command
 from tandem_orchestrator.cli import quarantine as quarantine_command
+from tandem_orchestrator.cli import serve as serve_command
 from tandem_orchestrator.cli import topology as topology_command
 from tandem_orchestrator.cli.exits import Exit, Stopped, UsageError, tell_error, tell_stopped
 from tandem_orchestrator.cli.options import Import, Input, Journal, Json, Limit, Set, end
 from tandem_orchestrator.cli.run_commands import RunWish
+from tandem_orchestrator.cli.run_names import RunName
+from tandem_orchestrator.cli.serve import ServeWish
 from tandem_orchestrator.cli.target import read_settings
 
 # Any: what typer raises for words it cannot read has no public name but that of its subclass.
@@ -61,7 +64,6 @@ _app.add_typer(schedules.app, name="schedules")
 
 _Mode = Annotated[str | None, typer.Option(help="Execution mode, instead of the set's own.")]
 _Target = Annotated[str, typer.Argument(help="A YAML, JSON or TOML file, or a workflow's name.")]
-_RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, its beginning, or last.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -117,6 +119,27 @@ def validate(
 
 
 @_app.command()
+def serve(
+    app: Annotated[
+        list[str] | None,
+        typer.Option(help="MODULE:OBJECT, an agent, a list, or a function; may be repeated."),
+    ] = None,
+    import_: Import = None,
+    drain: Annotated[
+        float, typer.Option(help="Seconds in which runs may end after a signal.", min=0, max=3600)
+    ] = 10.0,
+    status_every: Annotated[
+        float, typer.Option(help="Seconds between two lines of figures.", min=0.1, max=86400)
+    ] = 60.0,
+    set: Set = None,
+    journal: Journal = None,
+) -> None:
+    """Stay for a journal: fire schedules, take over interrupted runs. It opens no port."""
+    wish = ServeWish(app or [], import_ or [], set or [], journal, drain, status_every)
+    end(lambda: serve_command.serve(wish))
+
+
+@_app.command()
 def agents(import_: Import = None, limit: Limit = 1000, json: Json = False) -> None:
     """List agents, their actions and implementations."""
     end(lambda: run_commands.agents(import_ or [], limit=limit, as_json=json))
@@ -124,7 +147,7 @@ def agents(import_: Import = None, limit: Limit = 1000, json: Json = False) -> N
 
 @_app.command()
 def explain(
-    run_id: _RunId,
+    run_id: RunName,
     step: Annotated[str | None, typer.Argument(metavar="[STEP]", help="A step's id.")] = None,
     journal: Journal = None,
     json: Json = False,
@@ -168,7 +191,7 @@ def runs_list(
 
 
 @_runs.command("show")
-def runs_show(run_id: _RunId, journal: Journal = None, json: Json = False) -> None:
+def runs_show(run_id: RunName, journal: Journal = None, json: Json = False) -> None:
     """Show one run: its steps, result and error."""
     settings = read_settings([], journal)
     end(lambda: runs_commands.show_run(settings, run_id, as_json=json))
@@ -176,7 +199,7 @@ def runs_show(run_id: _RunId, journal: Journal = None, json: Json = False) -> No
 
 @_runs.command("pack")
 def runs_pack(
-    run_id: _RunId,
+    run_id: RunName,
     file: Annotated[
         str | None, typer.Argument(metavar="[FILE]", help="A new file; RUN.pack without it.")
     ] = None,

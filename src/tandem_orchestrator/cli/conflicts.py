@@ -113,7 +113,7 @@ def export(
 
 @app.command()
 def resolve(
-    run: Annotated[str, typer.Argument(help="The held run.")],
+    run: Annotated[str, typer.Argument(help="The held run: its id, its beginning, or last.")],
     conflict: Annotated[str, typer.Argument(help="Its conflict, as c1.")],
     pick: Annotated[
         str | None, typer.Option(help="left, right or an implementation: its end counts.")

@@ -19,6 +19,7 @@ from tandem_orchestrator.cli.exits import Exit, UsageError
 from tandem_orchestrator.cli.journal_use import with_journal
 from tandem_orchestrator.cli.options import Journal, Json, end
 from tandem_orchestrator.cli.output import print_json, print_text, visible
+from tandem_orchestrator.cli.run_names import RunName, run_id_of
 from tandem_orchestrator.cli.target import read_settings
 from tandem_orchestrator.engine import Decision
 from tandem_orchestrator.ids import Ids
@@ -31,7 +32,6 @@ from tandem_orchestrator.orchestrator.decisions import ask, wish_of
 CANCEL_WAIT_S = 10.0
 """How long ``runs cancel`` waits to see what has really stopped."""
 
-_RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id.")]
 _By = Annotated[str | None, typer.Option(help="Who asks; else the user's name.")]
 _Note = Annotated[str, typer.Option(help="Why; kept in the journal.")]
 _Key = Annotated[str | None, typer.Option(help="Idempotency key: asking again asks once.")]
@@ -48,7 +48,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def cancel(
-    run: _RunId,
+    run: RunName,
     step: Annotated[str | None, typer.Argument(metavar="[STEP]", help="Only this step.")] = None,
     by: _By = None,
     wait: Annotated[
@@ -62,18 +62,18 @@ def cancel(
     end(lambda: _cancel(settings, run, step, who(by), wait, as_json=json))
 
 
-def pause(run: _RunId, by: _By = None, journal: Journal = None, json: Json = False) -> None:
+def pause(run: RunName, by: _By = None, journal: Journal = None, json: Json = False) -> None:
     """Start nothing new in a run; what runs is let finish."""
     _ask_and_end(run, "pause", {}, by, journal, "paused", as_json=json)
 
 
-def continue_(run: _RunId, by: _By = None, journal: Journal = None, json: Json = False) -> None:
+def continue_(run: RunName, by: _By = None, journal: Journal = None, json: Json = False) -> None:
     """Let a paused run go on."""
     _ask_and_end(run, "continue", {}, by, journal, "it goes on", as_json=json)
 
 
 def approve(
-    run: _RunId,
+    run: RunName,
     step: Annotated[str, typer.Argument(metavar="STEP", help="The step that waits.")],
     reject: Annotated[bool, typer.Option("--reject", help="Say no: the step fails.")] = False,
     by: _By = None,
@@ -89,7 +89,7 @@ def approve(
 
 
 def signal(
-    run: _RunId,
+    run: RunName,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The signal's name.")],
     payload: Annotated[str, typer.Option(help="JSON; the waiting step's output.")] = "null",
     by: _By = None,
@@ -108,7 +108,7 @@ def signal(
 
 
 def resolve(
-    run: _RunId,
+    run: RunName,
     step: Annotated[str, typer.Argument(metavar="STEP", help="The step that may have run.")],
     output: Annotated[str | None, typer.Option(help="JSON; what the step gave.")] = None,
     pick: Annotated[str | None, typer.Option(help="left, right or an implementation.")] = None,
@@ -140,7 +140,7 @@ def read_json(option: str, text: str) -> Any:
 
 
 def _ask_and_end(
-    run_id: str,
+    run: str,
     kind: str,
     body: dict[str, Any] | Callable[[], dict[str, Any]],
     by: str | None,
@@ -154,6 +154,7 @@ def _ask_and_end(
 
     def command() -> Exit:
         asked = body() if callable(body) else body
+        run_id = run_id_of(settings, run)
         wish_id = Ids().make() if key is None else f"{run_id}:{key}"
         wish = Control(wish_id, run_id, kind, asked, who(by), time.time_ns())
         obeyed = with_journal(settings, lambda journal: ask(journal, wish))
@@ -189,6 +190,7 @@ def _resolve(
     if (pick is None) == (output is None):
         raise UsageError("give either --output JSON or --pick left|right|IMPLEMENTATION")
     value = None if output is None else read_json("--output", output)
+    run_id = run_id_of(settings, run_id)
     decision = Decision(None, step, pick, value, by, note)
     wish = wish_of(decision, id=Ids().make(), run_id=run_id, at_ns=time.time_ns())
     obeyed = with_journal(settings, lambda journal: ask(journal, wish))
@@ -200,7 +202,7 @@ def _resolve(
 def _cancel(
     settings: Settings, run_id: str, step: str | None, by: str, wait_s: float, *, as_json: bool
 ) -> Exit:
-    ids = Ids()
+    ids, run_id = Ids(), run_id_of(settings, run_id)
 
     async def work(journal: OpenJournal) -> Any:
         run = Run(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import getpass
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tandem_orchestrator import CommandError, Settings
 from tandem_orchestrator.cli.exits import Exit, UsageError
 from tandem_orchestrator.cli.loop import run_in_loop
 from tandem_orchestrator.cli.output import print_json, print_text
+from tandem_orchestrator.cli.run_names import run_id_of
 from tandem_orchestrator.engine import Decision
 from tandem_orchestrator.ids import Ids
 from tandem_orchestrator.journal import Journal
@@ -48,6 +49,7 @@ def resolve(wish: DecisionWish, settings: Settings) -> Exit:
             value = to_value(json.loads(wish.output), where="--output")
         except json.JSONDecodeError as error:
             raise UsageError(f"--output {wish.output!r}: expected JSON ({error})") from error
+    wish = replace(wish, run_id=run_id_of(settings, wish.run_id))
     conflict = wish.conflict.removeprefix(f"{wish.run_id}.")
     by = getpass.getuser() if wish.by is None else wish.by
     decision = Decision(conflict, None, wish.pick, value, by, wish.note)

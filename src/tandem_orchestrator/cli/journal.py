@@ -16,6 +16,7 @@ from tandem_orchestrator.cli.loop import run_in_loop
 from tandem_orchestrator.cli.options import Journal as JournalOption
 from tandem_orchestrator.cli.options import Json, end
 from tandem_orchestrator.cli.output import print_json, print_text, visible
+from tandem_orchestrator.cli.run_names import run_id_of
 from tandem_orchestrator.cli.target import read_settings
 from tandem_orchestrator.journal import Journal, JournalHealth, RunRow, pack_run, repair_journal
 from tandem_orchestrator.orchestrator.composition import MEMORY, make_journal
@@ -204,8 +205,9 @@ def pack(
     settings: Settings, run_id: str, file: str | None, *, unfinished: bool, as_json: bool
 ) -> Exit:
     """Make one file of a run, itself a journal; named after the run unless ``file`` says so."""
+    place, run_id = _path(settings), run_id_of(settings, run_id)
     target = Path(f"{run_id}.pack" if file is None else file).absolute()
-    row = pack_run(_path(settings), run_id, target, unfinished=unfinished)
+    row = pack_run(place, run_id, target, unfinished=unfinished)
     size_bytes = target.stat().st_size
     if as_json:
         shown = {"run_id": run_id, "file": str(target), "bytes": size_bytes}

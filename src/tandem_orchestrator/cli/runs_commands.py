@@ -15,17 +15,14 @@ from tandem_orchestrator.cli.output import (
     visible,
 )
 from tandem_orchestrator.cli.route_text import route_lines, route_value
+from tandem_orchestrator.cli.run_names import find_run
 from tandem_orchestrator.cli.run_table import last_steps, print_result
 from tandem_orchestrator.journal import Journal, RunRow
 from tandem_orchestrator.observe import RunView
 from tandem_orchestrator.settings import shown_place
 
-LAST = "last"
-"""Stands for the newest run where an id is asked for."""
-LOOKED_AT_MAX = 10_000
-"""Runs, the newest first, among which the beginning of an id is looked for."""
 NAMED_MAX = 5
-"""Actions, or runs that begin alike, that are named."""
+"""Actions that are named."""
 
 _T = TypeVar("_T")
 
@@ -170,29 +167,8 @@ def _goes_on(row: RunRow, view: RunView) -> str:
 
 
 async def _read(journal: Journal, which: str, settings: Settings) -> tuple[RunRow, RunView]:
-    row = await _find(journal, which, settings)
+    row = await find_run(journal, which, settings)
     view = RunView()
     for record in await journal.records(row.run_id):
         view.apply(record.event)
     return row, view
-
-
-async def _find(journal: Journal, which: str, settings: Settings) -> RunRow:
-    """Find a run by its id, the beginning of it if that is unique, or ``last``."""
-    row = await journal.run(which)
-    if row is not None:
-        return row
-    if which == LAST:
-        found = await journal.runs(limit=1)
-    else:
-        rows = await journal.runs(limit=LOOKED_AT_MAX)
-        found = [row for row in rows if which and row.run_id.startswith(which)]
-    if len(found) > 1:
-        begin_so = ", ".join(row.run_id for row in found[:NAMED_MAX])
-        raise CommandError(f"run {which!r}: several begin so: {begin_so}; give the whole id")
-    if not found:
-        raise CommandError(
-            f"run {which!r}: there is no such run in the journal {shown_place(settings.journal.path)}; "
-            "see 'tandem runs list'"
-        )
-    return found[0]

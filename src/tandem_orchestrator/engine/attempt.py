@@ -14,6 +14,7 @@ from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.engine.instructions import Dispatch, UnitKey
 from tandem_orchestrator.engine.state import StepState
 from tandem_orchestrator.layers.layer import CancelToken, Layer, Report, Work
+from tandem_orchestrator.model.events import AttemptEnded
 from tandem_orchestrator.model.outcomes import Failure, Outcome
 from tandem_orchestrator.model.plans import Plan, PlannedStep
 from tandem_orchestrator.model.shapes import mismatch
@@ -113,6 +114,35 @@ def never_entered(failure: Failure) -> Report:
     """Report an attempt that was stopped, or refused, while it waited."""
     stopped = failure.type == STOPPED.type
     return Report(Outcome.CANCELLED if stopped else Outcome.FAILED, failure=failure)
+
+
+def attempt_ended(
+    dispatch: Dispatch, report: Report, cleaned: dict[str, Any] | None, at_ns: int, roll: float
+) -> AttemptEnded:
+    """Make the record of an attempt that came back.
+
+    Args:
+        cleaned: What ``clean_output`` gave.
+        roll: A random number in [0, 1) for whatever this leads to.
+    """
+    unit = dispatch.unit
+    return AttemptEnded(
+        at_ns=at_ns,
+        step=unit.step,
+        item=unit.item,
+        part=unit.part,
+        implementation=unit.implementation,
+        layer=dispatch.layer,
+        attempt=dispatch.attempt,
+        outcome=report.outcome.value,
+        output=report.output,
+        failure=report.failure.to_value() if report.failure else None,
+        seconds=report.seconds,
+        stopped=report.stopped,
+        cached=report.cached,
+        cleaned=cleaned,
+        roll=roll,
+    )
 
 
 async def perform(

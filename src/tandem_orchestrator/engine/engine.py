@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -138,7 +139,7 @@ class Engine:
         self._parent.add_done_callback(self._stopped)
         await ready.wait()
 
-    async def close(self, *, give_back: bool = False) -> None:
+    async def close(self, *, give_back: bool = False, drain_s: float = 0.0) -> None:
         """End every run within a grace, and every task.
 
         Runs that wait for somebody stay as they are. Those that were taken over from another owner
@@ -146,13 +147,21 @@ class Engine:
 
         Args:
             give_back: Give its own back, too, where another program could go on with them.
+            drain_s: Seconds in which runs that have begun may end by themselves, before that.
         """
         self._closing.set()
-        outlives = self._around.journal.health().kind != "memory"
+        if drain_s > 0:
+            for run in list(self._runs.values()):
+                if run.is_still:
+                    run.let_go()
+                elif run.is_queued and self._goes_back(run, give_back):
+                    run.hand_over()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), drain_s)
         for run in list(self._runs.values()):
             if run.is_still:
                 run.let_go()
-            elif outlives and run.is_resumable and (give_back or run.was_taken_over):
+            elif self._goes_back(run, give_back):
                 run.hand_over()
             else:
                 run.cancel(None, "close")
@@ -168,6 +177,11 @@ class Engine:
         if self._parent is not None:
             self._parent.cancel()
             await asyncio.wait([self._parent], timeout=self._close_grace_s)
+
+    def _goes_back(self, run: ActiveRun, give_back: bool) -> bool:
+        """Say whether a run is left to others at the end; else it is cancelled."""
+        outlives = self._around.journal.health().kind != "memory"
+        return outlives and run.is_resumable and (give_back or run.was_taken_over)
 
     def submit(self, request: RunRequest) -> RunTicket:
         """Take in a run.

@@ -18,6 +18,7 @@ import msgspec
 from tandem_orchestrator.engine import segment_attempt
 from tandem_orchestrator.engine.advance import advance
 from tandem_orchestrator.engine.attempt import (
+    attempt_ended,
     clean_output,
 )
 from tandem_orchestrator.engine.control import event_of
@@ -52,7 +53,6 @@ from tandem_orchestrator.journal.journal import Ticket
 from tandem_orchestrator.layers.layer import CancelToken
 from tandem_orchestrator.model.events import (
     AnyEvent,
-    AttemptEnded,
     AttemptStarted,
     CancelRequested,
     RunContinued,
@@ -382,25 +382,8 @@ class ActiveRun:
         )
         if self._tokens.get(dispatch.unit) is token:
             del self._tokens[dispatch.unit]
-        self.post(
-            AttemptEnded(
-                at_ns=self._around.clock.wall_ns(),
-                step=dispatch.unit.step,
-                item=dispatch.unit.item,
-                part=dispatch.unit.part,
-                implementation=dispatch.unit.implementation,
-                layer=dispatch.layer,
-                attempt=dispatch.attempt,
-                outcome=report.outcome.value,
-                output=report.output,
-                failure=report.failure.to_value() if report.failure else None,
-                seconds=report.seconds,
-                stopped=report.stopped,
-                cached=report.cached,
-                cleaned=cleaned,
-                roll=self._around.rng.random(),
-            )
-        )
+        at_ns, roll = around.clock.wall_ns(), around.rng.random()
+        self.post(attempt_ended(dispatch, report, cleaned, at_ns, roll))
 
     async def _segment(self, dispatch: DispatchSegment, ticket: Ticket, token: CancelToken) -> None:
         around, request = self._around, self.request
@@ -440,6 +423,11 @@ class ActiveRun:
         return self.is_held or (paused and not self._tokens)
 
     @property
+    def is_queued(self) -> bool:
+        """Whether nothing of it has begun."""
+        return self._state.status is RunStatus.QUEUED
+
+    @property
     def was_taken_over(self) -> bool:
         """Whether another owner began it."""
         found, onward = self.request.recovered, self.request.onward
@@ -455,7 +443,7 @@ class ActiveRun:
 
         Work with effects outside is let finish, so that nobody has to ask what it did.
         """
-        if self._state.status is RunStatus.QUEUED:
+        if self.is_queued:
             self._leave()
             return
         self._entrance.leaving.is_on = True

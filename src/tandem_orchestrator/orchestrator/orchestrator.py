@@ -220,7 +220,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
         self._state = "open"
         self.config.session_open = True
 
-    async def close(self, *, give_back: bool = False) -> None:
+    async def close(self, *, give_back: bool = False, drain_s: float = 0.0) -> None:
         """End what runs, flush the journal, end every process. Repeating it does nothing.
 
         Runs that were submitted here are cancelled; runs that were taken over from a program that
@@ -231,6 +231,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
         Args:
             give_back: Give back what was submitted here, too, where it is ``resumable`` and durable.
                 Work with effects outside may finish first, within ``orchestrator.close_timeout_s``.
+            drain_s: Before anything of that, runs that have begun get so many seconds to end.
 
         Raises: Forked, WrongLoop.
         """
@@ -240,10 +241,10 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
         # A task of its own: who stops waiting for the end does not stop the end, and whoever
         # calls next waits for the same one.
         if self._closing is None:
-            self._closing = asyncio.ensure_future(self._close(give_back))
+            self._closing = asyncio.ensure_future(self._close(give_back, drain_s))
         await asyncio.shield(self._closing)
 
-    async def _close(self, give_back: bool) -> None:
+    async def _close(self, give_back: bool, drain_s: float) -> None:
         async with self._changing:
             was_open, self._state = self._state == "open", "closed"
             self.config.session_open = False
@@ -253,7 +254,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
                     for task in (self.schedules, self._retention, self._recovery):
                         if task is not None:
                             await task.close()
-                    await self._parts.close(give_back=give_back)
+                    await self._parts.close(give_back=give_back, drain_s=drain_s)
                 finally:
                     await self._plugins.close()
 

@@ -179,15 +179,15 @@ class Parts:
             await self.close()
             raise
 
-    async def close(self, *, give_back: bool = False) -> None:
+    async def close(self, *, give_back: bool = False, drain_s: float = 0.0) -> None:
         """End everything in the order in which parts use each other, whatever one of them says.
 
-        ``give_back``: see ``Engine.close``.
+        ``give_back``, ``drain_s``: see ``Engine.close``.
         """
         errors: list[Exception] = []
         closing: tuple[Callable[[], Awaitable[None]], ...] = (
             self.wishes.close,
-            partial(self.engine.close, give_back=give_back),
+            partial(self.engine.close, give_back=give_back, drain_s=drain_s),
             self._shadows.close,
             self.promotion.close,
             self.routing.close,

@@ -87,7 +87,7 @@ class TandemOrchestrator(MessageDoors):
                 raise
             self._thread = thread
 
-    def close(self, *, give_back: bool = False) -> None:
+    def close(self, *, give_back: bool = False, drain_s: float = 0.0) -> None:
         """See the async class. Calls that wait in other threads end with ``Closed``."""
         self._here()
         with self._lock:
@@ -95,7 +95,7 @@ class TandemOrchestrator(MessageDoors):
             if thread is None:
                 return
             try:
-                thread.wait(self._tandem.close(give_back=give_back))
+                thread.wait(self._tandem.close(give_back=give_back, drain_s=drain_s))
             finally:
                 thread.wait(thread.end_calls())
                 thread.close()

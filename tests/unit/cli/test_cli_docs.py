@@ -17,6 +17,7 @@ ERRORS = (DOCS / "errors.md").read_text("utf-8")
 COMMAND_LINE = (DOCS / "command-line.md").read_text("utf-8")
 COMMANDS = (
     ["run"],
+    ["serve"],
     ["validate"],
     ["runs", "list"],
     ["runs", "show"],
