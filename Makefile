@@ -39,6 +39,11 @@ kill-points: dev ## kill program, bridge, host and workers N times (10000), over
 	$(VENV)/python -P tests/faults/kill_points/harness.py --points $(or $(N),10000) \
 		--state build/kill-points.json
 
+simulate: dev ## play seeds of simulated orchestrators up to SEEDS (100000), from FROM or where it was
+	@mkdir -p build
+	$(VENV)/python -P tests/faults/simulation/simulate.py --seeds $(or $(SEEDS),100000) \
+		--state build/simulate.json $(if $(FROM),--from $(FROM))
+
 power-loss: dev ## cut the power of a recorded journal 100,500 times and look at what is left
 	$(PYTEST) tests/faults/test_journal_power.py
 
@@ -85,5 +90,5 @@ bench-fairness: dev ## measure seven good C agents beside a hostile peer against
 clean: ## remove .venv and everything built
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help run build dev test test-long kill-points power-loss flipped-bits journal-errors failing-calls models weaken test-lowest check fmt bench bench-fairness clean
+.PHONY: help run build dev test test-long kill-points simulate power-loss flipped-bits journal-errors failing-calls models weaken test-lowest check fmt bench bench-fairness clean
 .DEFAULT_GOAL := help

@@ -178,6 +178,45 @@ async def test_runs_that_a_full_disk_stopped_go_on_in_the_same_program_when_ther
     await tandem.close()
 
 
+async def test_a_run_that_lost_a_record_stops_before_it_is_taken_over(
+    tmp_path: Path, on_disk: FaultyDisk
+) -> None:
+    tandem = open_on(tmp_path / "j.db")
+    await tandem.initialize()
+    door, begun, log = asyncio.Event(), asyncio.Semaphore(0), []
+    agent = tandem.register_agent("g")
+
+    @agent.action("short", effects="none")
+    async def short(payload: Any) -> None:
+        await door.wait()
+
+    @agent.action("long", effects="none")
+    async def long(payload: Any) -> None:
+        log.append("begins")
+        begun.release()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            log.append("ends")
+
+    steps = [CommandStep(id=name, agent="g", action=name, payload={}) for name in ("short", "long")]
+    async with asyncio.timeout(WAIT_S):
+        run = await tandem.submit(CommandSet(name="r", steps=steps))
+        await begun.acquire()
+        on_disk.fail("write", full=True)
+        door.set()  # its end is written in vain, and nobody waits for that
+        while tandem.journal_health():
+            await asyncio.sleep(0)
+        on_disk.heal()
+        with pytest.raises(JournalError, match="not all of it could be written"):
+            await run.result()
+        await begun.acquire()
+        assert log == ["begins", "ends", "begins"]
+        await tandem.run(run.id).cancel()
+        assert (await tandem.run(run.id).result())["status"] == "cancelled"
+    await tandem.close()
+
+
 async def test_runs_in_progress_end_with_the_error_and_their_next_steps_never_start(
     tmp_path: Path, on_disk: FaultyDisk
 ) -> None:

@@ -26,7 +26,7 @@ from tandem_orchestrator.engine.request import (
 from tandem_orchestrator.engine.retry_pace import RetryPace
 from tandem_orchestrator.engine.run import ActiveRun
 from tandem_orchestrator.engine.surroundings import Surroundings
-from tandem_orchestrator.errors import Busy, Closed, InternalError, TandemError
+from tandem_orchestrator.errors import Busy, Closed, InternalError, JournalError, TandemError
 from tandem_orchestrator.journal.journal import Journal, Ticket
 from tandem_orchestrator.layers.layer import Layer
 from tandem_orchestrator.model.carried import release
@@ -259,6 +259,12 @@ class Engine:
     def step_out(self) -> None:
         """Give the place back that ``step_in`` took."""
         self._admission.leave()
+
+    def lose(self, run_ids: frozenset[str]) -> None:
+        """Leave runs to whoever takes them over: what the journal had of them was not all written."""
+        for run_id in sorted(run_ids & self._runs.keys()):
+            text = f"run {run_id}: not all of it could be written; it goes on from what was"
+            self._runs[run_id].give_up(JournalError(text))
 
     def tell_all(self, event: AnyEvent) -> None:
         """Give an event to every active run, as that a layer was restarted."""

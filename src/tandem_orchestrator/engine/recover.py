@@ -58,8 +58,8 @@ class Recovered:
     state: RunState
     started: bool = False
     """Whether it had its place already."""
-    waits: dict[str, tuple[int, AnyEvent]] = field(default_factory=dict)
-    """Key to when it is due (nanoseconds since the epoch) and what is due then."""
+    waits: dict[str, tuple[int, float, AnyEvent]] = field(default_factory=dict)
+    """Key to when it began (nanoseconds since the epoch), its seconds, and what is due then."""
 
     def lost(self) -> Iterator[AttemptEnded | SegmentEnded]:
         """Give an end to each attempt that was in flight: nobody knows how it ended."""
@@ -143,7 +143,7 @@ def _note(
                 )
             )
         case Wait(key=key, delay_s=delay_s, event=due):
-            found.waits[key] = (at_ns + int(delay_s * 1e9), due)
+            found.waits[key] = (at_ns, delay_s, due)
         case Drop(key=key):
             found.waits.pop(key, None)
 
@@ -196,6 +196,9 @@ def _end_of_segment(segment: SegmentState) -> SegmentEnded:
     return SegmentEnded(segment=segment.id, attempt=segment.attempts, rows=rows)
 
 
-def remaining_s(due_ns: int, now_ns: int) -> float:
-    """Give what is left of a wait; 0 where it was due while nobody was there."""
-    return max(0.0, (due_ns - now_ns) / 1e9)
+def remaining_s(began_ns: int, delay_s: float, now_ns: int) -> float:
+    """Give what is left of a wait; 0 where it was due while nobody was there.
+
+    Where the wall clock was put back meanwhile it is the whole wait, and never more.
+    """
+    return min(delay_s, max(0.0, delay_s - (now_ns - began_ns) / 1e9))

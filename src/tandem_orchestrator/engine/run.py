@@ -154,8 +154,8 @@ class ActiveRun:
     def _go_on(self, found: Recovered) -> None:
         """Take up what another owner left: its waits, and its attempts, whose ends nobody knows."""
         now_ns = self._around.clock.wall_ns()
-        for key, (due_ns, event) in found.waits.items():
-            self._waits.add(key, remaining_s(due_ns, now_ns), event)
+        for key, (began_ns, delay_s, event) in found.waits.items():
+            self._waits.add(key, remaining_s(began_ns, delay_s, now_ns), event)
         for lost in list(found.lost()):
             self.post(msgspec.structs.replace(lost, roll=self._around.rng.random()))
         if self._state.handed_over:
@@ -273,7 +273,7 @@ class ActiveRun:
         except NotAValue as error:
             self._fail(error)
         except JournalError as error:
-            self._give_up(error)
+            self.give_up(error)
 
     def _append(self) -> Ticket:
         journal, durability = self._around.journal, self.request.plan.durability
@@ -337,7 +337,7 @@ class ActiveRun:
         try:
             ticket = self._append()
         except (Busy, JournalError):
-            self._give_up(error)
+            self.give_up(error)
             return
         self._stop_all()
         self._written(ticket)
@@ -361,14 +361,14 @@ class ActiveRun:
         try:
             await work
         except JournalError as error:
-            self._give_up(error)
+            self.give_up(error)
         except Exception as error:  # noqa: BLE001 - our bug: this run stops, the others go on
             self._crash(error)
 
     def _crash(self, error: Exception) -> None:
         _log.error("run %s: internal error", self.run_id, exc_info=error)
         text = f"run {self.run_id}: {type(error).__name__}: {error}; please report it"
-        self._give_up(InternalError(text))
+        self.give_up(InternalError(text))
 
     async def _attempt(self, dispatch: Dispatch, ticket: Ticket, token: CancelToken) -> None:
         step = self._state.steps[dispatch.unit.step]
@@ -471,7 +471,7 @@ class ActiveRun:
             error = caught
         self._finish(error)
 
-    def _give_up(self, error: TandemError) -> None:
+    def give_up(self, error: TandemError) -> None:
         """Nothing more can be acknowledged: stop what runs, and say why."""
         if self._over:
             return

@@ -58,7 +58,7 @@ class Phase(str, Enum):
 
 
 TRANSITIONS: dict[Phase, frozenset[Phase]] = {
-    Phase.WAITING: frozenset({Phase.RUNNING, Phase.ENDED}),
+    Phase.WAITING: frozenset({Phase.RUNNING, Phase.RETRYING, Phase.ENDED}),
     Phase.RUNNING: frozenset(
         {Phase.STOPPING, Phase.RETRYING, Phase.ENDED, Phase.RUNNING, Phase.WAITING}
     ),
@@ -67,7 +67,7 @@ TRANSITIONS: dict[Phase, frozenset[Phase]] = {
     Phase.ENDED: frozenset(),
 }
 """Each phase to those that may follow it; a step goes back to waiting when its segment came back
-before it had started."""
+before it had started, and a unit that is done over may wait from the start on."""
 
 
 @dataclass(slots=True)
@@ -87,6 +87,8 @@ class UnitState:
     """Attempts after a failure, which the retry policy counts."""
     losses: int = 0
     """Attempts whose process died under them."""
+    is_due: bool = False
+    """Between two attempts: whether only steps are waited for, which a lost segment left undone."""
     stopping: str = ""
     """Why it was asked to stop: ``timed_out`` or ``cancelled``."""
     stop_text: str = ""

@@ -25,6 +25,7 @@ def start(turn: Turn, step: StepState) -> bool:
     """
     state = turn.state
     if step.phase is not Phase.WAITING:
+        _start_due(turn, step)
         return False
     for other in step.plan.depends_on:
         if blocker := state.steps[other].blocked_by:
@@ -58,6 +59,16 @@ def _begin(turn: Turn, step: StepState) -> None:
         _start_units(turn, step, None)
     else:
         _start_items(turn, step)
+
+
+def _start_due(turn: Turn, step: StepState) -> None:
+    """Try again what a lost segment left, now that the steps before it have ended once more."""
+    if step.phase is Phase.RUNNING and any(unit.is_due for unit in step.units.values()):
+        blocked = any(turn.state.steps[other].blocked_by for other in step.plan.depends_on)
+        if blocked or empty_producer(turn.state, step):
+            stop_retrying(turn, step)
+        else:
+            units.start_due(turn, step)
 
 
 def skip(turn: Turn, step: StepState, reason: str) -> None:

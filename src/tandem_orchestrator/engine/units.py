@@ -58,7 +58,7 @@ def start_all(turn: Turn, step: StepState, made: Sequence[UnitState], rounds: in
     if len(made) > 1 and roll:
         made = sorted(made, key=lambda unit: _lot(f"{roll!r}/{rounds}/{key_of(step, unit)}"))
     for unit in made:
-        start(turn, step, unit)
+        start_or_wait(turn, step, unit)
 
 
 def _lot(text: str) -> bytes:
@@ -68,6 +68,7 @@ def _lot(text: str) -> bytes:
 def start(turn: Turn, step: StepState, unit: UnitState) -> None:
     """Give out a unit's next attempt, with its time limit."""
     unit.move(Phase.RUNNING)
+    unit.is_due = False
     unit.attempts += 1
     step.highest = max(step.highest, unit.attempts)
     unit.stopping = ""
@@ -124,7 +125,28 @@ def retry_due(turn: Turn, event: RetryDue) -> None:
     """Give out the next attempt after the wait."""
     step, unit = _find(turn.state, event)
     if unit is not None and unit.phase is Phase.RETRYING:
+        start_or_wait(turn, step, unit)
+
+
+def start_or_wait(turn: Turn, step: StepState, unit: UnitState) -> None:
+    """Give out the next attempt, or let it wait for the steps before it.
+
+    Of a segment that was lost with its bridge or its orchestrator, several steps in a row may have
+    run: those before are done over, or tried again, first.
+    """
+    if step.missing:
+        if unit.phase is not Phase.RETRYING:
+            unit.move(Phase.RETRYING)
+        unit.is_due = True
+    else:
         start(turn, step, unit)
+
+
+def start_due(turn: Turn, step: StepState) -> None:
+    """Give out what waited for the steps before this one only."""
+    for unit in step.units.values():
+        if unit.phase is Phase.RETRYING and unit.is_due:
+            start(turn, step, unit)
 
 
 def attempt_ended(turn: Turn, event: AttemptEnded) -> StepState | None:

@@ -5,7 +5,7 @@ what an event leads to: it folds none of them, starts nothing and retries nothin
 tickets that say when a write is durable, records as they were written, and one row per run.
 
 Others may use: ``Journal`` and what it speaks of (``Ticket``, ``Record``, ``RunRow``, ``Control``,
-``Owner``, ``KeyUse``, ``ScheduleRow``, ``JournalHealth``), the refusals ``KeyTaken``, ``OwnerChanged``,
+``Owner``, ``KeyUse``, ``LosesRuns``, ``ScheduleRow``, ``JournalHealth``), the refusals ``KeyTaken``, ``OwnerChanged``,
 ``CompletionTaken``, ``OutputLost``, ``request_digest``, ``MemoryJournal``, ``sqlite_journal``,
 ``postgres_journal``, ``pack_run`` and ``repair_journal`` for files, and ``SideFile`` for what is kept
 beside a journal.
@@ -26,6 +26,7 @@ from tandem_orchestrator.journal.journal import (
     JournalHealth,
     KeyTaken,
     KeyUse,
+    LosesRuns,
     OutputLost,
     Owner,
     OwnerChanged,
@@ -55,6 +56,7 @@ __all__ = [
     "JournalHealth",
     "KeyTaken",
     "KeyUse",
+    "LosesRuns",
     "MemoryJournal",
     "MemoryStore",
     "OutputLost",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -298,6 +298,17 @@ class EndedRun(Protocol):
 
     def events(self, run_id: str) -> Sequence[AnyEvent]:
         """Make all of its events."""
+
+
+@runtime_checkable
+class LosesRuns(Protocol):
+    """A journal that may go on without some of its runs, as after a disk that was full."""
+
+    def use_lost(self, lost: Callable[[frozenset[str]], None]) -> None:
+        """Have ``lost`` told, on the loop, of runs that this owner has no more.
+
+        Something was appended to them in vain. It is told before anybody can take them over.
+        """
 
 
 class Journal(Protocol):

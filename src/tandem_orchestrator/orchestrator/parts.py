@@ -9,6 +9,7 @@ from functools import partial
 
 from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.engine import Engine
+from tandem_orchestrator.journal import LosesRuns
 from tandem_orchestrator.layers import Layer
 from tandem_orchestrator.layers.native import NativeLayer
 from tandem_orchestrator.layers.native.segments import Segments
@@ -126,6 +127,8 @@ class Parts:
         )
         self.routing.use_shadows(self._shadows)
         self.wishes = Wishes(self.journal, self.engine.tickets)
+        if isinstance(self.journal, LosesRuns):
+            self.journal.use_lost(self.engine.lose)
 
     def _sources(self, agent: str, action: str) -> Sources:
         native = () if self.native is None else self.native.actions()

@@ -93,7 +93,7 @@ class Second(Driver):
         for event in before:
             if isinstance(event, StepEnded):
                 self.ended[event.step] = event
-        for key, (_, due) in found.waits.items():
+        for key, (*_, due) in found.waits.items():
             self.waits[key] = Wait(key, 0.0, due)
 
 
@@ -250,10 +250,11 @@ def test_a_wait_goes_on_with_what_is_left_of_it():
     the_plan = plan(step("a"), timeout_s=60.0)
     events = [RunStarted(at_ns=5_000_000_000)]
     found = recover(read_back(list(appends(the_plan, events))))
-    due_ns, due = found.waits["group:"]
-    assert due_ns == 65_000_000_000
-    assert remaining_s(due_ns, 45_000_000_000) == 20.0
-    assert remaining_s(due_ns, 99_000_000_000) == 0.0
+    began_ns, delay_s, due = found.waits["group:"]
+    assert (began_ns, delay_s) == (5_000_000_000, 60.0)
+    assert remaining_s(began_ns, delay_s, 45_000_000_000) == 20.0
+    assert remaining_s(began_ns, delay_s, 99_000_000_000) == 0.0
+    assert remaining_s(began_ns, delay_s, 1_000_000_000) == 60.0, "the clock was put back"
     assert due.group == ""
 
 

@@ -161,3 +161,46 @@ def test_what_is_done_over_waits_for_what_it_needs():
     assert driver.log[2:] == ["b/c#1"]
     driver.end("b", implementation="c")
     assert driver.log[3:] == ["c/c#1"]
+
+
+LOST = RetryPolicy(max_retries=1, initial_delay=1.0, retry_on=("unknown",))
+
+
+def lost(**fields):
+    """A segment whose bridge died: one step is done over, the one after it may have run."""
+    driver = started(
+        native("a"), native("b", "a", effects="external", retry=LOST, **fields), native("c", "b"),
+        segments=(("a", "b", "c"),),
+    )  # fmt: skip
+    driver.end_segment(0, "unknown", "unknown", "not_started")
+    return driver
+
+
+def test_what_may_have_run_is_tried_again_only_after_the_steps_it_needs():
+    driver = lost()
+    driver.due("retry:b/c")
+    assert driver.log == ["segment 0#1", "a/c#1"]
+    driver.end("a", implementation="c")
+    assert driver.log[2:] == ["b/c#2"]
+    driver.end("b", implementation="c")
+    assert driver.log[3:] == ["c/c#1"]
+
+
+def test_a_retry_whose_wait_is_longer_than_the_steps_before_it_starts_when_that_is_over():
+    driver = lost()
+    driver.end("a", implementation="c")
+    assert driver.log == ["segment 0#1", "a/c#1"]
+    driver.due("retry:b/c")
+    assert driver.log[2:] == ["b/c#2"]
+
+
+def test_what_may_have_run_stays_unknown_where_a_step_it_needs_fails_when_done_over():
+    driver = started(
+        native("a"), native("b", "a", effects="external", retry=LOST),
+        segments=(("a", "b"),), on_failure="drain",
+    )  # fmt: skip
+    driver.end_segment(0, "unknown", "unknown")
+    driver.due("retry:b/c")
+    driver.end("a", "failed", implementation="c")
+    assert driver.outcomes() == {"a": "failed", "b": "unknown"}
+    assert driver.run_ended is not None and driver.run_ended.status == "failed"

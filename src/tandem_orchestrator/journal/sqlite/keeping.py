@@ -27,6 +27,12 @@ class Keeping(ABC):
     _token: int
     _counters: Counters
 
+    _lost: Callable[[frozenset[str]], None] = staticmethod(lambda runs: None)
+
+    def use_lost(self, lost: Callable[[frozenset[str]], None]) -> None:
+        """Have ``lost`` told of the runs that it leaves to recovery after a full disk."""
+        self._lost = lost
+
     @abstractmethod
     async def _write(
         self, work: Callable[[apsw.Connection], _T] | None, writer: Writer | None = None

@@ -14,12 +14,7 @@ from typing import TypeVar
 
 import apsw
 
-from tandem_orchestrator.errors import (
-    Closed,
-    Forked,
-    JournalError,
-    NotInitialized,
-)
+from tandem_orchestrator.errors import Closed, Forked, JournalError, NotInitialized
 from tandem_orchestrator.journal.backlog import Backlog, Counters
 from tandem_orchestrator.journal.changes import Changes
 from tandem_orchestrator.journal.counting import with_counts, with_outputs
@@ -176,9 +171,13 @@ class SqliteJournal(Keeping):
             lease.give_back()
             raise
         self._writer, self._token, self._lease = writer, token, lease
-        if late := before.left_behind - left:  # refused while the new lease was taken
-            await self._write(lambda at: handover.leave_runs(at, token, old, late))
-        stale.give_back()
+        writer.left_behind |= (late := before.left_behind - left)
+        try:
+            if late:  # refused while the new lease was taken
+                await self._write(lambda at: handover.leave_runs(at, token, old, late))
+        finally:
+            self._lost(frozenset(before.left_behind))
+            stale.give_back()
         _log.warning("journal %s: there is room again; it goes on as owner %s", self._path, owner)
         self._changes.tell()
 

@@ -134,16 +134,25 @@ class Writer:
     # --- the thread ------------------------------------------------------------------------------
 
     def _serve(self) -> None:
+        self._open()
+        while (item := self._next()) is not None:
+            self._serve_one(item)
+        self._close()
+
+    def _open(self) -> None:
         try:
             self._connection = connect_writer(self._path, self._vfs, self._bounds.lock_wait_s)
             self._connection.set_wal_hook(self._note_wal)
         except (apsw.Error, JournalError, OSError) as error:
             self._fail(error, "cannot open it for writing")
-        while (item := self._next()) is not None:
-            try:
-                self._do(item) if isinstance(item, Job) else self._commit(item)
-            except Exception as error:  # noqa: BLE001 - a dead thread would leave others waiting
-                self._fail(error, "internal error")
+
+    def _serve_one(self, item: Append | Job) -> None:
+        try:
+            self._do(item) if isinstance(item, Job) else self._commit(item)
+        except Exception as error:  # noqa: BLE001 - a dead thread would leave others waiting
+            self._fail(error, "internal error")
+
+    def _close(self) -> None:
         if self._connection is not None:
             try:
                 self._connection.close()
