@@ -9,7 +9,7 @@ import msgspec
 
 from tandem_orchestrator.engine.holding import decide
 from tandem_orchestrator.engine.request import Decision, Wish
-from tandem_orchestrator.engine.state import RunState
+from tandem_orchestrator.engine.state import ROOT, RunState
 from tandem_orchestrator.errors import Busy, CommandError
 from tandem_orchestrator.model.events import (
     AnyEvent,
@@ -38,7 +38,8 @@ def event_of(
                 raise CommandError("it is being cancelled")
             return None if state.paused else RunPaused(by=wish.by)
         case "continue":
-            return RunContinued(by=wish.by) if state.paused else None
+            queued = not state.groups[ROOT].started
+            return RunContinued(by=wish.by, queued=queued) if state.paused else None
         case "approve":
             return _approval(state, wish)
         case "signal":

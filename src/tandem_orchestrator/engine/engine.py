@@ -7,6 +7,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any
 
 from tandem_orchestrator.clock import Clock
@@ -211,11 +212,10 @@ class Engine:
             self._resting.add(run.run_id)
             if run.is_held and ticket.held is not None:
                 ticket.held.set()
-            run.begin()
+            if run.has_begun:
+                run.begin()
         else:
-            assert request.recovered is not None, request.run_id
-            waited_ns = self._around.clock.wall_ns() - request.recovered.accepted.at_ns
-            self._admission.enter(request.priority, run.run_id, lambda: self._begin(run), waited_ns)
+            self._queue(run)
         return ticket
 
     def has_room(self) -> bool:
@@ -285,8 +285,17 @@ class Engine:
             ticket.accepted.set_result(None)
         if run.request.before_start is not None and not run.is_over:
             await run.request.before_start()
-        if run.run_id in self._runs and not run.is_over:  # It may have been cancelled meanwhile.
-            self._admission.enter(run.request.priority, run.run_id, lambda: self._begin(run))
+        if run.run_id not in self._runs or run.is_over:
+            return  # It was cancelled meanwhile.
+        run.may_queue = True
+        if run.run_id not in self._resting:  # Or paused.
+            self._admission.enter(run.request.priority, run.run_id, partial(self._begin, run))
+
+    def _queue(self, run: ActiveRun) -> None:
+        """Let a run wait for a place that has waited before: since it was accepted."""
+        waited_ns = self._around.clock.wall_ns() - run.accepted_ns
+        begin = partial(self._begin, run)
+        self._admission.enter(run.request.priority, run.run_id, begin, waited_ns)
 
     def _begin(self, run: ActiveRun) -> None:
         self._placed.add(run.run_id)
@@ -303,11 +312,16 @@ class Engine:
             if run_id in self._placed:
                 self._placed.discard(run_id)
                 self._admission.leave()
+            else:
+                self._admission.withdraw(run_id)
             return
         if held is not None:
             held.clear()
         self._resting.discard(run_id)
-        if run_id not in self._placed:
+        if not run.has_begun:
+            if run.may_queue:
+                self._queue(run)
+        elif run_id not in self._placed:
             self._admission.withdraw(run_id)
             self._placed.add(run_id)
             self._admission.come_back()

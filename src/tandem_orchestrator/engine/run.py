@@ -38,7 +38,7 @@ from tandem_orchestrator.engine.instructions import (
 from tandem_orchestrator.engine.leaving import LEAVING
 from tandem_orchestrator.engine.recover import Recovered, remaining_s
 from tandem_orchestrator.engine.request import Decision, RunRequest, Wish
-from tandem_orchestrator.engine.state import RunState
+from tandem_orchestrator.engine.state import ROOT, RunState
 from tandem_orchestrator.engine.surroundings import Surroundings
 from tandem_orchestrator.engine.waits import Waits
 from tandem_orchestrator.errors import (
@@ -107,10 +107,14 @@ class ActiveRun:
         goes_on = found is not None and not isinstance(request.onward, RunRetried)
         past_ns = around.clock.wall_ns() - found.accepted.at_ns if found and goes_on else 0
         self._began_ns = around.clock.monotonic_ns() - max(0, past_ns)
-        self._over = self._put_off = False
+        self._over = False
         is_whole = request.accepted is None or request.accepted.resumable
         self.is_resumable = is_whole and request.plan.durability != "none"
         """Whether another program could go on with it."""
+        self.accepted_ns = found.accepted.at_ns if found else around.clock.wall_ns()
+        """When, in nanoseconds since the epoch."""
+        self.may_queue = request.recovered is not None and request.onward is None
+        """Whether it may wait for a place: its acceptance is durable, and its hooks are told."""
         self._rests = self.is_still
         """Whether it has said that it needs no place."""
         self._barrier = request.plan.durability in ("sync", "group")
@@ -144,11 +148,7 @@ class ActiveRun:
         found, self._recovered = self._recovered, None
         if found is not None and found.started:
             self._go_on(found)
-        elif self._state.paused:
-            self._put_off = True
-            self._rest_or_rise()
         else:
-            self._put_off = False
             self.post(RunStarted(roll=self._around.rng.random()))
 
     def _go_on(self, found: Recovered) -> None:
@@ -161,10 +161,18 @@ class ActiveRun:
         if self._state.handed_over:
             self.post(RunContinued(by="recovery"))
 
+    def _look_at_the_lost(self) -> None:
+        """Go on with what another owner left, before anything is asked of it.
+
+        It takes a place without waiting: what it had out is given out again with it.
+        """
+        if self._recovered is not None and self._recovered.started:
+            self._on_rest(self, False)
+            self.begin()
+
     def cancel(self, step: str | None, by: str) -> None:
         """Ask the run, or one step of it, to stop."""
-        if self._recovered is not None and self._recovered.started:
-            self.begin()  # Nothing that runs here could be stopped else.
+        self._look_at_the_lost()
         self.post(CancelRequested(step=step, by=by))
 
     def settle(self, decision: Decision) -> None:
@@ -172,6 +180,7 @@ class ActiveRun:
 
         Raises: CommandError naming what waits, or what can be picked.
         """
+        self._look_at_the_lost()
         self.post(decide(self._state, decision, self._around.output_bytes_max))
 
     def ask(self, wish: Wish) -> None:
@@ -179,14 +188,11 @@ class ActiveRun:
 
         Raises: CommandError naming what can be asked of it. Busy if it keeps no more signals.
         """
-        if self._recovered is not None and self._recovered.started:
-            self.begin()  # What it left is known then, before anything new is given out.
+        self._look_at_the_lost()
         around = self._around
         event = event_of(self._state, wish, around.output_bytes_max, around.signals_max)
         if event is not None:
             self.post(event)
-        if wish.kind == "continue" and self._put_off:
-            self.begin()
 
     def post(self, event: AnyEvent) -> None:
         """Take in an event; may be called from within what an event leads to."""
@@ -412,6 +418,11 @@ class ActiveRun:
             self._on_rest(self, True)
 
     @property
+    def has_begun(self) -> bool:
+        """Whether it had a place already, here or with another owner."""
+        return self._state.groups[ROOT].started
+
+    @property
     def is_held(self) -> bool:
         """Whether only a person or a signal can move it."""
         return self._state.status is RunStatus.HELD
@@ -435,6 +446,8 @@ class ActiveRun:
 
     def let_go(self) -> None:
         """Leave a run that is still as it is: held or paused in the journal."""
+        if self._over:
+            return  # The journal failed, and with it whatever ran before this one.
         self._over = True
         self._finish(Closed(f"run {self.run_id}: closed while it waited for somebody"))
 

@@ -81,6 +81,8 @@ def changed_columns(event: Event, *, steps_done: int) -> dict[str, Any]:
             return {"status": RunStatus.QUEUED.value, "started_at_ns": None, "steps_done": 0}
         case RunPaused():
             return {"status": RunStatus.PAUSED.value}
+        case RunContinued(queued=True):
+            return {"status": RunStatus.QUEUED.value}
         case RunHeld() | RunContinued():
             return {"status": RunStatus.RUNNING.value}
         case StepEnded() | SegmentEnded() | StepsRan() | RunForked():

@@ -201,6 +201,8 @@ class RunContinued(Event, tag="run_continued", frozen=True, omit_defaults=True, 
     """Somebody asked that a paused run goes on."""
 
     by: str = ""
+    queued: bool = False
+    """Whether it has never begun, and waits for a place again."""
 
 
 class RunRetried(Event, tag="run_retried", frozen=True, omit_defaults=True, kw_only=True):

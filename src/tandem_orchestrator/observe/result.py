@@ -102,7 +102,7 @@ class RunView:
             case RunPaused():
                 self.status = RunStatus.PAUSED
             case RunContinued():
-                self.status = RunStatus.RUNNING
+                self.status = RunStatus.QUEUED if event.queued else RunStatus.RUNNING
             case Judged(conflict=dict() as conflict):
                 self.conflicts.append(conflict)
             case RunHeld():

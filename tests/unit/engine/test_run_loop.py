@@ -5,9 +5,11 @@ import random
 
 import pytest
 
-from tandem_orchestrator.engine import Engine, RunRequest
+from tandem_orchestrator.engine import Engine, RunRequest, Wish
+from tandem_orchestrator.engine.recover import recover
 from tandem_orchestrator.errors import Busy, Closed, InternalError, JournalError, NotAValue
 from tandem_orchestrator.journal import MemoryJournal
+from tandem_orchestrator.journal.entry import entries_of
 from tandem_orchestrator.layers.layer import Report
 from tandem_orchestrator.model.events import AttemptStarted, RunAccepted, RunEnded, RunStarted
 from tandem_orchestrator.model.outcomes import Failure, Outcome
@@ -324,3 +326,78 @@ async def test_runs_whose_acceptance_is_not_durable_yet_count_against_the_bound(
         with pytest.raises(Busy, match="max_queued_runs"):
             world.submit(plan(step("a"), durability="group"), "r3")
         world.journal.release()
+
+
+async def test_a_queued_run_that_is_paused_holds_no_place_and_goes_back_into_the_queue():
+    async with World(places=1) as world:
+        world.layer.pause()
+        tickets = {name: world.submit(plan(step("a")), name) for name in ("r1", "r2", "r3")}
+        await settle()
+        tickets["r2"].ask(Wish("pause"))
+        world.layer.resume()
+        await asyncio.wait_for(tickets["r3"].ended, 5)  # r2 is before it, and lets it pass
+        world.layer.pause()
+        tickets["r4"] = world.submit(plan(step("a")), "r4")
+        await settle()
+        tickets["r2"].ask(Wish("continue"))
+        assert [work.run_id for work in world.layer.received] == ["r1", "r3", "r4"]
+        world.layer.resume()
+        await asyncio.wait_for(tickets["r2"].ended, 5)
+    assert world.kinds("r2").count("RunStarted") == 1
+
+
+async def test_a_run_that_is_paused_and_continued_while_it_is_accepted_begins_once():
+    async with World(GatedJournal(), places=1) as world:
+        world.journal.hold()
+        ticket = world.submit(plan(step("a"), durability="group"))
+        ticket.ask(Wish("pause"))
+        ticket.ask(Wish("continue"))
+        world.journal.release()
+        await asyncio.wait_for(ticket.ended, 5)
+    assert world.kinds().count("RunStarted") == 1
+
+
+class FailingJournal(MemoryJournal):
+    """Fails every append from a moment on."""
+
+    fails = False
+
+    def append(self, run_id, events, durability):
+        if self.fails:
+            raise JournalError("disk full")
+        return super().append(run_id, events, durability)
+
+
+async def test_a_failing_journal_does_not_keep_the_engine_from_closing():
+    async with World(FailingJournal(), places=1) as world:
+        world.layer.pause()
+        world.submit(plan(step("a")), "r1")
+        world.submit(plan(step("ok", waits="approval", payload={})), "r2")
+        await settle()
+        world.journal.fails = True  # r1 gives its place to r2, which cannot be written either
+    assert not world.engine.active
+
+
+async def test_what_is_asked_of_a_queued_run_of_a_dead_owner_makes_it_begin_once():
+    the_plan = plan(step("a"), step("b", "a"))
+    async with World(places=1) as world:
+        world.layer.pause()
+        world.submit(the_plan, "r1")
+        await settle()
+        records = [record.event for record in await world.journal.records("r1")]
+    async with World(places=1) as world:
+        world.layer.pause()
+        world.submit(plan(step("x")), "r0")
+        await settle()
+        entries = entries_of("r1", records, world.journal._store.bounds)
+        world.journal._store.append("owner", "r1", entries)
+        found = recover(records)
+        request = RunRequest("r1", the_plan, found.accepted, 2, recovered=found)
+        ticket = world.engine.resume(request)
+        await settle()
+        ticket.ask(Wish("signal", {"name": "n"}))
+        await settle()
+        assert [work.step_id for work in world.layer.received] == ["x", "a"]
+        world.layer.resume()
+        await asyncio.wait_for(ticket.ended, 5)
+    assert world.kinds("r1").count("RunStarted") == 0

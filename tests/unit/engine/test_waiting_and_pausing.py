@@ -151,3 +151,21 @@ def test_pausing_a_held_run_and_continuing_holds_it_again():
     assert len(driver.held) == 2
     driver.post(SignalReceived(name="n", step=None))
     assert driver.state.status is RunStatus.HELD
+
+
+def test_a_step_that_may_have_run_is_done_once_more_when_asked():
+    driver = Driver(plan(step("a", effects="external")))
+    driver.start()
+    driver.end("a", "unknown", failure="OrchestratorDied")
+    assert driver.state.status is RunStatus.HELD
+    ask(driver, "retry", step="a")
+    assert ("a", None, "python") in driver.running
+
+
+def test_a_run_that_never_began_is_queued_again_when_it_goes_on():
+    driver = Driver(plan(step("a")))
+    ask(driver, "pause")
+    assert ask(driver, "continue").queued
+    driver.start()
+    ask(driver, "pause")
+    assert not ask(driver, "continue").queued
