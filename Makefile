@@ -58,6 +58,10 @@ failing-calls: dev ## let each call of bridge, agents, hosts, journal and extens
 	@tools/test-native plain
 	$(PYTEST) tests/faults/test_failing_calls.py
 
+model: dev ## hold the engine against the reference scheduler through N random histories (3000)
+	TANDEM_MODEL_EXAMPLES=$(or $(N),3000) $(PYTEST) tests/model/test_scheduler_model.py \
+		tests/model/test_scheduler_mutants.py
+
 weaken: dev ## weaken each memory order, remove each check, show which proof notices; needs spin
 	python3 tools/weaken.py
 
@@ -90,5 +94,5 @@ bench-fairness: dev ## measure seven good C agents beside a hostile peer against
 clean: ## remove .venv and everything built
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help run build dev test test-long kill-points simulate power-loss flipped-bits journal-errors failing-calls models weaken test-lowest check fmt bench bench-fairness clean
+.PHONY: help run build dev test test-long kill-points simulate power-loss flipped-bits journal-errors failing-calls model models weaken test-lowest check fmt bench bench-fairness clean
 .DEFAULT_GOAL := help
