@@ -17,10 +17,7 @@ import msgspec
 
 from tandem_orchestrator.engine import segment_attempt
 from tandem_orchestrator.engine.advance import advance
-from tandem_orchestrator.engine.attempt import (
-    attempt_ended,
-    clean_output,
-)
+from tandem_orchestrator.engine.attempt import attempt_ended, clean_output
 from tandem_orchestrator.engine.control import event_of
 from tandem_orchestrator.engine.entrance import Entrance
 from tandem_orchestrator.engine.holding import decide
