@@ -21,7 +21,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(floor.split())
     for floor in (
         "errors",  # below the other foundations: each of them must be able to refuse
-        "clock ids settings",
+        "clock ids settings side_file",
         "model",
         "twins",
         "plan layers journal",

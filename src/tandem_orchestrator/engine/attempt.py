@@ -14,6 +14,7 @@ from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.engine.instructions import Dispatch, UnitKey
 from tandem_orchestrator.engine.state import StepState
 from tandem_orchestrator.layers.layer import CancelToken, Layer, Report, Work
+from tandem_orchestrator.model.comparing import CompareRules
 from tandem_orchestrator.model.events import AttemptEnded
 from tandem_orchestrator.model.outcomes import Failure, Outcome
 from tandem_orchestrator.model.plans import Plan, PlannedStep
@@ -204,20 +205,42 @@ async def clean_output(
         return None
     if not rules.has_hooks:
         return None
+    where = f"step {step.id!r} clean hooks"
+    cleaned = await cleaned_of(
+        report.output, rules, callables, caller, output_bytes_max, cancel, where
+    )
+    return cleaned.to_value()
+
+
+# Any: an output is any value.
+async def cleaned_of(
+    output: Any,
+    rules: CompareRules,
+    callables: Mapping[str, Callable[..., Any]],
+    caller: Caller,
+    output_bytes_max: int,
+    cancel: CancelToken,
+    where: str,
+) -> Cleaned:
+    """Run the ``clean`` hooks of rules over an output; what went wrong is in what is given.
+
+    Args:
+        where: Whose hooks they are, for people.
+    """
     given: list[Cleaned] = []
 
     def work() -> None:
-        given.append(clean(report.output, rules, callables))
+        given.append(clean(output, rules, callables))
 
-    verdict = await caller.call(work, (), cancel, f"step {step.id!r} clean hooks")
+    verdict = await caller.call(work, (), cancel, where)
     if given and verdict.outcome is Outcome.SUCCEEDED:
         size = len(msgspec.msgpack.encode(given[0].value))
         if size <= output_bytes_max:
-            return given[0].to_value()
+            return given[0]
         limit = f"at most {output_bytes_max} (limits.output_bytes_max)"
-        return Cleaned(None, {"": f"the clean hooks gave {size} bytes, {limit}"}).to_value()
+        return Cleaned(None, {"": f"the clean hooks gave {size} bytes, {limit}"})
     why = verdict.failure.line() if verdict.failure else str(verdict.outcome)
-    return Cleaned(report.output, {"": f"the clean hooks came to no end: {why}"}).to_value()
+    return Cleaned(output, {"": f"the clean hooks came to no end: {why}"})
 
 
 async def perform_handler(

@@ -7,8 +7,7 @@ tickets that say when a write is durable, records as they were written, and one 
 Others may use: ``Journal`` and what it speaks of (``Ticket``, ``Record``, ``RunRow``, ``Control``,
 ``Owner``, ``KeyUse``, ``LosesRuns``, ``ScheduleRow``, ``JournalHealth``), the refusals ``KeyTaken``, ``OwnerChanged``,
 ``CompletionTaken``, ``OutputLost``, ``request_digest``, ``MemoryJournal``, ``sqlite_journal``,
-``postgres_journal``, ``pack_run`` and ``repair_journal`` for files, and ``SideFile`` for what is kept
-beside a journal.
+``postgres_journal``, ``pack_run`` and ``repair_journal`` for files.
 """
 
 from __future__ import annotations
@@ -40,7 +39,6 @@ from tandem_orchestrator.journal.journal import (
 )
 from tandem_orchestrator.journal.memory import MemoryJournal
 from tandem_orchestrator.journal.memory_store import MemoryStore
-from tandem_orchestrator.journal.side_file import SideFile
 
 if TYPE_CHECKING:
     from tandem_orchestrator.journal.postgres import PostgresJournal
@@ -65,7 +63,6 @@ __all__ = [
     "Record",
     "RunRow",
     "ScheduleRow",
-    "SideFile",
     "Ticket",
     "pack_run",
     "postgres_journal",

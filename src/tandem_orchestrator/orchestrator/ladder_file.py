@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tandem_orchestrator.errors import Busy
-from tandem_orchestrator.journal import SideFile
+from tandem_orchestrator.side_file import SideFile
 from tandem_orchestrator.twins.ladder import Climb
 
 _T = TypeVar("_T")

@@ -124,6 +124,7 @@ class Parts:
             self.promotion,
             capsules.make,
             beside_journal(settings, "shadow"),
+            settings.limits.output_bytes_max,
         )
         self.routing.use_shadows(self._shadows)
         self.wishes = Wishes(self.journal, self.engine.tickets)

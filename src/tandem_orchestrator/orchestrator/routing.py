@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from tandem_orchestrator.clock import Clock
-from tandem_orchestrator.journal import SideFile
 from tandem_orchestrator.layers.layer import Report, SegmentReport, SegmentWork, Work
 from tandem_orchestrator.model.outcomes import Outcome
 from tandem_orchestrator.model.plans import Plan, PlannedStep
@@ -27,6 +26,7 @@ from tandem_orchestrator.orchestrator.promotion import Promotion
 from tandem_orchestrator.orchestrator.shadows import Shadows
 from tandem_orchestrator.plan.sizing import size_of
 from tandem_orchestrator.settings import Router
+from tandem_orchestrator.side_file import SideFile
 
 
 class Watch:

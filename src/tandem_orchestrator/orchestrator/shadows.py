@@ -17,7 +17,7 @@ from typing import Any
 
 from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.engine import verdict
-from tandem_orchestrator.engine.attempt import Caller, idempotency_key
+from tandem_orchestrator.engine.attempt import Caller, cleaned_of, idempotency_key
 from tandem_orchestrator.engine.gates import Gates
 from tandem_orchestrator.engine.instructions import UnitKey
 from tandem_orchestrator.engine.state import UnitState
@@ -28,7 +28,7 @@ from tandem_orchestrator.model.outcomes import Outcome
 from tandem_orchestrator.model.plans import PlannedStep
 from tandem_orchestrator.orchestrator.promotion import LOST, Promotion, digest_of
 from tandem_orchestrator.settings import Twins
-from tandem_orchestrator.twins import Capsule, Cleaned, clean
+from tandem_orchestrator.twins import Capsule
 from tandem_orchestrator.twins.capsule_file import SUFFIX, capsule_to_text
 
 _log = logging.getLogger(__name__)
@@ -72,6 +72,7 @@ class Shadows:
         promotion: Told what comparing gave.
         make_capsule: As ``twins.make_capsule``, with all that belongs to the session filled in.
         folder: Where the capsules of differences are written; None: nowhere.
+        output_bytes_max: Size of what clean hooks make of an output.
     """
 
     def __init__(
@@ -84,7 +85,9 @@ class Shadows:
         promotion: Promotion,
         make_capsule: Callable[..., Capsule],
         folder: Path | None,
+        output_bytes_max: int,
     ) -> None:
+        self._output_bytes_max = output_bytes_max
         self._clock, self._layers, self._gates, self._caller = clock, layers, gates, caller
         self._promotion, self._make_capsule, self._folder = promotion, make_capsule, folder
         self._waiting_max = settings.shadow_queue_max
@@ -226,13 +229,11 @@ class Shadows:
         unit.outcome, unit.output, unit.failure = report.outcome, report.output, report.failure
         rules = job.step.compare
         if rules is not None and rules.has_hooks and report.outcome is Outcome.SUCCEEDED:
-            given: list[Cleaned] = []
-            where = f"step {job.step.id!r} clean hooks"
-            await self._caller.call(
-                lambda: given.append(clean(report.output, rules, job.callables)), (), token, where
+            where, bytes_max = f"step {job.step.id!r} clean hooks", self._output_bytes_max
+            cleaned = await cleaned_of(
+                report.output, rules, job.callables, self._caller, bytes_max, token, where
             )
-            faulty = Cleaned(report.output, {"": "the clean hooks came to no end"})
-            unit.cleaned = (given[0] if given else faulty).to_value()
+            unit.cleaned = cleaned.to_value()
         return unit
 
     # Any: fields as a conflict has them.

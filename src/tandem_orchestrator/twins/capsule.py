@@ -169,41 +169,14 @@ def make_capsule(
         else dict(environment or {})
     )
     odd: list[str] = []
-    shown_fields = fields[:FIELDS_MAX]
-    parts: dict[str, Any] = {
-        "payload": fitting(payload, "/payload", odd, bytes_max),
-        "inputs": {
-            name: fitting(output, f"/inputs/{escape(name)}", odd, bytes_max)
-            for name, output in (inputs or {}).items()
-        },
-        "outcomes": [
-            {
-                key: fitting(part, f"/outcomes/{i}/{escape(key)}", odd, bytes_max)
-                for key, part in each.items()
-            }
-            for i, each in enumerate(outcomes)
-        ],
-        "fields": [
-            {side: kept_side(each.get(side), f"/fields/{i}/{side}", odd) for side in _SIDES}
-            for i, each in enumerate(shown_fields)
-        ],
-    }
+    parts = _fitted(payload, inputs or {}, outcomes, fields[:FIELDS_MAX], odd, bytes_max)
     redaction = Redaction(hooks)
-    by_path = [str(each.get("path", "")) for each in shown_fields]
     # In what was given, not in what is kept of it: a secret in a part that was cut is one as well.
     redaction.find("/payload", payload)
     redaction.find("/inputs", dict(inputs or {}))
     for i, outcome in enumerate(outcomes):
         redaction.find(f"/outcomes/{i}", dict(outcome))
-    for field, path in zip(parts["fields"], by_path, strict=True):
-        for side in _SIDES:  # As they stand in the outputs, under the same names.
-            redaction.find(path, field.get(side))
-    clean = {n: redaction.apply(f"/{n}", part) for n, part in parts.items() if n != "fields"}
-    clean["fields"] = [
-        {"path": redaction.clean_pointer(path)}
-        | {side: redaction.apply(path, field.get(side), f"/fields/{i}/{side}") for side in _SIDES}
-        for i, (field, path) in enumerate(zip(parts["fields"], by_path, strict=True))
-    ]
+    clean = _redacted(parts, redaction)
     capsule = Capsule(
         id=id,
         run=run,
@@ -226,6 +199,55 @@ def make_capsule(
         shrunk_from=shrunk_from,
     )
     return _cut(capsule, bytes_max)
+
+
+# Any: as above.
+def _fitted(
+    payload: Any,
+    inputs: Mapping[str, Any],
+    outcomes: Sequence[Mapping[str, Any]],
+    fields: Sequence[Mapping[str, Any]],
+    odd: list[str],
+    bytes_max: int,
+) -> dict[str, Any]:
+    """Give what is kept of each part; ``odd`` gets the paths of what had to be cut."""
+    return {
+        "payload": fitting(payload, "/payload", odd, bytes_max),
+        "inputs": {
+            name: fitting(output, f"/inputs/{escape(name)}", odd, bytes_max)
+            for name, output in inputs.items()
+        },
+        "outcomes": [
+            {
+                key: fitting(part, f"/outcomes/{i}/{escape(key)}", odd, bytes_max)
+                for key, part in each.items()
+            }
+            for i, each in enumerate(outcomes)
+        ],
+        "fields": [
+            {"path": str(each.get("path", ""))}
+            | {side: kept_side(each.get(side), f"/fields/{i}/{side}", odd) for side in _SIDES}
+            for i, each in enumerate(fields)
+        ],
+    }
+
+
+# Any: as above.
+def _redacted(parts: dict[str, Any], redaction: Redaction) -> dict[str, Any]:
+    """Give the parts without the secrets that were found, and those that the fields show."""
+    for field in parts["fields"]:
+        for side in _SIDES:  # As they stand in the outputs, under the same names.
+            redaction.find(field["path"], field.get(side))
+    clean = {n: redaction.apply(f"/{n}", part) for n, part in parts.items() if n != "fields"}
+    clean["fields"] = [
+        {"path": redaction.clean_pointer(field["path"])}
+        | {
+            side: redaction.apply(field["path"], field.get(side), f"/fields/{i}/{side}")
+            for side in _SIDES
+        }
+        for i, field in enumerate(parts["fields"])
+    ]
+    return clean
 
 
 _SIDES = ("left", "right")

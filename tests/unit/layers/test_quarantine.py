@@ -129,7 +129,7 @@ def test_a_broken_file_is_said_and_counts_start_anew(
     path.write_bytes(content)
     quarantine = make(path)
     assert quarantine.refusal(work(1), "1") is None
-    assert "not a list of quarantined inputs" in caplog.text
+    assert "ignored and put aside as q.corrupt" in caplog.text
     crash(quarantine, 3, work(1))
     assert make(path).refusal(work(1), "1") is not None
 

@@ -11,13 +11,10 @@ Source: poison messages and their dead-letter queues, as in Amazon SQS (``maxRec
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
-import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -28,6 +25,7 @@ from tandem_orchestrator.layers.native.reports import CRASHED
 from tandem_orchestrator.model.events import SegmentRow
 from tandem_orchestrator.model.outcomes import Failure, Outcome
 from tandem_orchestrator.model.plans import PlannedStep
+from tandem_orchestrator.side_file import SideFile
 
 _log = logging.getLogger(__name__)
 
@@ -35,10 +33,8 @@ CRASHES_MAX = 3
 """Crashes of one input until it is refused, where nothing else is said."""
 ENTRIES_MAX = 1024
 """Inputs that are remembered; the one that crashed longest ago goes first."""
-FILE_BYTES_MAX = 4 * 2**20
-"""A larger file is none of ours."""
-LOCK_TRIES, LOCK_PAUSE_S = 25, 0.002
-"""How often, and with which pause in seconds, the file's lock is asked for."""
+KIND = "tandem quarantine"
+"""What the file says that it is."""
 DIGEST_CHARS_MIN = 8
 """Shortest beginning of a digest by which an input may be released."""
 
@@ -59,9 +55,6 @@ class Suspect(msgspec.Struct, kw_only=True):
     """The failure's message, which names the signal and gives a hint."""
 
 
-_decode = msgspec.json.Decoder(list[Suspect]).decode
-
-
 class Quarantine:
     """Count crashes by input, and say which input must not start again.
 
@@ -73,7 +66,7 @@ class Quarantine:
 
     def __init__(self, crashes_max: int, path: Path | None, wall_s: Callable[[], float]) -> None:
         self.crashes_max = crashes_max
-        self._path = path
+        self._file: SideFile[list[Suspect]] = SideFile(path, KIND, list[Suspect])
         self._wall_s = wall_s
         self._suspects: dict[str, Suspect] = {}
         self._named: frozenset[tuple[str, str]] = frozenset()
@@ -190,64 +183,21 @@ class Quarantine:
         A file that cannot be had is said, and the count is kept in memory: it must not cost the
         attempt that is being reported.
         """
-        lock = self._lock()
-        try:
-            if lock is not None:
+        with self._file.locked() as is_held:
+            if is_held:
                 self._refresh()
             yield
             self._index()
-            if lock is not None:
-                self._write()
-        except OSError as error:
-            _log.warning("%s: crashes are counted in memory only: %s", self._path, error)
-        finally:
-            if lock is not None:
-                os.close(lock)
-
-    def _lock(self) -> int | None:
-        if self._path is None or not self._path.parent.is_dir():
-            return None
-        try:
-            lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            _log.warning("%s: crashes are counted in memory only: %s", self._path, error)
-            return None
-        for _ in range(LOCK_TRIES):
-            with suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return lock
-            time.sleep(LOCK_PAUSE_S)
-        os.close(lock)
-        _log.warning("%s: held by another process; counted in memory only", self._path)
-        return None
-
-    def _write(self) -> None:
-        assert self._path is not None
-        fresh = Path(f"{self._path}.new")
-        data = msgspec.json.encode(list(self._suspects.values()))
-        fresh.unlink(missing_ok=True)
-        fresh.touch(0o600)
-        fresh.write_bytes(data)
-        fresh.replace(self._path)
-        self._stamp = self._stamp_now()
-
-    def _stamp_now(self) -> tuple[int, int, int] | None:
-        if self._path is None:
-            return None
-        try:
-            about = self._path.stat()
-        except OSError:
-            return None
-        return about.st_ino, about.st_mtime_ns, about.st_size
+            if is_held and self._file.write(list(self._suspects.values())):
+                self._stamp = self._file.stamp()
 
     def _refresh(self) -> None:
         """Read the file again if it is another one."""
-        stamp = self._stamp_now()
-        if self._path is None or stamp == self._stamp:
+        stamp = self._file.stamp()
+        if stamp == self._stamp or self._file.path is None:
             return
-        self._stamp, self._suspects = stamp, {}
-        if stamp is not None:
-            self._suspects = {suspect.digest: suspect for suspect in _read(self._path, stamp[2])}
+        self._stamp, kept = stamp, self._file.read() or []
+        self._suspects = {suspect.digest: suspect for suspect in kept[-ENTRIES_MAX:]}
         self._index()
 
     def _index(self) -> None:
@@ -258,15 +208,3 @@ def digest_of(work: Work, version: str) -> str:
     """Name an input: equal agent, action, version, payload and inputs give equal digests."""
     named = [work.agent, work.action, version, work.payload, dict(work.inputs)]
     return hashlib.sha256(codec.canonical(named)).hexdigest()
-
-
-def _read(path: Path, size_bytes: int) -> list[Suspect]:
-    """Read the counts; what cannot be read is said and starts anew, at the next crash."""
-    if size_bytes <= FILE_BYTES_MAX:
-        try:
-            return _decode(path.read_bytes())[-ENTRIES_MAX:]
-        except (msgspec.MsgspecError, UnicodeDecodeError, OSError) as error:
-            _log.warning("%s: not a list of quarantined inputs, ignored: %s", path, error)
-            return []
-    _log.warning("%s: %d bytes, expected at most %d; ignored", path, size_bytes, FILE_BYTES_MAX)
-    return []

@@ -7,7 +7,7 @@ import os
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any, Literal, get_type_hints, overload
@@ -297,40 +297,34 @@ class Agent:
 
         Raises: CommandError if the name, an option or the signature cannot be used.
         """
+        where = f"{self.name}.{name}"
         _check_name("action", name)
-        if effects not in EFFECTS:
-            expected = ", ".join(EFFECTS)
-            raise CommandError(f"{self.name}.{name}: effects={effects!r}, expected {expected}")
-        if cpu not in (None, "process"):
-            raise CommandError(f"{self.name}.{name}: cpu={cpu!r}, expected None or 'process'")
-        if batch not in (None, "items"):
-            raise CommandError(f"{self.name}.{name}: batch={batch!r}, expected None or 'items'")
+        _check_words(where, effects, cpu, batch)
         limits = Limits(max_concurrency, rate_per_s, concurrency_key)
-        limits.checked(f"{self.name}.{name}")
+        limits.checked(where)
         if codec is not None:
-            register_codec(codec, f"{self.name}.{name}")
+            register_codec(codec, where)
         if transient:
-            _check_transient(f"{self.name}.{name}", effects, cpu, codec)
-        rules, hooks = _rules(f"{self.name}.{name}", compare, errors)
+            _check_transient(where, effects, cpu, codec)
+        rules, hooks = _rules(where, compare, errors)
+        entry = Action(
+            agent=self.name,
+            name=name,
+            effects=effects,
+            deterministic=deterministic,
+            version=version,
+            batch=batch,
+            max_concurrency=max_concurrency,
+            transient=transient,
+            compare=rules,
+            hooks=hooks,
+        )
 
         def add(handler: Handler) -> ActionHandle:
-            entry = Action(
-                agent=self.name,
-                name=name,
-                effects=effects,
-                deterministic=deterministic,
-                version=version,
-                batch=batch,
-                max_concurrency=max_concurrency,
-                transient=transient,
-                documentation=(inspect.getdoc(handler) or "").partition("\n")[0],
-                compare=rules,
-                hooks=hooks,
-            )
-            handle = ActionHandle(self, entry, errors, limits, codec)
-            implementation = describe_handler("python", handler, cpu, "native")
+            told = (inspect.getdoc(handler) or "").partition("\n")[0]
+            handle = ActionHandle(self, replace(entry, documentation=told), errors, limits, codec)
             self.actions[name] = handle
-            handle.add(implementation)
+            handle.add(describe_handler("python", handler, cpu, "native"))
             return handle
 
         return add
@@ -363,6 +357,20 @@ def _rules(
         raise CommandError(f"{label}: compare={compare!r:.80}, expected CompareRules")
     rules, hooks = (compare or CompareRules()).named(label)
     return rules.with_errors(errors or {}), hooks
+
+
+# Any: what was given may be anything.
+def _check_words(where: str, effects: Any, cpu: Any, batch: Any) -> None:
+    """Refuse an option that is none of its words. Raises: CommandError."""
+    words: tuple[tuple[str, Any, tuple[str | None, ...]], ...] = (
+        ("effects", effects, tuple(EFFECTS)),
+        ("cpu", cpu, (None, "process")),
+        ("batch", batch, (None, "items")),
+    )
+    for name, given, expected in words:
+        if given not in expected:
+            shown = ", ".join(map(str, expected))
+            raise CommandError(f"{where}: {name}={given!r}, expected {shown}")
 
 
 def _check_transient(label: str, effects: str, cpu: str | None, codec: object) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tandem_orchestrator.journal import SideFile
+from tandem_orchestrator.side_file import SideFile
 
 
 def side_file(path: Path) -> SideFile[dict[str, int]]:
