@@ -1,7 +1,7 @@
 # Two commands are enough on a fresh machine: `make run` and `make test`. `make` lists the rest.
 
 VENV := .venv/bin
-BENCHMARKS := startup twins redundant validation rings messages blobs program runs durable shadowing scan
+BENCHMARKS := startup twins redundant validation rings messages blobs program runs durable history shadowing scan
 PYTEST ?= $(VENV)/python -P -m pytest
 export PATH := $(CURDIR)/$(VENV):$(PATH)
 export TANDEM_NATIVE_TOOLS := $(CURDIR)/build/tools
@@ -87,6 +87,10 @@ bench: build ## hold every figure against its bar and its peers; tables, and JSO
 		$(VENV)/python benchmarks/$$what.py --output build/bench/$$what.json || missed="$$missed $$what"; \
 	done; [ -z "$$missed" ] || { echo "bench: missed or failed:$$missed" >&2; exit 1; }
 
+bench-history: build ## runs list and runs show beside a million finished steps; 2 GB of scratch space
+	@tools/setup bench
+	$(VENV)/python benchmarks/history.py --runs 100000 --output build/bench/history.json
+
 bench-fairness: dev ## measure seven good C agents beside a hostile peer against eight good ones
 	@tools/test-native plain
 	$(VENV)/python benchmarks/fairness.py --output build/bench/fairness.json
@@ -94,5 +98,5 @@ bench-fairness: dev ## measure seven good C agents beside a hostile peer against
 clean: ## remove .venv and everything built
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help run build dev test test-long kill-points simulate power-loss flipped-bits journal-errors failing-calls model models weaken test-lowest check fmt bench bench-fairness clean
+.PHONY: help run build dev test test-long kill-points simulate power-loss flipped-bits journal-errors failing-calls model models weaken test-lowest check fmt bench bench-history bench-fairness clean
 .DEFAULT_GOAL := help

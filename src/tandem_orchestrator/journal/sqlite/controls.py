@@ -19,6 +19,14 @@ SELECT controls.id, run_id, controls.kind, body, by_whom, at_ns, answer, control
 FROM controls JOIN runs ON runs.id = controls.run
 """
 
+_WAITING = """
+SELECT controls.id, run_id, controls.kind, body, by_whom, at_ns, answer, controls.sum
+FROM controls INDEXED BY controls_waiting JOIN runs ON runs.id = controls.run
+WHERE answer IS NULL AND token = ? ORDER BY n
+"""
+"""Asked many times a second; without the index named, SQLite goes through all that were ever asked,
+since that is their order."""
+
 _INSERT = """
 INSERT INTO controls (id, run, kind, body, by_whom, at_ns, sum)
 SELECT ?2, id, ?3, ?4, ?5, ?6, ?7 FROM runs
@@ -68,7 +76,7 @@ def read_control(connection: apsw.Connection, control_id: str) -> Control | None
 
 def waiting_controls(connection: apsw.Connection, token: int) -> list[Control]:
     """List the unanswered wishes about a lease's runs, oldest first."""
-    rows = select(connection, _COLUMNS + "WHERE answer IS NULL AND token = ? ORDER BY n", (token,))
+    rows = select(connection, _WAITING, (token,))
     return [_control(row) for row in rows]
 
 

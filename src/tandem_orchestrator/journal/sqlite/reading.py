@@ -28,6 +28,7 @@ from tandem_orchestrator.journal.journal import (
 )
 from tandem_orchestrator.journal.parts import Load, decode_body
 from tandem_orchestrator.journal.projection import shown_status
+from tandem_orchestrator.journal.shared_words import LONG_RUN, SharedWords
 from tandem_orchestrator.journal.sqlite import outputs
 from tandem_orchestrator.journal.sqlite.connection import select
 from tandem_orchestrator.journal.sqlite.controls import damaged_controls
@@ -35,15 +36,20 @@ from tandem_orchestrator.journal.sqlite.schema import FOUND
 from tandem_orchestrator.journal.sqlite.timetable import damaged_schedules
 from tandem_orchestrator.journal.telling import ROW_FIELDS, key_of, row_faults
 from tandem_orchestrator.model.events import RunAccepted
+from tandem_orchestrator.model.outcomes import RunStatus
 
 _T = TypeVar("_T")
+_INTERRUPTED = RunStatus.INTERRUPTED.value
 
 _ROW = f"SELECT {', '.join(ROW_FIELDS)} FROM runs JOIN leases USING (token) "  # noqa: S608
+_LIST = f"SELECT {', '.join(ROW_FIELDS)} FROM runs {{}} JOIN leases USING (token)"  # noqa: S608
+"""With the index to be used, or nothing. SQLite would go through all runs in the order that is asked
+for, to save itself the sorting of the few that have not ended, or have failed."""
 
-_SHOWN = """
-CASE WHEN status IN ('queued', 'running', 'paused')
-    AND token IN (SELECT value FROM json_each(?)) THEN 'interrupted' ELSE status END
-"""
+_ENDED = tuple(status.value for status in RunStatus if status.is_final)
+_MOVING = ("queued", "running", "paused")
+"""Statuses that are shown as interrupted where nobody moves the run."""
+_DEAD = "token IN (SELECT value FROM json_each(?))"
 
 _waiting_for = msgspec.msgpack.Decoder(tuple[str, ...])
 
@@ -63,23 +69,40 @@ def read_records(
 
     Raises: JournalError naming run and record where the chain is broken; OutputLost.
     """
-    with connection:  # one snapshot for the run's row and its records
-        runs = select(connection, "SELECT id, records, link FROM runs WHERE run_id = ?", (run_id,))
-        if not runs:
-            return []
-        key, last_seq, last_link = runs[0]
-        wanted = last_seq - after if limit is None else min(limit, last_seq - after)
-        if wanted <= 0:
-            return []
-        # The record before the first one is read along: its link is where the chain goes on.
-        rows = select(
-            connection,
-            "SELECT seq, version, kind, unit, attempt, at_ns, link, body FROM records"
-            " WHERE run = ? AND seq >= ? ORDER BY seq LIMIT ?",
-            (key, max(after, 1), wanted + (after > 0)),
-        )
-    records = []
-    link, expected = first_link(run_id), 1
+    try:
+        with connection:  # one snapshot for the run's row and its records
+            records = list(_records(connection, path, run_id, after, limit, load))
+    except OutputLost:
+        if read_run(connection, run_id, lambda _owner: True) is None:
+            return []  # the run was removed while it was read, and its outputs with it
+        raise
+    return records
+
+
+def _records(
+    connection: apsw.Connection,
+    path: Path,
+    run_id: str,
+    after: int,
+    limit: int | None,
+    load: Load | None,
+) -> Iterator[Record]:
+    """Read records one by one: of a long run the rows are not in memory beside them."""
+    runs = select(connection, "SELECT id, records, link FROM runs WHERE run_id = ?", (run_id,))
+    if not runs:
+        return
+    key, last_seq, last_link = runs[0]
+    wanted = last_seq - after if limit is None else min(limit, last_seq - after)
+    if wanted <= 0:
+        return
+    # The record before the first one is read along: its link is where the chain goes on.
+    rows = connection.execute(
+        "SELECT seq, version, kind, unit, attempt, at_ns, link, body FROM records"
+        " WHERE run = ? AND seq >= ? ORDER BY seq LIMIT ?",
+        (key, max(after, 1), wanted + (after > 0)),
+    )
+    known = SharedWords() if wanted >= LONG_RUN else None
+    link, expected, found = first_link(run_id), 1, 0
     for seq, version, kind, unit, attempt, at_ns, stored, body in rows:
         if seq == after and seq > 0:
             link, expected = stored, seq + 1
@@ -94,16 +117,16 @@ def read_records(
         try:
             event = decode_body(body, has_parts=version > PLAIN_VERSION, load=load)
         except OutputLost as error:
-            if read_run(connection, run_id, lambda _owner: True) is None:
-                return []  # the run was removed while it was read, and its outputs with it
             raise error.named_by(where) from error
         except (msgspec.MsgspecError, ValueError) as error:
             raise JournalError(f"{where} cannot be decoded: {error}") from error
-        records.append(Record(seq, run_id, kind, unit, attempt, at_ns, event))
-        expected += 1
-    if len(records) != wanted or (expected > last_seq and link != last_link):
+        if known is not None:
+            kind = known.word(kind)
+            known.share(event)
+        yield Record(seq, run_id, kind, unit, attempt, at_ns, event)
+        expected, found = expected + 1, found + 1
+    if found != wanted or (expected > last_seq and link != last_link):
         raise _broken(f"journal {path}: run {run_id}, record {expected}")
-    return records
 
 
 def read_whole(
@@ -179,12 +202,12 @@ def read_runs(
     edge: tuple[int, str] | None,
 ) -> list[RunRow]:
     """List rows as they are to be shown, newest first, older than ``edge`` (time, run id)."""
-    where, values = ["1"], list[Any]()
+    where, values, index = ["1"], list[Any](), ""
     with connection:
         if status is not None:
-            dead = [owner.token for owner in read_owners(connection, is_alive) if not owner.alive]
-            where.append(_SHOWN + " = ?")
-            values += [msgspec.json.encode(dead).decode(), status]
+            condition, needed, index = _has_status(connection, is_alive, status)
+            where.append(condition)
+            values += needed
         if name is not None:
             where.append("name = ?")
             values.append(name)
@@ -193,7 +216,7 @@ def read_runs(
             values += edge
         rows = select(
             connection,
-            f"{_ROW} WHERE {' AND '.join(where)} ORDER BY created_at_ns DESC, run_id DESC LIMIT ?",
+            f"{_LIST.format(index)} WHERE {' AND '.join(where)} ORDER BY created_at_ns DESC, run_id DESC LIMIT ?",
             (*values, limit),
         )
     alive: dict[str, bool] = {}
@@ -202,6 +225,27 @@ def read_runs(
         return alive[owner] if owner in alive else alive.setdefault(owner, is_alive(owner))
 
     return [_row(row, is_alive_once) for row in rows]
+
+
+def _has_status(
+    connection: apsw.Connection, is_alive: Callable[[str], bool], status: str
+) -> tuple[str, list[Any], str]:
+    """Give what finds runs that are shown with a status: a condition, its values, its index."""
+    if status == RunStatus.COMPLETED:
+        return "status = ?", [status], ""
+    if status in _ENDED:
+        ended_badly = "finished_at_ns IS NOT NULL AND status <> 'completed'"
+        return f"{ended_badly} AND status = ?", [status], "INDEXED BY runs_ended_badly"
+    index = "INDEXED BY runs_unfinished"
+    if status not in (*_MOVING, _INTERRUPTED):
+        return "finished_at_ns IS NULL AND status = ?", [status], index
+    owners = read_owners(connection, is_alive)
+    dead = msgspec.json.encode([owner.token for owner in owners if not owner.alive]).decode()
+    if status != _INTERRUPTED:
+        condition = f"finished_at_ns IS NULL AND status = ? AND NOT {_DEAD}"
+        return condition, [status, dead], index
+    moving = ", ".join(f"'{word}'" for word in _MOVING)
+    return f"finished_at_ns IS NULL AND status IN ({moving}) AND {_DEAD}", [dead], index
 
 
 def _row(values: tuple[Any, ...], is_alive: Callable[[str], bool]) -> RunRow:

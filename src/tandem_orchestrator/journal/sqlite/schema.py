@@ -129,10 +129,25 @@ CREATE TABLE packed_outputs (                 -- those that have no file: of a r
 """
 """Large outputs: who names them, so that what nobody names can go."""
 
+_VERSION_6 = """
+CREATE INDEX runs_named ON runs (name, created_at_ns, run_id);
+CREATE INDEX runs_ended_badly ON runs (status, created_at_ns, run_id)
+    WHERE finished_at_ns IS NOT NULL AND status <> 'completed';
+"""
+"""Runs by name, and the few among many that failed. Those that completed are most of all, and are
+found by going through the newest; those that have not ended have ``runs_unfinished``."""
+
 FOUND = "kind IN ('judged', 'run_accepted')"
 """The kinds that ``records_found`` has; a query that says so, in these words, may use it."""
 
-MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
+MIGRATIONS: tuple[str, ...] = (
+    _VERSION_1,
+    _VERSION_2,
+    _VERSION_3,
+    _VERSION_4,
+    _VERSION_5,
+    _VERSION_6,
+)
 """Script ``n`` brings a file from version ``n`` to ``n + 1``."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
