@@ -149,10 +149,10 @@ static void hear_bell(tdi_session *session)
         tdi_session_end(session, "it rings without being asked");
 }
 
-static void set_door(tdi_bridge *bridge, uint32_t events)
+static bool set_door(tdi_bridge *bridge, uint32_t events)
 {
     struct epoll_event event = {.events = events, .data.ptr = &bridge->door};
-    epoll_ctl(bridge->epoll_fd, EPOLL_CTL_MOD, bridge->door_fd, &event);
+    return epoll_ctl(bridge->epoll_fd, EPOLL_CTL_MOD, bridge->door_fd, &event) == 0;
 }
 
 static void handle_event(tdi_bridge *bridge, const tdi_source *source);
@@ -221,12 +221,11 @@ static int look(tdi_bridge *bridge, int timeout_ms)
 {
     struct epoll_event events[64];
     if (bridge->door_opens_ns != 0) {
-        if (tdi_now_ns() >= bridge->door_opens_ns) {
+        /* A door that does not open is tried again: nobody else would ever come in. */
+        if (tdi_now_ns() >= bridge->door_opens_ns && set_door(bridge, EPOLLIN))
             bridge->door_opens_ns = 0;
-            set_door(bridge, EPOLLIN);
-        } else if (timeout_ms != 0) {
+        else if (timeout_ms != 0)
             timeout_ms = 1;
-        }
     }
     const int total = epoll_wait(bridge->epoll_fd, events, 64, timeout_ms);
     for (int i = 0; i < total; i++)
