@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -41,10 +41,9 @@ class ReaderPool:
 
         Raises: JournalError, also if it takes longer than ``wait_s``.
         """
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(wait_s):
-                return await loop.run_in_executor(self._threads, self._look, look)
+                return await self.run(lambda: self._look(look))
         except TimeoutError as error:
             raise JournalError(f"journal {self._path}: reading took over {wait_s} s") from error
 
@@ -66,8 +65,14 @@ class ReaderPool:
         return found
 
     async def run(self, work: Callable[[], _T]) -> _T:
-        """Run blocking ``work`` that needs no connection on one of the threads."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        """Run blocking ``work`` that needs no connection on one of the threads.
+
+        Raises: JournalError where no thread is to be had.
+        """
+        doing = _handed_to(self._threads, work)
+        if doing is None:
+            raise JournalError(f"journal {self._path}: the system gives no thread to read with")
+        return await asyncio.wrap_future(doing)
 
     def close(self) -> None:
         """Wait for reads under way and close the connections."""
@@ -90,12 +95,36 @@ def _close(connection: apsw.Connection, path: Path) -> None:
 
 
 async def aside(work: Callable[[], _T]) -> _T:
-    """Run blocking ``work`` on a thread of its own.
+    """Run blocking ``work`` on a thread of its own; where none is to be had, here: it must be done.
 
     The loop's default pool may be full of the user's work, and keeps its threads.
     """
     threads = ThreadPoolExecutor(1, thread_name_prefix="tandem-journal-close")
     try:
-        return await asyncio.get_running_loop().run_in_executor(threads, work)
+        doing = _handed_to(threads, work)
+        return work() if doing is None else await asyncio.wrap_future(doing)
     finally:
         threads.shutdown(wait=False)
+
+
+def _handed_to(threads: ThreadPoolExecutor, work: Callable[[], _T]) -> Future[_T] | None:
+    """Give ``work`` to a pool; None where the system has no thread for it, and it is not done.
+
+    A pool that cannot start a thread raises, and still has the work in its queue, for a thread
+    that is there already: hence a Future of ours, which one side or the other takes.
+    """
+    doing: Future[_T] = Future()
+
+    def do() -> None:
+        if doing.set_running_or_notify_cancel():
+            try:
+                doing.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - it is whoever waits who gets it
+                doing.set_exception(error)
+
+    try:
+        threads.submit(do)
+    except RuntimeError:
+        if doing.cancel():
+            return None
+    return doing

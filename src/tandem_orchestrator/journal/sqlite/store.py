@@ -163,8 +163,8 @@ class SqliteJournal(Keeping):
             handover.keep_runs(connection, old, token, left, self._wall_ns())
             return token
 
-        writer.start()
         try:
+            writer.start()
             token = await self._write(take, writer)
         except BaseException:
             await aside(lambda: writer.stop(_CLOSE_WAIT_S))
@@ -189,9 +189,9 @@ class SqliteJournal(Keeping):
     def _started_writer(self) -> Writer:
         if self._writer is None:
             bounds, counters = self._bounds, self._counters
-            self._writer = Writer(self._path, self._vfs, bounds, self._settled, counters)
-            self._backlog = Backlog(bounds, counters)
-            self._writer.start()
+            writer = Writer(self._path, self._vfs, bounds, self._settled, counters)
+            writer.start()
+            self._writer, self._backlog = writer, Backlog(bounds, counters)
             atexit.register(self._at_exit)
         return self._writer
 

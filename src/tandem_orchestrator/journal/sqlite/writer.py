@@ -104,8 +104,16 @@ class Writer:
         """Runs of which something was appended in vain."""
 
     def start(self) -> None:
-        """Start the thread; it opens its own connection."""
-        self._thread.start()
+        """Start the thread; it opens its own connection.
+
+        Raises: JournalError where no thread is to be had.
+        """
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            raise JournalError(
+                f"journal {self._path}: the system gives no thread to write with: {error}"
+            ) from error
 
     def put(self, item: Append | Job) -> None:
         """Queue an item. Never blocks."""
@@ -113,6 +121,8 @@ class Writer:
 
     def stop(self, wait_s: float) -> bool:
         """Write what is queued, close the connection, end the thread; False if it took longer."""
+        if self._thread.ident is None:
+            return True  # it never began
         self._queue.put(None)
         self._thread.join(wait_s)
         return not self._thread.is_alive()
