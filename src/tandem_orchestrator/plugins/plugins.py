@@ -103,7 +103,12 @@ class Plugins:
         # Imported here: it costs as much as ten rooms, and only this needs it.
         from importlib.metadata import entry_points
 
-        for point in sorted(entry_points(group=group), key=lambda point: point.name):
+        try:
+            offered = sorted(entry_points(group=group), key=lambda point: point.name)
+        except OSError as error:
+            self.broken[group] = f"the installed packages cannot be read: {error}"
+            return
+        for point in offered:
             if point.name in self._loaded:
                 continue
             try:

@@ -93,9 +93,14 @@ class BridgeProcess:
         self.pid = popen.pid
         self.ready: asyncio.Future[bool] = self._loop.create_future()
         self.died: asyncio.Future[str] = self._loop.create_future()
-        self._loop.add_reader(pidfd, self._reap)
-        self._loop.add_reader(ready_fd, self._read_ready)
-        self._loop.add_reader(stderr_fd, self._read_stderr)
+        try:
+            self._loop.add_reader(pidfd, self._reap)
+            self._loop.add_reader(ready_fd, self._read_ready)
+            self._loop.add_reader(stderr_fd, self._read_stderr)
+        except OSError:
+            for fd in (pidfd, ready_fd, stderr_fd):
+                self._loop.remove_reader(fd)
+            raise
         _lifelines.add(lifeline)
 
     @classmethod
@@ -118,33 +123,38 @@ class BridgeProcess:
 
         Raises: LayerUnavailable when the system refuses.
         """
-        with contextlib.ExitStack() as undo:
-            near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-            undo.callback(near.close)
-            stderr_read, stderr_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            undo.callback(os.close, stderr_read)
-            ready_read, ready_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            undo.callback(os.close, ready_read)
+        with contextlib.ExitStack() as undo, contextlib.ExitStack() as theirs:
+            try:
+                near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+                undo.callback(near.close)
+                theirs.callback(far.close)
+                stderr_read, stderr_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+                undo.callback(os.close, stderr_read)
+                theirs.callback(os.close, stderr_write)
+                ready_read, ready_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+                undo.callback(os.close, ready_read)
+                theirs.callback(os.close, ready_write)
+            except OSError as error:
+                raise LayerUnavailable(f"no descriptors for a bridge: {error}") from error
             passed = (far.fileno(), ready_write)
             argv = argv_of(*passed)
             try:
                 popen = spawn(argv, env=env, pass_fds=(*passed, *more_fds), stderr=stderr_write)
             except OSError as error:
                 raise LayerUnavailable(f"cannot start {argv[0]}: {error}") from error
-            finally:
-                far.close()
-                os.close(stderr_write)
-                os.close(ready_write)
+            theirs.close()
             near.setblocking(False)
             try:
                 # Not reaped yet, so the number still means this process.
                 pidfd = os.pidfd_open(popen.pid)
+                undo.callback(os.close, pidfd)
+                made = cls(popen, near, pidfd, ready_read, stderr_read)
             except OSError as error:
                 popen.kill()
                 popen.wait(KILL_WAIT_S)
-                raise LayerUnavailable(f"no pidfd on this kernel: {error}") from error
+                raise LayerUnavailable(f"bridge {popen.pid} cannot be watched: {error}") from error
             undo.pop_all()
-            return cls(popen, near, pidfd, ready_read, stderr_read)
+            return made
 
     def last_words(self) -> str:
         """Give the end of its stderr as one line; empty when it said nothing."""

@@ -88,7 +88,11 @@ def sweep_runtime_dir(runtime_dir: Path, *, now_s: float) -> None:
         now_s: Wall clock in seconds; a directory younger than ``SWEEP_AGE_S`` may belong to a
             bridge that is just starting, and is left alone.
     """
-    for directory in runtime_dir.iterdir():
+    try:
+        directories = list(runtime_dir.iterdir())
+    except OSError:
+        return  # what is left is swept by the next program; whoever needs the directory says why
+    for directory in directories:
         with contextlib.suppress(OSError):  # gone meanwhile: somebody else swept
             found = directory.lstat()
             if stat.S_ISDIR(found.st_mode) and now_s - found.st_mtime >= SWEEP_AGE_S:

@@ -102,6 +102,8 @@ async def connect_client(
         )
     except _ext.NativeError as error:
         raise LayerUnavailable(f"bridge at {socket_path}: {error}") from error
+    except RuntimeError as error:
+        raise LayerUnavailable(f"no thread to connect to a bridge with: {error}") from error
     finally:
         executor.shutdown(wait=False)
 
@@ -152,8 +154,12 @@ class Session:
         self.works: dict[int, Work | SegmentWork] = {}
         """Attempts and segments in flight by call id, for the lines that their agents log."""
         self._learn()
-        for fd in self._fds:
-            self._loop.add_reader(fd, self._take, client.drain, True)
+        try:
+            for fd in self._fds:
+                self._loop.add_reader(fd, self._take, client.drain, True)
+        except OSError as error:
+            self._end("it cannot be watched")
+            raise LayerUnavailable(f"the session cannot be watched: {error}") from error
         self._schedule_look()  # it arms the doorbell: agents may come before the first call
 
     @property

@@ -145,7 +145,11 @@ class BridgeSupervisor:
 
     async def _open(self) -> None:
         self._process, client = await self._open_bridge()
-        self._session = session = Session(client)
+        try:
+            self._session = session = Session(client)
+        except LayerUnavailable as error:
+            await self._let_go(str(error))
+            raise
         self._offered = session.actions
         self.reason = ""
         self._starts_total += 1

@@ -95,7 +95,12 @@ class Registry:
         # Imported here: it costs as much as ten rooms, and only this needs it.
         from importlib.metadata import entry_points
 
-        for point in sorted(entry_points(group=group), key=lambda point: point.name):
+        try:
+            offered = sorted(entry_points(group=group), key=lambda point: point.name)
+        except OSError as error:
+            self.broken[group] = f"the installed packages cannot be read: {error}"
+            return
+        for point in offered:
             try:
                 agent = point.load()
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's; shown in health
