@@ -27,7 +27,7 @@ ANSWER_S = 5.0
 """An answer that takes longer does not come."""
 START_S = 5.0
 END_S = 4.0
-LINGER_MS = 100
+LINGER_MS = 3000
 NAP_S = 0.02
 OFFER_S = 4.0
 OPTIONS = (
@@ -50,6 +50,16 @@ class Places:
     plugin: Path
 
 
+@dataclass(frozen=True)
+class Held:
+    """Descriptors, mapped shared memory and threads of bridge, agent and host, in turn."""
+
+    numbers: tuple[int, ...]
+
+    def __le__(self, other: Held) -> bool:
+        return all(a <= b for a, b in zip(self.numbers, other.numbers, strict=True))
+
+
 @dataclass
 class Seen:
     """What one life came to."""
@@ -57,8 +67,7 @@ class Seen:
     answers: Counter[str] = field(default_factory=Counter)
     counts: dict[str, int] = field(default_factory=dict)
     failed: int = 0
-    held: tuple[int, ...] = ()
-    """Descriptors, mapped shared memory and threads of bridge and agents at the end."""
+    held: Held | None = None
     ended: str = ""
     """What the last one said that gave up; agents do where the bridge refuses them."""
 
@@ -69,6 +78,7 @@ class Life:
     def __init__(self, folder: Path, places: Places, control: Control, victim: str) -> None:
         self.folder, self.places, self.control, self.victim = folder, places, control, victim
         self.case: Case | None = None
+        self.clean_held: Held | None = None
         self.seen = Seen()
         self.socket_path = folder / "run" / "bridge.sock"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -367,7 +377,7 @@ class Life:
         client.close()
         self.seen.held = self.settled()
 
-    def held(self) -> tuple[int, ...]:
+    def held(self) -> Held:
         """Count descriptors, mapped shared memory, and threads of bridge, agent and host."""
         found: list[int] = []
         for name in ("bridge", "agent", "host"):
@@ -377,18 +387,22 @@ class Life:
                 len(list((place / "fd").iterdir())), maps.count("memfd:"),
                 len(list((place / "task").iterdir())),
             ]  # fmt: skip
-        return tuple(found)
+        return Held(tuple(found))
 
-    def settled(self) -> tuple[int, ...]:
-        """Read ``held`` once it no longer changes: the bridge learns of ends a little later."""
-        before = self.held()
-        for _ in range(100):
+    def settled(self) -> Held:
+        """Read ``held`` once it is as it was without faults: the bridge learns of ends later.
+
+        In a life without faults, once it no longer changes.
+        """
+        before, give_up_at = self.held(), time.monotonic() + END_S
+        while True:
             time.sleep(0.02)
             now = self.held()
-            if now == before:
+            if now == before if self.clean_held is None else now <= self.clean_held:
                 return now
+            if time.monotonic() > give_up_at:
+                raise Wrong(f"{now} descriptors, memory and threads, not {self.clean_held}")
             before = now
-        raise Wrong(f"what is held does not settle: {before}")
 
     def leave(self) -> None:
         """Let all go, and see that nothing stays."""
@@ -411,13 +425,20 @@ class Life:
             raise Wrong("the socket is left")
 
 
-def live(folder: Path, places: Places, victim: str, case: Case | None) -> Seen:
-    """Live once in ``folder``; raises Wrong, naming the case and where the call was made."""
+def live(
+    folder: Path, places: Places, victim: str, case: Case | None, clean: Seen | None = None
+) -> Seen:
+    """Live once in ``folder``, and hold it against a life without faults.
+
+    Raises: Wrong, naming the case and where the call was made.
+    """
     folder.mkdir(mode=0o700)
     (folder / "run").mkdir(mode=0o700)
     control = Control(folder / "control")
     try:
-        return Life(folder, places, control, victim).live(case)
+        life = Life(folder, places, control, victim)
+        life.clean_held = None if clean is None else clean.held
+        return life.live(case)
     except Wrong as wrong:
         raise Wrong(
             f"{victim}, {case}: {wrong}; failed {control.failed} at {control.where}"

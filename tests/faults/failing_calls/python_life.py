@@ -1,7 +1,7 @@
 """Small lives of a Python program whose own calls fail: its journal, its session, all of it.
 
-Run with the shim preloaded: ``python -P python_life.py ORDER``, ORDER being a file of JSON with
-``part``, ``folder``, ``cases`` (lists for ``Case``) and ``plant``. One life without faults comes first; then a life a
+Run with the shim preloaded: ``python -P python_life.py ORDER``, ORDER being JSON with ``part``,
+``folder`` and ``plant``; the cases, lists for ``Case``, come as a line on the input. One life without faults comes first; then a life a
 case. Each line on the output is a JSON object: what was called, what failed, what is wrong.
 
 CPython itself does not stand a failing ``malloc`` everywhere without saying MemoryError at odd
@@ -17,8 +17,9 @@ import json
 import sys
 import threading
 import time
+import traceback
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,12 @@ def held() -> tuple[int, int]:
     return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
 
 
+def traced(error: BaseException) -> str:
+    """Say through which lines an error came, the last of them last."""
+    frames = traceback.extract_tb(error.__traceback__)[-6:]
+    return "".join(f" < {Path(f.filename).name}:{f.lineno}" for f in reversed(frames))
+
+
 async def one(part: Part, control: Control, case: Case | None) -> dict[str, Any]:
     """Live once and check it; what is wrong is in the row."""
     strange: list[str] = []
@@ -282,7 +289,7 @@ async def one(part: Part, control: Control, case: Case | None) -> dict[str, Any]
     except TimeoutError:
         row["wrong"] = f"hangs: not done in {LIFE_S} s"
     except Exception as error:  # noqa: BLE001 - the verdict: an error that nobody promised
-        row["wrong"] = f"{type(error).__name__}: {error}"
+        row["wrong"] = f"{type(error).__name__}: {error} {traced(error)}"
     finally:
         control.disarm()
     row |= {"counts": control.counts, "failed": control.failed, "answers": part.answers}
@@ -290,12 +297,19 @@ async def one(part: Part, control: Control, case: Case | None) -> dict[str, Any]
     try:
         await asyncio.wait_for(part.check(), LIFE_S)
     except Exception as error:  # noqa: BLE001 - as above
-        row["wrong"] = row["wrong"] or f"afterwards {type(error).__name__}: {error}"
+        row["wrong"] = row["wrong"] or f"afterwards {type(error).__name__}: {error} {traced(error)}"
     if strange:
         row["wrong"] = row["wrong"] or f"nobody took {strange}"
     if row["wrong"] and control.failed:
         row["wrong"] += f"; failed {control.failed} at {control.where}"
     return row
+
+
+def wanted() -> Iterator[Case | None]:
+    """Give no fault twice, the first time warming up; then the cases that the parent wants."""
+    yield None
+    yield None
+    yield from (Case(*case) for case in json.loads(sys.stdin.readline()))
 
 
 async def main(order: dict[str, Any]) -> None:
@@ -310,9 +324,8 @@ async def main(order: dict[str, Any]) -> None:
         bridge = NativeLayer(Ids().make(), required=True)
         await bridge.start()
         ClientPart.bridge = bridge
-    cases: list[Case | None] = [None, None, *(Case(*case) for case in order["cases"])]
     before = (0, 0)
-    for number, case in enumerate(cases):
+    for number, case in enumerate(wanted()):
         row = await one(kind(folder / f"life{number}"), control, case)
         gc.collect()
         now = held()
@@ -326,4 +339,4 @@ async def main(order: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     faulthandler.enable()
-    asyncio.run(main(json.loads(Path(sys.argv[1]).read_text())))
+    asyncio.run(main(json.loads(sys.argv[1])))
