@@ -9,6 +9,9 @@ from collections.abc import Callable
 from tandem_orchestrator.engine.ageing import Ageing
 from tandem_orchestrator.errors import Busy
 
+STALE_MAX = 64
+"""Entries of runs that do not wait any more which are no reason to look through the queue."""
+
 
 class Admission:
     """A bounded queue by priority in front of a bounded number of places.
@@ -17,18 +20,25 @@ class Admission:
         places: Runs that go on at one time (``orchestrator.max_parallel_workflows``).
         waiting_max: Runs that may wait for a place.
         ageing: Who of them is next.
+        begin: Called with the id of a run that has got its place.
     """
 
-    def __init__(self, places: int, waiting_max: int, ageing: Ageing) -> None:
+    def __init__(
+        self, places: int, waiting_max: int, ageing: Ageing, begin: Callable[[str], None]
+    ) -> None:
         self._places, self._waiting_max, self._ageing = places, waiting_max, ageing
-        self._queue: list[tuple[int, int, str, Callable[[], None]]] = []
+        self._begin = begin
+        self._queue: list[tuple[int, int, str]] = []
+        """Rank, order and id; entries of those that do not wait any more are passed over."""
+        self._orders: dict[str, int] = {}
+        """Those that wait, with the order of the entry that counts."""
         self._order = itertools.count()
         self.active = 0
 
     @property
     def waiting(self) -> int:
         """Runs that wait for a place."""
-        return len(self._queue)
+        return len(self._orders)
 
     def check(self, runs: int) -> None:
         """Refuse when not one more may wait.
@@ -44,9 +54,7 @@ class Admission:
                 "wait (orchestrator.max_parallel_workflows, orchestrator.max_queued_runs)"
             )
 
-    def enter(
-        self, priority: int, run_id: str, begin: Callable[[], None], waited_ns: int = 0
-    ) -> None:
+    def enter(self, priority: int, run_id: str, waited_ns: int = 0) -> None:
         """Call ``begin`` now if there is a place, else when it is this run's turn.
 
         Higher priorities go first, but for ageing; equals in the order in which they came.
@@ -56,14 +64,15 @@ class Admission:
         """
         if self.active < self._places:
             self.active += 1
-            begin()
+            self._begin(run_id)
         else:
-            rank = self._ageing.rank(priority, waited_ns)
-            heapq.heappush(self._queue, (rank, next(self._order), run_id, begin))
+            rank, order = self._ageing.rank(priority, waited_ns), next(self._order)
+            self._orders[run_id] = order
+            heapq.heappush(self._queue, (rank, order, run_id))
 
     def enter_at_once(self) -> bool:
         """Take a place if one is free and nobody waits for it."""
-        if self.active >= self._places or self._queue:
+        if self.active >= self._places or self._orders:
             return False
         self.active += 1
         return True
@@ -71,9 +80,15 @@ class Admission:
     def leave(self) -> None:
         """Give a place back to whoever is next."""
         self.active -= 1
-        if self._queue and self.active < self._places:
-            self.active += 1
-            heapq.heappop(self._queue)[3]()
+        if self.active >= self._places:
+            return
+        while self._queue:
+            _, order, run_id = heapq.heappop(self._queue)
+            if self._orders.get(run_id) == order:
+                del self._orders[run_id]
+                self.active += 1
+                self._begin(run_id)
+                return
 
     def come_back(self) -> None:
         """Take a place without waiting, even beyond the bound: who gave one away goes on."""
@@ -81,5 +96,8 @@ class Admission:
 
     def withdraw(self, run_id: str) -> None:
         """Take a run out of the queue if it waits there."""
-        self._queue = [entry for entry in self._queue if entry[2] != run_id]
-        heapq.heapify(self._queue)
+        if self._orders.pop(run_id, None) is None:
+            return
+        if len(self._queue) > 2 * len(self._orders) + STALE_MAX:
+            self._queue = [one for one in self._queue if self._orders.get(one[2]) == one[1]]
+            heapq.heapify(self._queue)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from tandem_orchestrator.engine.state import NO_LIST, ROOT, GroupState, Phase, RunState, StepState
+from tandem_orchestrator.engine.state import ROOT, GroupState, Phase, RunState, StepState
 from tandem_orchestrator.engine.turn import Turn
 from tandem_orchestrator.errors import CommandError
 from tandem_orchestrator.model.catalogue import nearest
 from tandem_orchestrator.model.events import RunForked, RunRetried, StepsRan, steps_ended
+from tandem_orchestrator.model.none_yet import NO_LIST
 from tandem_orchestrator.model.outcomes import Failure, Outcome, RunStatus
 
 
@@ -85,7 +86,7 @@ def reach_of(state: RunState, seeds: Iterable[str]) -> list[str]:
             continue
         seen.add(step_id)
         step = state.steps[step_id]
-        todo.extend((dependent, True) for dependent in state.dependents.get(step_id, ()))
+        todo.extend((dependent, True) for dependent in step.dependents)
         if is_whole and step.plan.is_group:
             todo.extend((child, True) for child in state.groups[step_id].children)
         if step.plan.parent != ROOT:
@@ -135,7 +136,7 @@ def go_back(turn: Turn, event: RunRetried) -> None:
 
 def _anew(old: StepState, again: set[str], some_items: bool) -> StepState:
     missing = 1 + sum(other in again for other in old.plan.depends_on)
-    new = StepState(old.plan, missing)
+    new = StepState(old.plan, missing, dependents=old.dependents)
     new.before = new.highest = old.highest
     new.attempts, new.seconds, new.sides = old.attempts, old.seconds, old.sides
     if some_items:
@@ -160,7 +161,7 @@ def take_over(turn: Turn, event: RunForked | StepsRan) -> None:
         if failed and not step.plan.can_fail:
             step.blocked_by = step.plan.id
         state.groups[step.plan.parent].open -= 1
-        for dependent in state.dependents.get(ended.step, ()):
+        for dependent in step.dependents:
             state.steps[dependent].missing -= 1
     for segment in list(state.segments.values()):
         del state.segments[segment.id]

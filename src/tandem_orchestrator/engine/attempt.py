@@ -15,7 +15,7 @@ from tandem_orchestrator.engine.instructions import Dispatch, UnitKey
 from tandem_orchestrator.engine.state import StepState
 from tandem_orchestrator.layers.layer import CancelToken, Layer, Report, Work
 from tandem_orchestrator.model.comparing import CompareRules
-from tandem_orchestrator.model.events import AttemptEnded
+from tandem_orchestrator.model.events import AttemptEnded, AttemptStarted
 from tandem_orchestrator.model.outcomes import Failure, Outcome
 from tandem_orchestrator.model.plans import Plan, PlannedStep
 from tandem_orchestrator.model.shapes import mismatch
@@ -115,6 +115,22 @@ def never_entered(failure: Failure) -> Report:
     """Report an attempt that was stopped, or refused, while it waited."""
     stopped = failure.type == STOPPED.type
     return Report(Outcome.CANCELLED if stopped else Outcome.FAILED, failure=failure)
+
+
+def attempt_started(dispatch: Dispatch, effects: str, at_ns: int) -> AttemptStarted:
+    """Make the record of an attempt that is about to start."""
+    unit = dispatch.unit
+    return AttemptStarted(
+        at_ns=at_ns,
+        step=unit.step,
+        item=unit.item,
+        part=unit.part,
+        implementation=unit.implementation,
+        layer=dispatch.layer,
+        attempt=dispatch.attempt,
+        effects=effects,
+        reason=dispatch.reason,
+    )
 
 
 def attempt_ended(

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from functools import partial
 from typing import Any
 
 from tandem_orchestrator.clock import Clock
@@ -18,6 +17,7 @@ from tandem_orchestrator.engine.desk import Desk, MakeCapsule, OnConflict
 from tandem_orchestrator.engine.gates import Gates
 from tandem_orchestrator.engine.places import Places
 from tandem_orchestrator.engine.request import (
+    HeldSign,
     Observer,
     ProgressObserver,
     RunRequest,
@@ -86,7 +86,7 @@ class Engine:
         """Who of those that wait is next."""
         self.gates = Gates(clock, limits_of, ageing)
         """Where attempts wait for the limits of their agents and actions; messages may, too."""
-        self._admission = Admission(places, waiting_max, ageing)
+        self._admission = Admission(places, waiting_max, ageing, self._begin)
         self._held_max = held_max
         self._close_grace_s = close_grace_s
         self._around = Surroundings(
@@ -106,6 +106,10 @@ class Engine:
             RetryPace(clock, retries_per_s),
             witness,
         )
+        self._on_end, self._on_rest = self._ended, self._rest
+        """Made once: each mention of a method makes an object, and there may be 100,000 runs."""
+        self._accepted: asyncio.Future[None] | None = None
+        """Of all runs that are accepted."""
         self._runs: dict[str, ActiveRun] = {}
         self._tickets: dict[str, RunTicket] = {}
         self._placed: set[str] = set()
@@ -190,7 +194,7 @@ class Engine:
         Raises: Busy if no run may wait any more, or the journal's backlog is full. Closed.
         """
         self._check_room()
-        run = ActiveRun(request, self._around, self._ended, self._rest)
+        run = ActiveRun(request, self._around, self._on_end, self._on_rest)
         durable = run.accept()
         plan = request.plan
         waits = plan.conflict_resolution == "hold" or request.recovered is not None
@@ -205,9 +209,9 @@ class Engine:
         Raises: as ``submit``.
         """
         self._check_room()
-        run = ActiveRun(request, self._around, self._ended, self._rest)
+        run = ActiveRun(request, self._around, self._on_end, self._on_rest)
         ticket = self._ticket_of(run, may_be_held=True)
-        ticket.accepted.set_result(None)
+        ticket.accepted = self._all_accepted()
         if run.is_still:  # It has no place, and needs none before somebody asks for something.
             self._resting.add(run.run_id)
             if run.is_held and ticket.held is not None:
@@ -240,14 +244,19 @@ class Engine:
 
     def _ticket_of(self, run: ActiveRun, *, may_be_held: bool) -> RunTicket:
         loop = asyncio.get_running_loop()
-        ticket = RunTicket(
-            run.run_id, loop.create_future(), loop.create_future(), run.cancel, run.settle, run.ask
-        )
+        ticket = RunTicket(run.run_id, loop.create_future(), loop.create_future(), run)
         if may_be_held:
-            ticket.held = asyncio.Event()
+            ticket.held = HeldSign()
         self._runs[run.run_id], self._tickets[run.run_id] = run, ticket
         self._idle.clear()
         return ticket
+
+    def _all_accepted(self) -> asyncio.Future[None]:
+        """Give the future of every run that is accepted: its own has told whoever waited for it."""
+        if self._accepted is None:
+            self._accepted = asyncio.get_running_loop().create_future()
+            self._accepted.set_result(None)
+        return self._accepted
 
     def step_in(self) -> bool:
         """Take a place without waiting, for a run that needs nothing else of the engine.
@@ -283,23 +292,23 @@ class Engine:
             return
         if not ticket.accepted.done():
             ticket.accepted.set_result(None)
+        ticket.accepted = self._all_accepted()
         if run.request.before_start is not None and not run.is_over:
             await run.request.before_start()
         if run.run_id not in self._runs or run.is_over:
             return  # It was cancelled meanwhile.
         run.may_queue = True
         if run.run_id not in self._resting:  # Or paused.
-            self._admission.enter(run.request.priority, run.run_id, partial(self._begin, run))
+            self._admission.enter(run.request.priority, run.run_id)
 
     def _queue(self, run: ActiveRun) -> None:
         """Let a run wait for a place that has waited before: since it was accepted."""
         waited_ns = self._around.clock.wall_ns() - run.accepted_ns
-        begin = partial(self._begin, run)
-        self._admission.enter(run.request.priority, run.run_id, begin, waited_ns)
+        self._admission.enter(run.request.priority, run.run_id, waited_ns)
 
-    def _begin(self, run: ActiveRun) -> None:
-        self._placed.add(run.run_id)
-        run.begin()
+    def _begin(self, run_id: str) -> None:
+        self._placed.add(run_id)
+        self._runs[run_id].begin()
 
     def _rest(self, run: ActiveRun, rests: bool) -> None:
         """Let a run that waits for somebody give its place to another one, and come back."""

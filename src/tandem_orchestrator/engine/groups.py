@@ -39,7 +39,7 @@ def step_ended(turn: Turn, step_id: str) -> None:
         if _on_failure(state, group) == "stop":
             ended = str(step.outcome).replace("_", " ")
             halt(turn, group, f"not started: step {step_id!r} {ended}")
-    for dependent in state.dependents.get(step_id, ()):
+    for dependent in step.dependents:
         _one_less(turn, dependent, step_id)
     if group.open == 0:
         _end(turn, group)

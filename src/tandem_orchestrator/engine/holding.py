@@ -9,10 +9,11 @@ import msgspec
 from tandem_orchestrator.engine import splits
 from tandem_orchestrator.engine.ending import Ending
 from tandem_orchestrator.engine.request import Decision
-from tandem_orchestrator.engine.state import NO_LIST, HeldState, RunState, StepState, UnitState
+from tandem_orchestrator.engine.state import HeldState, RunState, StepState, UnitState
 from tandem_orchestrator.engine.turn import Turn
 from tandem_orchestrator.errors import CommandError
 from tandem_orchestrator.model.events import ConflictSettled, RunHeld
+from tandem_orchestrator.model.none_yet import NO_LIST
 from tandem_orchestrator.model.outcomes import Outcome, RunStatus
 
 

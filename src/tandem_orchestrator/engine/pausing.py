@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tandem_orchestrator.engine.state import NONE_YET
 from tandem_orchestrator.engine.turn import Turn
 from tandem_orchestrator.model.events import RunPaused
+from tandem_orchestrator.model.none_yet import NONE_YET
 from tandem_orchestrator.model.outcomes import RunStatus
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -17,7 +16,7 @@ import msgspec
 
 from tandem_orchestrator.engine import segment_attempt
 from tandem_orchestrator.engine.advance import advance
-from tandem_orchestrator.engine.attempt import attempt_ended, clean_output
+from tandem_orchestrator.engine.attempt import attempt_ended, attempt_started, clean_output
 from tandem_orchestrator.engine.control import event_of
 from tandem_orchestrator.engine.entrance import Entrance
 from tandem_orchestrator.engine.holding import decide
@@ -33,6 +32,7 @@ from tandem_orchestrator.engine.instructions import (
     Wait,
 )
 from tandem_orchestrator.engine.leaving import LEAVING
+from tandem_orchestrator.engine.noted import Noted
 from tandem_orchestrator.engine.recover import Recovered, remaining_s
 from tandem_orchestrator.engine.request import Decision, RunRequest, Wish
 from tandem_orchestrator.engine.state import ROOT, RunState
@@ -50,7 +50,6 @@ from tandem_orchestrator.journal.journal import Ticket
 from tandem_orchestrator.layers.layer import CancelToken
 from tandem_orchestrator.model.events import (
     AnyEvent,
-    AttemptStarted,
     CancelRequested,
     RunContinued,
     RunEnded,
@@ -69,7 +68,16 @@ ROOM_TRIES, ROOM_PAUSE_S = 50, 0.1
 
 
 class ActiveRun:
-    """One run from its acceptance to its end. Belongs to the loop's thread."""
+    """One run from its acceptance to its end. Belongs to the loop's thread.
+
+    There may be 100,000 of them that wait: what is needed only while one moves is made then.
+    """
+
+    __slots__ = (
+        "_around", "_barrier", "_began_ns", "_entrance", "_head", "_inbox", "_noted", "_on_end",
+        "_on_rest", "_over", "_put_off", "_recovered", "_rests", "_stalled", "_state", "_tokens",
+        "_waits", "accepted_ns", "is_resumable", "may_queue", "request", "run_id",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -89,27 +97,23 @@ class ActiveRun:
             if found is None
             else found.state
         )
-        self._entrance = Entrance(around, request, self._state)
-        self._inbox: deque[AnyEvent] = deque()
-        self._folding = False
-        self._unwritten: list[AnyEvent] = []
-        self._dispatches: list[Dispatch] = []
-        self._segments: list[DispatchSegment] = []
-        self._told: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
-        """Conflicts of which nobody has been told yet."""
+        self._entrance: Entrance | None = None
+        self._inbox: list[AnyEvent] | None = None
+        """What is folded at this moment, in order; None between turns."""
+        self._noted: Noted | None = None
+        """None where everything is in the journal's hands."""
         self._stalled = False
-        self._waits = Waits(around.clock, self.post)
+        self._waits = Waits(around.clock, self)
         self._tokens: dict[UnitKey | int, CancelToken] = {}
         """Of what runs: units, and segments by their number."""
-        goes_on = found is not None and not isinstance(request.onward, RunRetried)
-        past_ns = around.clock.wall_ns() - found.accepted.at_ns if found and goes_on else 0
+        self.accepted_ns = found.accepted.at_ns if found else around.clock.wall_ns()
+        """When, in nanoseconds since the epoch."""
+        past_ns = around.clock.wall_ns() - self.accepted_ns if self.was_taken_over else 0
         self._began_ns = around.clock.monotonic_ns() - max(0, past_ns)
         self._over = False
         is_whole = request.accepted is None or request.accepted.resumable
         self.is_resumable = is_whole and request.plan.durability != "none"
         """Whether another program could go on with it."""
-        self.accepted_ns = found.accepted.at_ns if found else around.clock.wall_ns()
-        """When, in nanoseconds since the epoch."""
         self.may_queue = request.recovered is not None and request.onward is None
         """Whether it may wait for a place: its acceptance is durable, and its hooks are told."""
         self._rests = self.is_still
@@ -127,9 +131,7 @@ class ActiveRun:
         Raises: Busy if the journal's backlog is full: nothing was taken in.
         """
         request = self.request
-        events: list[AnyEvent] = []
-        if request.accepted is not None and request.recovered is None:
-            events.append(self._stamp(request.accepted))
+        events = [] if request.accepted is None else [self._stamp(request.accepted)]
         if request.onward is not None:
             events.append(self._stamp(request.onward))
         ticket = self._around.journal.append(self.run_id, events, request.plan.durability)
@@ -195,14 +197,14 @@ class ActiveRun:
         """Take in an event; may be called from within what an event leads to."""
         if self._over:
             return
-        self._inbox.append(event)
-        if self._folding:
+        if self._inbox is not None:
+            self._inbox.append(event)
             return
-        self._folding = True
+        self._inbox = inbox = [event]
         try:
-            while self._inbox:
-                self._fold(self._inbox.popleft())
-            self._folding = False
+            for one in inbox:  # It grows meanwhile.
+                self._fold(one)
+            self._inbox = None
             self._rest_or_rise()
             self._write()
             self._leave_if_done()
@@ -210,7 +212,7 @@ class ActiveRun:
             self._crash(error)
 
     def _fold(self, event: AnyEvent) -> None:
-        self._note(event)
+        noted = self._note(event)
         for instruction in advance(self._state, event):
             match instruction:
                 case Record(event=concluded):
@@ -218,12 +220,15 @@ class ActiveRun:
                 case RecordConflict(event=judged, evidence=evidence):
                     desk = self._around.desk
                     self._note(desk.with_capsule(self.run_id, self._state, judged, evidence))
-                    self._told.append((judged.conflict or {}, evidence.outcomes))
+                    noted.told.append((judged.conflict or {}, evidence.outcomes))
                 case Dispatch():
-                    self._dispatches.append(instruction)
-                    self._note(self._started(instruction))
+                    noted.dispatches.append(instruction)
+                    self._tokens[instruction.unit] = CancelToken()
+                    effects = self._state.steps[instruction.unit.step].plan.effects
+                    now_ns = self._around.clock.wall_ns()
+                    self._note(attempt_started(instruction, effects, now_ns))
                 case DispatchSegment(segment=segment):
-                    self._segments.append(instruction)
+                    noted.segments.append(instruction)
                     self._tokens[segment] = CancelToken()
                     self._note(segment_attempt.started(self._state, instruction))
                 case Stop(unit=unit, reason=reason):
@@ -237,23 +242,10 @@ class ActiveRun:
                 case Drop(key=key):
                     self._waits.drop(key)
 
-    def _started(self, dispatch: Dispatch) -> AttemptStarted:
-        unit = dispatch.unit
-        self._tokens[unit] = CancelToken()
-        return AttemptStarted(
-            at_ns=self._around.clock.wall_ns(),
-            step=unit.step,
-            item=unit.item,
-            part=unit.part,
-            implementation=unit.implementation,
-            layer=dispatch.layer,
-            attempt=dispatch.attempt,
-            effects=self._state.steps[unit.step].plan.effects,
-            reason=dispatch.reason,
-        )
-
-    def _note(self, event: AnyEvent) -> None:
-        self._unwritten.append(self._stamp(event))
+    def _note(self, event: AnyEvent) -> Noted:
+        noted = self._noted = self._noted or Noted()
+        noted.events.append(self._stamp(event))
+        return noted
 
     def _stamp(self, event: AnyEvent) -> AnyEvent:
         if event.at_ns:
@@ -266,10 +258,10 @@ class ActiveRun:
 
     def _write(self) -> None:
         """Append what was noted, tell it, then start what was decided."""
-        if self._stalled or not self._unwritten:
+        if self._stalled or self._noted is None:
             return
         try:
-            self._written(self._append())
+            self._written(self._append(self._noted))
         except Busy:
             self._stalled = True
             self._spawn(self._write_when_there_is_room())
@@ -278,24 +270,23 @@ class ActiveRun:
         except JournalError as error:
             self.give_up(error)
 
-    def _append(self) -> Ticket:
+    def _append(self, noted: Noted) -> Ticket:
         journal, durability = self._around.journal, self.request.plan.durability
-        return journal.append(self.run_id, self._unwritten, durability)
+        return journal.append(self.run_id, noted.events, durability)
 
     def _written(self, ticket: Ticket) -> None:
         """What was noted is in the journal's hands: go on from it."""
-        events, self._unwritten = self._unwritten, []
-        dispatches, self._dispatches = self._dispatches, []
-        segments, self._segments = self._segments, []
+        noted, self._noted = self._noted, None
+        assert noted is not None, self.run_id
+        events = noted.events
         for event in events:
             self._around.observe(self.run_id, event)
-        told, self._told = self._told, []
-        for conflict, outcomes in told:
+        for conflict, outcomes in noted.told:
             self._around.desk.tell(self.run_id, conflict, outcomes)
-        for dispatch in dispatches:
+        for dispatch in noted.dispatches:
             attempt = self._attempt(dispatch, ticket, self._tokens[dispatch.unit])
             self._spawn(attempt, self.request.context.copy())
-        for segment in segments:
+        for segment in noted.segments:
             if self._head is not None:
                 head, self._head = self._head, None
                 self.post(head)
@@ -313,8 +304,10 @@ class ActiveRun:
         full: TandemError = Busy("the journal's backlog stayed full")
         for _ in range(ROOM_TRIES):
             await self._around.journal.flush()
+            if self._noted is None:  # It has failed, or ended, meanwhile.
+                return
             try:
-                ticket = self._append()
+                ticket = self._append(self._noted)
             except Busy as error:
                 full = error
                 await self._pause(ROOM_PAUSE_S)
@@ -336,9 +329,10 @@ class ActiveRun:
         detail = {**failure.to_value(), "step": None}
         line = f"{failure.type}: {failure.message}"[:500]
         ended = RunEnded(status="failed", error=line, error_detail=detail)
-        self._unwritten, self._dispatches, self._segments = [self._stamp(ended)], [], []
+        noted = self._noted = self._noted or Noted()
+        noted.events, noted.dispatches, noted.segments = [self._stamp(ended)], [], []
         try:
-            ticket = self._append()
+            ticket = self._append(noted)
         except (Busy, JournalError):
             self.give_up(error)
             return
@@ -373,12 +367,19 @@ class ActiveRun:
         text = f"run {self.run_id}: {type(error).__name__}: {error}; please report it"
         self.give_up(InternalError(text))
 
+    @property
+    def _way_in(self) -> Entrance:
+        """What all its attempts go through, made for the first of them."""
+        if self._entrance is None:
+            self._entrance = Entrance(self._around, self.request, self._state)
+        return self._entrance
+
     async def _attempt(self, dispatch: Dispatch, ticket: Ticket, token: CancelToken) -> None:
         step = self._state.steps[dispatch.unit.step]
         if self._barrier and step.plan.effects == "external":
             await ticket.durable()
         around = self._around
-        report = await self._entrance.perform(dispatch, token)
+        report = await self._way_in.perform(dispatch, token)
         callables = self.request.callables
         cleaned = await clean_output(
             report, step.plan, callables, around.caller, around.output_bytes_max, token
@@ -394,7 +395,7 @@ class ActiveRun:
         work = segment_attempt.make_segment_work(self._state, self.run_id, dispatch, lane)
         if self._barrier and any(step.effects == "external" for step in work.steps):
             await ticket.durable()
-        report = await self._entrance.perform_segment(dispatch.segment, work, token)
+        report = await self._way_in.perform_segment(dispatch.segment, work, token)
         if self._tokens.get(dispatch.segment) is token:
             del self._tokens[dispatch.segment]
         self.post(segment_attempt.ended(dispatch, report, around.rng.random()))
@@ -456,16 +457,17 @@ class ActiveRun:
         if self.is_queued:
             self._leave()
             return
-        self._entrance.leaving.is_on = True
+        leaving = self._way_in.leaving
+        leaving.is_on = True
         if not self._state.paused:
             self.post(RunPaused(by="close", handed_over=True))
         for name, token in list(self._tokens.items()):
-            if self._entrance.leaving.may_cut_short(name):
+            if leaving.may_cut_short(name):
                 token.cancel(LEAVING)
         self._leave_if_done()
 
     def _leave_if_done(self) -> None:
-        if self._entrance.leaving.is_on and not self._tokens and not self._over:
+        if self._entrance and self._entrance.leaving.is_on and not (self._tokens or self._over):
             self._leave()
 
     def _leave(self) -> None:

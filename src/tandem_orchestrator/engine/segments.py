@@ -12,10 +12,11 @@ from collections.abc import Iterable
 
 from tandem_orchestrator.engine import steps, units
 from tandem_orchestrator.engine.instructions import DispatchSegment, StopSegment
-from tandem_orchestrator.engine.state import NO_LIST, Phase, SegmentState, StepState, UnitState
+from tandem_orchestrator.engine.state import Phase, SegmentState, StepState, UnitState
 from tandem_orchestrator.engine.turn import Turn
 from tandem_orchestrator.model.effects import may_repeat
 from tandem_orchestrator.model.events import AttemptEnded, SegmentEnded, SegmentRow
+from tandem_orchestrator.model.none_yet import NO_LIST
 from tandem_orchestrator.model.outcomes import Failure, Outcome
 
 LOSSES_MAX = 2

@@ -14,35 +14,17 @@ import hashlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NoReturn, cast
+from typing import Any
 
 import msgspec
 
 from tandem_orchestrator.engine.instructions import Instruction
+from tandem_orchestrator.model.none_yet import NO_LIST, NONE_YET
 from tandem_orchestrator.model.outcomes import Failure, Outcome, RunStatus
 from tandem_orchestrator.model.plans import Plan, PlannedStep
 
 ROOT = ""
 """Id of the group that is the run itself."""
-
-
-# Any: stands for empty dicts of every kind.
-class _NoneYet(dict[Any, Any]):
-    """An empty dict that many share, so that nothing can be put into it."""
-
-    __slots__ = ()
-    __hash__ = object.__hash__  # type: ignore[assignment]
-
-    def _refuse(self, *_given: object) -> NoReturn:
-        raise TypeError("make a dict of its own before anything is put into it")
-
-    __setitem__ = setdefault = update = __ior__ = _refuse  # type: ignore[assignment]
-
-
-NONE_YET = _NoneYet()
-"""What is in no dict so far."""
-NO_LIST = cast("list[Any]", ())
-"""Likewise, of lists: it has no ``append``."""
 
 
 class Phase(str, Enum):
@@ -171,6 +153,8 @@ class StepState:
     outcome: Outcome | None = None
     output: Any = None
     failure: Failure | None = None
+    dependents: tuple[str, ...] = ()
+    """Steps that wait for its end."""
     segment: int | None = None
     """The segment that it will run in; None: by itself."""
     cancel_asked: bool = False
@@ -276,7 +260,6 @@ class RunState:
     inputs: dict[str, Any]
     steps: dict[str, StepState]
     groups: dict[str, GroupState]
-    dependents: dict[str, tuple[str, ...]]
     segments: dict[int, SegmentState] = NONE_YET
     """Those that have not ended."""
     segments_made: int = 0
@@ -343,8 +326,9 @@ class RunState:
             group = groups[step.parent]
             group.children.append(step.id)
             group.open += 1
-        dependents = {other: tuple(names) for other, names in made.items()} if made else NONE_YET
-        state = cls(plan, inputs or {}, steps, groups, dependents)
+        for other, names in made.items():
+            steps[other].dependents = tuple(names)
+        state = cls(plan, inputs or {}, steps, groups)
         for i, members in enumerate(plan.segments):
             if len(members) >= segment_steps_min and not any(one in alone for one in members):
                 state.add_segment(segments_before + i, members)

@@ -7,10 +7,11 @@ from typing import Any
 from tandem_orchestrator.engine import comparing, holding, splits, units, verdict, waiting
 from tandem_orchestrator.engine.ending import Ending
 from tandem_orchestrator.engine.instructions import UnitKey
-from tandem_orchestrator.engine.state import NO_LIST, NONE_YET, Phase, StepState, UnitState
+from tandem_orchestrator.engine.state import Phase, StepState, UnitState
 from tandem_orchestrator.engine.turn import Turn, empty_producer, items_of, look_up
 from tandem_orchestrator.model.conditions import holds
 from tandem_orchestrator.model.events import ConflictSettled, StepEnded
+from tandem_orchestrator.model.none_yet import NO_LIST, NONE_YET
 from tandem_orchestrator.model.outcomes import Failure, Outcome
 from tandem_orchestrator.model.refs import Missing
 

@@ -45,7 +45,11 @@ class RunAccepted(Event, tag="run_accepted", frozen=True, omit_defaults=True, kw
 
     def without_bodies(self) -> RunAccepted:
         """Give the same without document, plan and inputs: what is left takes little to keep."""
-        return msgspec.structs.replace(self, document={}, plan={}, inputs={})
+        return msgspec.structs.replace(self, document=_GONE, plan=_GONE, inputs=_GONE)
+
+
+_GONE: dict[str, Any] = {}
+"""What the journal alone keeps; one for all, as nobody changes an event."""
 
 
 class RunStarted(Event, tag="run_started", frozen=True, omit_defaults=True, kw_only=True):

@@ -27,6 +27,7 @@ from tandem_orchestrator.model.events import (
     StepWaits,
     steps_ended,
 )
+from tandem_orchestrator.model.none_yet import NO_LIST, NONE_YET
 from tandem_orchestrator.model.outcomes import RunStatus
 from tandem_orchestrator.model.plans import Plan, PlannedStep, plan_from_value
 from tandem_orchestrator.model.values import from_value
@@ -43,20 +44,25 @@ class RunView:
     ``plan``: the plan it is accepted with, where that is at hand; else it is read from its events.
     """
 
+    __slots__ = (
+        "_plan", "_plan_value", "accepted", "changed", "conflicts", "ended", "fallbacks", "held",
+        "layer_changes", "running", "status", "steps", "waits",
+    )  # fmt: skip
+
     def __init__(self, plan: Plan | None = None) -> None:
         self.accepted: RunAccepted | None = None
         self.ended: RunEnded | None = None
         self.status = RunStatus.QUEUED
-        self.steps: dict[str, StepEnded] = {}
-        self.running: dict[str, AttemptStarted] = {}
+        self.steps: dict[str, StepEnded] = NONE_YET
+        self.running: dict[str, AttemptStarted] = NONE_YET
         """Steps at work, with the newest attempt of each."""
-        self.conflicts: list[dict[str, Any]] = []
+        self.conflicts: list[dict[str, Any]] = NO_LIST
         self.held: tuple[str, ...] = ()
         """Conflicts that wait for a person."""
-        self.waits: dict[str, StepWaits] = {}
+        self.waits: dict[str, StepWaits] = NONE_YET
         """Steps that wait for an approval or a signal."""
-        self.fallbacks: list[FallbackPlanned] = []
-        self.layer_changes: list[LayerChanged] = []
+        self.fallbacks: list[FallbackPlanned] = NO_LIST
+        self.layer_changes: list[LayerChanged] = NO_LIST
         self.changed: tuple[str, ...] = ()
         """The actions because of which it last started from the beginning."""
         self._plan = plan
@@ -82,8 +88,10 @@ class RunView:
             case RunStarted():
                 self.status = RunStatus.RUNNING
             case AttemptStarted():
+                self.running = self.running or {}
                 self.running[event.step] = event
             case SegmentStarted():
+                self.running = self.running or {}
                 for step_id in event.steps:
                     self.running[step_id] = AttemptStarted(
                         at_ns=event.at_ns, step=step_id, implementation="c", layer="c"
@@ -94,16 +102,19 @@ class RunView:
                 self._restarted(event)
             case StepEnded() | SegmentEnded() | StepsRan() | RunForked():
                 for ended in steps_ended(event):
+                    self.steps = self.steps or {}
                     self.steps[ended.step] = ended
                     self.running.pop(ended.step, None)
                     self.waits.pop(ended.step, None)
             case StepWaits():
+                self.waits = self.waits or {}
                 self.waits[event.step] = event
             case RunPaused():
                 self.status = RunStatus.PAUSED
             case RunContinued():
                 self.status = RunStatus.QUEUED if event.queued else RunStatus.RUNNING
             case Judged(conflict=dict() as conflict):
+                self.conflicts = self.conflicts or []
                 self.conflicts.append(conflict)
             case RunHeld():
                 waits = event.conflicts or event.waits
@@ -113,8 +124,10 @@ class RunView:
                 self.held = tuple(name for name in self.held if name != event.conflict)
                 self.conflicts = [event.applied_to(each) for each in self.conflicts]
             case FallbackPlanned():
+                self.fallbacks = self.fallbacks or []
                 self.fallbacks.append(event)
             case LayerChanged():
+                self.layer_changes = self.layer_changes or []
                 self.layer_changes.append(event)
             case RunEnded():
                 self.ended = event
@@ -137,9 +150,9 @@ class RunView:
         self._plan_value = event.plan
         self.steps.clear()
         self.running.clear()
-        self.conflicts, self.held = [], ()
+        self.conflicts, self.held = NO_LIST, ()
         self.waits.clear()
-        self.fallbacks.clear()
+        self.fallbacks = NO_LIST
 
     # Any: results hold values of any kind.
     def result(self) -> dict[str, Any]:

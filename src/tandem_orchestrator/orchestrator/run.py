@@ -28,6 +28,8 @@ class Run(RunControl):
     Made by ``submit`` and ``TandemOrchestrator.run``; belongs to the orchestrator's loop.
     """
 
+    __slots__ = ("_look_again",)
+
     def __init__(
         self,
         run_id: str,

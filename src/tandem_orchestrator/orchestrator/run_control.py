@@ -48,6 +48,11 @@ Fork = Callable[[str, str, Any, str], Awaitable[Any]]
 class RunControl(ABC):
     """The part of ``Run`` that changes how it goes on."""
 
+    __slots__ = (
+        "_check", "_fork_here", "_journal", "_make_id", "_retry_here", "_ticket", "_view",
+        "_wall_ns", "id",
+    )  # fmt: skip
+
     id: str
     _journal: Journal
     _ticket: RunTicket | None

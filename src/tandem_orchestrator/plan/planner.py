@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -202,6 +203,10 @@ def _speed_faults(flat: FlatStep, policy: Policy) -> list[Fault]:
     return []
 
 
+_NO_WEIGHTS: dict[str, float] = {}
+"""Of most plans; one for all, as nobody changes a plan."""
+
+
 def _finish(draft: _Draft, names: Mapping[int, str]) -> Plan:
     command_set, options = draft.command_set, draft.options
     policy = draft.catalogue.policies.get(draft.mode.value, Policy())
@@ -218,9 +223,9 @@ def _finish(draft: _Draft, names: Mapping[int, str]) -> Plan:
     notes = (f"the C layer is away, so everything runs in Python: {away}",) if away else ()
     return Plan(
         name=command_set.name,
-        type=str(command_set.type),
-        mode=draft.mode.value,
-        priority=str(draft.priority),
+        type=sys.intern(str(command_set.type)),
+        mode=sys.intern(draft.mode.value),
+        priority=sys.intern(str(draft.priority)),
         durability=command_set.durability or policy.durability,  # type: ignore[arg-type]
         steps=steps,
         segments=segments,
@@ -230,7 +235,7 @@ def _finish(draft: _Draft, names: Mapping[int, str]) -> Plan:
         handler=None if handler is None else _callable_name(handler, names),
         conflict_resolution=options.conflict_resolution,
         vote=options.vote,  # type: ignore[arg-type]
-        vote_weights=dict(options.vote_weights),
+        vote_weights=dict(options.vote_weights) if options.vote_weights else _NO_WEIGHTS,
         agreement_threshold=options.agreement_threshold,
         consensus_retries=options.consensus_retries,
         notes=notes,

@@ -30,6 +30,9 @@ from tandem_orchestrator.model.events import RunAccepted
 ROWS_MAX = 16
 """Records that one statement inserts: each statement lets other threads have the interpreter."""
 
+HEADS_MAX = 10_000
+"""Runs whose heads are kept; of a run that waits longer its next append reads it anew."""
+
 
 @cache
 def _insert_records(rows: int) -> str:
@@ -130,6 +133,8 @@ class Transaction:
                 del self._heads[run_id]
             head.columns = {}
         self._touched.clear()
+        while len(self._heads) > HEADS_MAX:  # The one that was read longest ago.
+            del self._heads[next(iter(self._heads))]
 
     def forget(self, run_id: str) -> None:
         """Read the run's head anew next time: it changed hands."""
