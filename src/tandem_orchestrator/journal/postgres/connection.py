@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -102,8 +102,18 @@ def comes_back(error: BaseException) -> bool:
     )
 
 
+POINT_PLANS = {"enable_hashjoin": "off", "enable_mergejoin": "off", "enable_seqscan": "off"}
+"""Of a session that only ever touches rows by their keys: a table that is new has no statistics, and
+the planner would read all of it for each batch."""
+
+
 def connect(
-    place: Place, *, application: str, lock_wait_s: float, idle_s: float
+    place: Place,
+    *,
+    application: str,
+    lock_wait_s: float,
+    idle_s: float,
+    options: Mapping[str, str] | None = None,
 ) -> psycopg.Connection[Any]:
     """Open a session: autocommit, UTF-8, our schema, and a limit on every wait.
 
@@ -112,6 +122,7 @@ def connect(
         lock_wait_s: How long a statement waits for another session's lock.
         idle_s: After this long between two statements of a transaction the server ends the
             session, so that a stopped process cannot keep its locks.
+        options: More settings of the session.
 
     Raises: psycopg.Error; JournalError where the server or its database will not do.
     """
@@ -122,7 +133,7 @@ def connect(
     asked = {**_SETTINGS, **given, "client_encoding": "utf8", "application_name": application[:63]}
     connection = psycopg.connect(make_conninfo("", **asked), autocommit=True)
     try:
-        _set_up(connection, lock_wait_s, idle_s)
+        _set_up(connection, lock_wait_s, idle_s, options or {})
         register_arrays(connection)
     except BaseException:
         connection.close()
@@ -130,7 +141,12 @@ def connect(
     return connection
 
 
-def _set_up(connection: psycopg.Connection[Any], lock_wait_s: float, idle_s: float) -> None:
+def _set_up(
+    connection: psycopg.Connection[Any],
+    lock_wait_s: float,
+    idle_s: float,
+    options: Mapping[str, str],
+) -> None:
     rows = connection.execute(
         "SELECT current_setting('server_version_num')::int, current_setting('server_encoding'),"
         " current_setting('synchronous_commit')"
@@ -148,9 +164,10 @@ def _set_up(connection: psycopg.Connection[Any], lock_wait_s: float, idle_s: flo
         "lock_timeout": str(max(1, round(lock_wait_s * 1000))),
         "statement_timeout": str(round(lock_wait_s * 1000) + 60_000),
         "idle_in_transaction_session_timeout": str(max(1, round(idle_s * 1000))),
-        "bytea_output": "hex",
+        "jit": "off",  # no statement here is long enough to be worth it
         # A server may be set up to answer before the flush; an acknowledgement of ours may not.
         **({"synchronous_commit": "on"} if commits == "off" else {}),
+        **options,
     }
     asked = ", ".join(["set_config(%s, %s, false)"] * len(wanted))
     connection.execute(

@@ -32,7 +32,7 @@ from tandem_orchestrator.journal.memory import MemoryTicket
 from tandem_orchestrator.journal.memory_store import MemoryStore
 from tandem_orchestrator.journal.postgres import controls, leases
 from tandem_orchestrator.journal.postgres.asking import transact
-from tandem_orchestrator.journal.postgres.connection import Place, connect
+from tandem_orchestrator.journal.postgres.connection import POINT_PLANS, Place, connect
 from tandem_orchestrator.journal.postgres.looking import Looking
 from tandem_orchestrator.journal.postgres.pool import ReaderPool, aside
 from tandem_orchestrator.journal.postgres.schema import migrate
@@ -129,7 +129,13 @@ class PostgresJournal(Looking):
         """Open a session; its name says whose it is."""
         bounds, name = self._bounds, f"tandem {role} {self._owner or ''}".strip()
         wait_s = bounds.lock_wait_s
-        return connect(self._place, application=name, lock_wait_s=wait_s, idle_s=self._lease_s)
+        return connect(
+            self._place,
+            application=name,
+            lock_wait_s=wait_s,
+            idle_s=self._lease_s,
+            options=POINT_PLANS if role == "writes" else None,
+        )
 
     async def _take_lease(
         self,

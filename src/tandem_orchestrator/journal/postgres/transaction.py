@@ -5,8 +5,10 @@ lease is ours, renews it, and makes a commit whose answer was lost known afterwa
 number is there already was committed. Then each run's row is changed where its token is still ours,
 which also locks it: whoever takes a run over waits for this transaction, or it finds another token.
 
-All appends go in as one. Where the server refuses (a key or a completion that is taken, a run that
-has another owner) the transaction is undone and done again append by append, each with a savepoint.
+All appends go in as one statement, which is a transaction by itself: there is one answer to wait for,
+and each wait of this thread can cost the 5 ms after which Python takes turns between threads. The
+statement ends in an error where a run is not ours, or a key or a completion is taken. Then it has
+done nothing, and it is done again append by append, in a transaction with savepoints.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import psycopg
-from psycopg.errors import UniqueViolation
+from psycopg.errors import DivisionByZero, UniqueViolation
 
 from tandem_orchestrator.errors import JournalError
 from tandem_orchestrator.journal.entry import COMPLETIONS, Entry
@@ -55,6 +57,19 @@ INSERT INTO records (run, seq, at_ns, attempt, version, kind, unit, link, body)
 SELECT a, b, c, d, 1, e, f, g, h FROM unnest(%s, %s, %s, %s, %s, %s, %s, %s)
     AS new (a, b, c, d, e, f, g, h)
 """
+_ROWS = f"""
+WITH changed AS ({_CHANGE_RUNS} RETURNING 1), accepted AS ({_INSERT_RUNS} RETURNING 1),
+    written AS ({_INSERT_RECORDS})
+SELECT 1 / ((SELECT count(*) FROM changed) = %s AND (SELECT count(*) FROM accepted) = %s)::int
+"""  # noqa: S608 - constants
+"""All rows of a draft, or a division by zero: nothing of it stays then."""
+_WHOLE_BATCH = f"""
+WITH lease AS ({_BEGIN_BATCH} RETURNING 1), changed AS ({_CHANGE_RUNS} RETURNING 1),
+    accepted AS ({_INSERT_RUNS} RETURNING 1), written AS ({_INSERT_RECORDS})
+SELECT 1 / ((SELECT count(*) FROM lease) = 1 AND (SELECT count(*) FROM changed) = %s
+    AND (SELECT count(*) FROM accepted) = %s)::int
+"""  # noqa: S608 - constants
+"""The same with the lease: a transaction in one statement, and in one answer to wait for."""
 
 
 class LeaseLost(JournalError):
@@ -120,8 +135,8 @@ class Transaction:
         tried = self._together(connection, appends, known)
         if tried is None:
             tried = self._one_by_one(connection, appends, known)
-        self._tried = tried
-        connection.execute("COMMIT")
+            self._tried = tried
+            connection.execute("COMMIT")
         return tried
 
     def _begin(self, connection: psycopg.Connection[Any]) -> None:
@@ -153,15 +168,15 @@ class Transaction:
                 return None
             if draft.add(run_id, entries, self._next_id(connection)) is not None:
                 return None
-        self._begin(connection)
+        # Before it is sent: whether it was committed may be all that is not known afterwards.
+        before, self._tried = self._tried, ([None] * len(appends), draft.touched)
+        lease = (self._batch + 1, self._lease_s, self.token, self._batch)
         try:
-            is_written = self._write(connection, draft)
-        except UniqueViolation:
-            is_written = False
-        if not is_written:
-            connection.execute("ROLLBACK")
+            connection.execute(_WHOLE_BATCH, (*lease, *self._values(draft)), prepare=True)
+        except (DivisionByZero, UniqueViolation):
+            self._tried = before
             return None
-        return [None] * len(appends), draft.touched
+        return self._tried
 
     def _fits(
         self, run_id: str, entries: Sequence[Entry], draft: Draft, known: dict[str, Head]
@@ -214,6 +229,7 @@ class Transaction:
             if taken is None:
                 raise
             return CompletionTaken(run_id, str(taken.unit), taken.attempt or 0)
+        connection.execute("ROLLBACK TO SAVEPOINT one")
         new = draft.accepted.get(run_id)
         owner = _owner_of(connection, run_id)
         if new is None:
@@ -229,26 +245,27 @@ class Transaction:
 
     def _write(self, connection: psycopg.Connection[Any], draft: Draft) -> bool:
         """Send a draft's rows; False if one of its runs is not ours or not free."""
-        changed = [head for name, head in draft.touched.items() if name not in draft.accepted]
-        if changed:
-            values = [*_head_columns(changed), self.token]
-            if change(connection, _CHANGE_RUNS, values) != len(changed):
-                return False
-        if draft.accepted:
-            values = [self.token, *_new_columns(draft)]
-            if change(connection, _INSERT_RUNS, values) != len(draft.accepted):
-                return False
-        new = draft.records
-        change(
-            connection,
-            _INSERT_RECORDS,
-            (
-                *(Integers(new.run), Integers(new.seq), Integers(new.at_ns)),
-                *(Integers(new.attempt), Texts(new.kind), Texts(new.unit)),
-                *(Blobs(new.link), Blobs(new.body)),
-            ),
-        )
+        try:
+            connection.execute(_ROWS, self._values(draft))
+        except DivisionByZero:
+            return False
         return True
+
+    def _values(self, draft: Draft) -> list[Any]:
+        """Give what the statements need of a draft, and how many rows they must concern."""
+        changed = [head for name, head in draft.touched.items() if name not in draft.accepted]
+        new = draft.records
+        return [
+            *_head_columns(changed),
+            self.token,
+            self.token,
+            *_new_columns(draft),
+            *(Integers(new.run), Integers(new.seq), Integers(new.at_ns)),
+            *(Integers(new.attempt), Texts(new.kind), Texts(new.unit)),
+            *(Blobs(new.link), Blobs(new.body)),
+            len(changed),
+            len(draft.accepted),
+        ]
 
     def _read_heads(
         self, connection: psycopg.Connection[Any], appends: Sequence[Appended]

@@ -37,6 +37,8 @@ _T = TypeVar("_T")
 _COMMITS_KEPT = 256
 _COMMIT_BYTES_MAX = 8 * 2**20
 _PAUSE_S, _PAUSE_MAX_S = 0.05, 1.0
+EVENTS_FACTOR = 8
+"""Times ``commit_events_max`` that one commit takes: it is a round trip, and holds up nobody else."""
 RENEWALS_A_LEASE = 4
 """How often a lease is renewed while it lasts."""
 
@@ -257,7 +259,8 @@ class Writer:
         """Take along what is queued: nothing after a job or a ``sync`` append, which stand alone."""
         events = sum(len(append.entries) for append in batch)
         size = sum(append.body_bytes for append in batch)
-        while events < self._bounds.commit_events_max and size < _COMMIT_BYTES_MAX:
+        events_max = self._bounds.commit_events_max * EVENTS_FACTOR
+        while events < events_max and size < _COMMIT_BYTES_MAX:
             if not self._pending:
                 try:
                     left_s = wait_until - time.monotonic() if wait_until else 0.0
@@ -267,7 +270,7 @@ class Writer:
             item = self._pending[0]
             if not isinstance(item, Append) or item.durability == "sync":
                 return
-            if events + len(item.entries) > self._bounds.commit_events_max:
+            if events + len(item.entries) > events_max:
                 return
             if wait_until and item.durability != "async":
                 return  # somebody waits for that one: no more lingering, it joins this commit
