@@ -2,7 +2,7 @@
 
 Needs the server's programs (Debian: ``apt-get install postgresql``), no cluster that runs already, and
 no rights: root runs it as another user, since the server refuses root. ``fsync`` stays on. If the
-process that started it dies, the server ends as well.
+process (the thread, to be exact) that started it dies, the server ends as well.
 """
 
 from __future__ import annotations
@@ -97,7 +97,10 @@ class PostgresServer:
         return f"postgresql://{user}{secret}@/{database}?host={quote(str(self._folder), safe='')}"
 
     def start(self) -> None:
-        """Start it, and wait until it answers. Raises: RuntimeError with its log if it does not."""
+        """Start it, and wait until it answers; it ends with the thread that calls this.
+
+        Raises: RuntimeError with its log if it does not answer.
+        """
         options = [f"-c{name}={value}" for name, value in _OPTIONS.items()]
         give_up_at = time.monotonic() + START_WAIT_S
         while True:

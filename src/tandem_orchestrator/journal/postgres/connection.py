@@ -126,10 +126,7 @@ def connect(
 
     Raises: psycopg.Error; JournalError where the server or its database will not do.
     """
-    try:
-        given = conninfo_to_dict(place.url)
-    except psycopg.Error as error:
-        raise place.error(error, "this URL cannot be read") from None  # its text holds the URL
+    given = _read_url(place)
     asked = {**_SETTINGS, **given, "client_encoding": "utf8", "application_name": application[:63]}
     connection = psycopg.connect(make_conninfo("", **asked), autocommit=True)
     try:
@@ -139,6 +136,15 @@ def connect(
         connection.close()
         raise
     return connection
+
+
+# Any: numbers and texts.
+def _read_url(place: Place) -> dict[str, Any]:
+    try:
+        return dict(conninfo_to_dict(place.url))
+    except psycopg.Error as error:
+        unreadable = place.error(error, "this URL cannot be read")
+    raise unreadable  # not inside the handler: what libpq says holds the URL, and would be kept
 
 
 def _set_up(

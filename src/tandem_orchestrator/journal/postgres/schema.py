@@ -138,10 +138,14 @@ def version_of(connection: psycopg.Connection) -> int:
 
 def has_table(connection: psycopg.Connection, name: str) -> bool:
     """Tell whether the schema has a table."""
+    # Asked of the catalogue itself: ``to_regclass`` may answer from what the session remembers, of
+    # before it waited for whoever migrates.
     rows = connection.execute(
-        "SELECT to_regclass(%s) IS NOT NULL", (f"{SCHEMA}.{name}",)
+        "SELECT 1 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n"
+        " ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s",
+        (SCHEMA, name),
     ).fetchall()
-    return bool(rows[0][0])
+    return bool(rows)
 
 
 def require_known(version: int) -> None:

@@ -114,6 +114,7 @@ class PostgresJournal(Looking):
         self._living = leases.Living()
         self._readers = ReaderPool(self._place, partial(self._connect, "reads"))
         self._state = "open"
+        atexit.register(self._at_exit)
         try:
             if owner is not None:
                 await self._ready()
@@ -209,12 +210,15 @@ class PostgresJournal(Looking):
             self._writer = self._new_writer()
             self._backlog = Backlog(self._bounds, self._writer.counters)
             self._writer.start()
-            atexit.register(self._at_exit)
         return self._writer
 
     def _at_exit(self) -> None:
-        if self._writer is not None and os.getpid() == self._pid:
+        if os.getpid() != self._pid:
+            return
+        if self._writer is not None:
             self._writer.stop(_EXIT_WAIT_S)
+        if self._readers is not None:
+            self._readers.close()
 
     async def close(self) -> None:
         """Write what is queued, give the lease back, close all.
@@ -232,6 +236,7 @@ class PostgresJournal(Looking):
             await self._reopening.close()
         writer, readers, token = self._writer, self._readers, self._token
         self._token = 0
+        atexit.unregister(self._at_exit)
         if readers is not None:
             await aside(readers.close)
         if writer is None:
@@ -240,7 +245,6 @@ class PostgresJournal(Looking):
             end = partial(leases.end_lease, token=token, now_ns=self._wall_ns())
             writer.put(Job(end, lambda *_: None))
         ended = await aside(lambda: writer.stop(_CLOSE_WAIT_S))
-        atexit.unregister(self._at_exit)
         if not ended:
             raise JournalError(
                 f"journal {self._place}: the writer did not end in {_CLOSE_WAIT_S:.0f} s; the "
