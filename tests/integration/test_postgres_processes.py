@@ -92,6 +92,7 @@ kept = asyncio.run(main())
 
 PROGRAM = """
 import asyncio, sys
+from tandem_orchestrator import CommandSet, CommandStep, TandemOrchestrator
 from tandem_orchestrator import TandemOrchestrator
 
 async def main():

@@ -37,11 +37,9 @@ def test_every_command_works_on_it_and_none_shows_the_password(
     assert json.loads(run("runs", "show", run_id, "--json"))["results"] == {"a": {"n": 1}}
     assert "echoes" in run("runs", "list", "--status", "completed")
     assert "a" in run("explain", run_id, "a")
-    assert json.loads(run("journal", "check", "--json")) == {
-        "path": postgres_url.replace("tandem@", "tandem:***@"),
-        "ok": True,
-        "faults": [],
-    }
+    checked = json.loads(run("journal", "check", "--json"))
+    assert (checked["ok"], checked["faults"]) == (True, [])
+    assert checked["path"] == postgres_url.replace("tandem@", "tandem:***@")
     lines = [json.loads(line)["line"] for line in run("journal", "export").splitlines()]
     assert lines[0] == "run"
     assert len(lines) > 3

@@ -21,6 +21,12 @@ class Keeping(ABC):
     _place: Place
     _token: int
 
+    _lost: Callable[[frozenset[str]], None] = staticmethod(lambda runs: None)
+
+    def use_lost(self, lost: Callable[[frozenset[str]], None]) -> None:
+        """Have ``lost`` told of the runs that it leaves to recovery after the server was away."""
+        self._lost = lost
+
     @abstractmethod
     async def _write(self, work: Callable[[psycopg.Connection[Any]], _T] | None) -> _T:
         """Run ``work`` as a transaction of its own on the writer's thread."""

@@ -164,6 +164,8 @@ class PostgresJournal(Looking):
         await aside(lambda: before.stop(_CLOSE_WAIT_S))
         self._leases += 1
         owner, left = f"{self._owner}.{self._leases}", set(before.left_behind)
+        # Now: their lease may have run out while nobody answered, and others may take them over.
+        self._lost(frozenset(left))
 
         def keep(connection: psycopg.Connection[Any], token: int) -> None:
             leases.keep_runs(connection, old, token, left, self._wall_ns())
@@ -177,6 +179,8 @@ class PostgresJournal(Looking):
             raise
         self._writer, self._token = writer, token
         if late := before.left_behind - left:  # refused while the new lease was taken
+            writer.left_behind |= late
+            self._lost(frozenset(late))
             await self._write(lambda at: leases.leave_runs(at, token, old, late))
         _log.warning("journal %s: it can be written again; going on as %s", self._place, owner)
         self._changes.tell()
