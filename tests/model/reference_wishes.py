@@ -134,7 +134,8 @@ def retry(world, run, again):
 def fork(world, run, again, new_id):
     steps = deepcopy(list(run.steps.values()))
     for step in steps:
+        step.attempt = 0
         if step.id in again:
-            vars(step).update(FRESH, attempt=0)
+            vars(step).update(FRESH)
     fields = {name: getattr(run, name) for name in ("priority", "timeout", "drain")}
     world.enter(make_run(new_id, steps, created=world.now, **fields), world.now)

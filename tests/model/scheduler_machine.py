@@ -70,7 +70,9 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        logging.getLogger("tandem_orchestrator").setLevel(logging.CRITICAL + 1)
+        self.log = logging.getLogger("tandem_orchestrator")
+        self.log_level = self.log.level
+        self.log.setLevel(logging.CRITICAL + 1)  # A dying program has much to say.
         self.loop = asyncio.new_event_loop()
         self.world, self.reference = World(), Reference(PLACES, ATTEMPTS, LEVEL_S)
         self.keys, self.results, self.spread = {}, {}, 0
@@ -88,6 +90,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         return self.loop.run_until_complete(done())
 
     def teardown(self):
+        self.log.setLevel(self.log_level)
         self.do(self.world.close())
         self.loop.run_until_complete(self.loop.shutdown_default_executor())
         self.loop.close()
@@ -123,9 +126,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         steps, fields = asked
         if key is not None and key in self.keys:
             self.submit_again(key)
-            return
+        else:
+            self.submit_now(steps, fields, key)
+
+    def submit_now(self, steps, fields, key):
         steps = [
-            dict(step, timeout=self.odd(step["timeout"]), delay=self.odd(1.0)) for step in steps
+            dict(step, timeout=self.odd(step.get("timeout")), delay=self.odd(1.0)) for step in steps
         ]
         fields = dict(fields, timeout=self.odd(fields["timeout"]))
         run_id = self.send(steps, fields, key)
@@ -134,6 +140,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         made = [make_step(**step) for step in steps]
         now = self.reference.now
         self.reference.enter(make_run(run_id, made, created=now, **fields), now)
+
+    @rule(priority=st.integers(1, 3), key=st.sampled_from([None, "a"]), retries=st.integers(0, 2))
+    def submit_one_step(self, priority, key, retries):
+        """Many small runs make queues, in which priority and age decide."""
+        fields = {"priority": priority, "timeout": None, "drain": False}
+        self.submit_now([{"id": "s0", "key": key, "retries": retries, "delay": 1.0}], fields, None)
 
     def send(self, steps, fields, key):
         made = [make_step(**step) for step in steps]

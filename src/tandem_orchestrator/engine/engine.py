@@ -298,7 +298,9 @@ class Engine:
         if run.run_id not in self._runs or run.is_over:
             return  # It was cancelled meanwhile.
         run.may_queue = True
-        if run.run_id not in self._resting:  # Or paused.
+        if run.is_still:  # Or paused.
+            self._resting.add(run.run_id)
+        else:
             self._admission.enter(run.request.priority, run.run_id)
 
     def _queue(self, run: ActiveRun) -> None:

@@ -138,6 +138,7 @@ class ActiveRun:
         request.accepted = None
         if request.onward is not None:
             advance(self._state, request.onward)
+            self._rests = self.is_still
         for event in events:
             self._around.observe(self.run_id, event)
         return ticket
@@ -161,10 +162,7 @@ class ActiveRun:
             self.post(RunContinued(by="recovery"))
 
     def _look_at_the_lost(self) -> None:
-        """Go on with what another owner left, before anything is asked of it.
-
-        It takes a place without waiting: what it had out is given out again with it.
-        """
+        """Go on, with a place at once, before anything is asked of what another owner left."""
         if self._recovered is not None and self._recovered.started:
             self._on_rest(self, False)
             self.begin()

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from tandem_orchestrator.engine import Engine, RunRequest, Wish
+from tandem_orchestrator.engine import Engine, RunRequest, Wish, retried
 from tandem_orchestrator.engine.recover import recover
 from tandem_orchestrator.errors import Busy, Closed, InternalError, JournalError, NotAValue
 from tandem_orchestrator.journal import MemoryJournal
@@ -392,7 +392,7 @@ async def test_what_is_asked_of_a_queued_run_of_a_dead_owner_makes_it_begin_once
         entries = entries_of("r1", records, world.journal._store.bounds)
         world.journal._store.append("owner", "r1", entries)
         found = recover(records)
-        request = RunRequest("r1", the_plan, found.accepted, 2, recovered=found)
+        request = RunRequest("r1", the_plan, None, 2, recovered=found)
         ticket = world.engine.resume(request)
         await settle()
         ticket.ask(Wish("signal", {"name": "n"}))
@@ -401,3 +401,26 @@ async def test_what_is_asked_of_a_queued_run_of_a_dead_owner_makes_it_begin_once
         world.layer.resume()
         await asyncio.wait_for(ticket.ended, 5)
     assert world.kinds("r1").count("RunStarted") == 0
+
+
+async def test_a_run_that_was_cancelled_while_paused_is_retried_once():
+    the_plan = plan(step("a"))
+    async with World(places=1) as world:
+        world.layer.pause()
+        world.submit(plan(step("x")), "r0")
+        await settle()
+        ticket = world.submit(the_plan, "r1")
+        await settle()
+        ticket.ask(Wish("pause"))
+        ticket.cancel(None, "ann")
+        await asyncio.wait_for(ticket.ended, 5)
+        found = recover([record.event for record in await world.journal.records("r1")])
+        onward = retried(found.state, None, "ann")
+        request = RunRequest("r1", the_plan, None, 2, recovered=found, onward=onward)
+        ticket = world.engine.submit(request)
+        await settle()
+        ticket.ask(Wish("signal", {"name": "n"}))
+        assert world.engine.waiting == 1
+        world.layer.resume()
+        await asyncio.wait_for(ticket.ended, 5)
+    assert world.kinds("r1").count("RunStarted") == 1
