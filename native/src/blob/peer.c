@@ -12,6 +12,7 @@ void tdi_blob_peer_begin(tdi_blob_peer *peer, uint64_t features, uint64_t bytes_
 {
     *peer = (tdi_blob_peer){.on = (features & TDI_FEATURE_BLOBS) != 0 && bytes_max > 0,
                             .bytes_max = bytes_max,
+                            .answered = true, /* nothing was asked */
                             .answer_fd = -1};
 }
 
@@ -112,7 +113,7 @@ static td_status ask(int socket_fd, tdi_blob_peer *peer, tdi_blob_message *messa
         tdi_close_all(&peer->answer_fd, 1);
         return tdi_fail(error, TD_CORRUPT, "the bridge broke the rules: another answer than asked");
     }
-    peer->request++; /* an answer that comes now comes too late */
+    peer->answered = true; /* an answer that comes now comes too late */
     return status == TD_ERR_CLOSED || status == TD_ERR_REFUSED ? TD_ERR_CLOSED
            : status == TD_CORRUPT                              ? TD_CORRUPT
                                                                : TD_BUSY;

@@ -255,6 +255,15 @@ static void refusals_and_ends_are_what_they_are(void)
     const tdi_blob_message dropped = heard();
     CHECK(dropped.op == TDI_BLOB_DROP && dropped.id == 3);
     end();
+    begin(); /* an answer before anything was asked */
+    fd = sealed(1);
+    say((tdi_blob_message){.op = TDI_BLOB_GRANTED, .request = 0, .id = 3, .bytes = 1}, &fd, 1);
+    CHECK_EQ(tdi_blob_listen(sockets[0], &peer, &error), TD_OK);
+    CHECK(heard().op == TDI_BLOB_DROP);
+    fd = sealed(1);
+    say((tdi_blob_message){.op = TDI_BLOB_GRANTED, .request = 1, .id = 4, .bytes = 1}, &fd, 1);
+    CHECK_EQ(tdi_blob_send(sockets[0], &peer, &part, 1, &name, &error), TD_BUSY);
+    end();
     begin(); /* one that cannot be filled */
     fd = sealed(1);
     say((tdi_blob_message){.op = TDI_BLOB_GRANTED, .request = 1, .id = 3, .bytes = 1}, &fd, 1);
