@@ -88,7 +88,7 @@ class Entrance:
         Then have the objects that the step depends on, where this process never had them.
         """
         step, item = self._state.steps[dispatch.unit.step], dispatch.unit.item
-        if dispatch.attempt > 1 and not _is_compared_again(step, dispatch):
+        if dispatch.attempt > 1 and _failed_before(step, dispatch):
             await self._around.retries.wait(step.plan.agent, cancel)
 
         # Any: a payload is any plain value.
@@ -109,7 +109,11 @@ class Entrance:
         return passage
 
 
-def _is_compared_again(step: StepState, dispatch: Dispatch) -> bool:
-    """Say whether what was done before succeeded: that keeps no agent down which just failed."""
+def _failed_before(step: StepState, dispatch: Dispatch) -> bool:
+    """Say whether it is given out again because it failed or was lost.
+
+    What succeeded and is compared once more keeps no agent down which just failed; and who asks for a
+    run or its items again means it.
+    """
     unit = step.units.get(dispatch.unit.label)
-    return unit is not None and unit.compared and not unit.retries and not unit.losses
+    return unit is None or unit.retries > 0 or unit.losses > 0

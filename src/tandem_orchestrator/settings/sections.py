@@ -414,7 +414,8 @@ class Limits(Section, title="limits"):
     )
     retries_per_s: float = key(
         100.0,
-        "Retries of one agent in a second, over all runs; past it they wait for their turn. 0: any.",
+        "Retries of one agent in a second, over all runs; past it they wait for their turn. 0: any. "
+        "What somebody asks for again does not count.",
         low=0,
         high=1e6,
         counts="session",

@@ -116,3 +116,32 @@ async def test_what_succeeded_and_is_compared_again_needs_no_budget() -> None:
         result = await asyncio.wait_for(tandem.execute_command_set(asked), 20)
 
     assert result["status"] == "failed" and len(result["conflicts"]) == 10
+
+
+async def test_items_that_somebody_asks_for_again_need_no_budget() -> None:
+    """At one retry a second these would take a minute: whoever asks for them means it."""
+    config = {
+        "journal": {"path": ":memory:"},
+        "c_layer": {"enabled": False},
+        "limits": {"retries_per_s": 1},
+    }
+    is_down = True
+    async with TandemOrchestrator(config) as tandem:
+
+        @tandem.register_agent("flaky").action("do", effects="none")
+        async def do(item: int) -> int:
+            if is_down:
+                raise OSError("down for long")
+            return item
+
+        step = CommandStep(
+            id="each", agent="flaky", action="do", payload=Ref("item"),
+            for_each=list(range(70)), on_item_failure="collect",
+        )  # fmt: skip
+        run = await tandem.submit(CommandSet(name="again", steps=[step]))
+        assert len((await run.result())["steps"]["each"]["failed_items"]) == 70
+        is_down = False
+        await run.retry("each")
+        result = await asyncio.wait_for(run.result(), 20)
+
+    assert result["results"] == {"each": list(range(70))}
