@@ -11,6 +11,10 @@ from reference_fates import Fates
 from reference_words import FINAL, Line
 
 
+class Died(Exception):
+    """The program of the reference has come to its end."""
+
+
 class Reference(Fates):
     """``turns.inside`` are the attempts that run, as (run, step); ``runs`` has all the rest.
 
@@ -18,11 +22,13 @@ class Reference(Fates):
         places: Runs that go on at one time.
         attempts: Attempts that run at one time.
         level_s: Seconds of waiting that are worth one level of priority.
+
+    ``left``: of so many happenings it can still write down; then it dies. None: it lives on.
     """
 
     def __init__(self, places, attempts, level_s):
         self.room, self.level_s, self.runs = (places, attempts), level_s, {}
-        self.now, self.ticks = 0.0, 0
+        self.now, self.ticks, self.left = 0.0, 0, None
         self.lose()
 
     def lose(self):  # what lives in memory alone
@@ -40,9 +46,12 @@ class Reference(Fates):
         if run.began and not run.here:
             self.go_on(run)
         else:
-            run.here = run.began = True
-            self.arm(run, "run", run.timeout)
-            self.post(run, lambda: run.ready.extend(run.steps.values()))
+            self.post(run, lambda: self.start_run(run))
+
+    def start_run(self, run):
+        run.here = run.began = True
+        self.arm(run, "run", run.timeout)
+        run.ready.extend(run.steps.values())
 
     def go_on(self, run):  # what was out when its orchestrator died is lost
         run.here = True
@@ -52,6 +61,9 @@ class Reference(Fates):
             self.post(run, lambda step=step: self.ended(run, step, "unknown", died=True))
 
     def post(self, run, act):  # one thing happens to a run, and all that follows from it
+        if self.left == 0:
+            raise Died  # before it could write down what happens
+        self.left = None if self.left is None else self.left - 1
         stops, rested = act() or [], run.rests
         while run.done or run.ready:
             self.follow(run) if run.done else self.start(run, run.ready.popleft())

@@ -6,7 +6,7 @@ import logging
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from reference_scheduler import Reference
+from reference_scheduler import Died, Reference
 from reference_wishes import (
     advance,
     answer,
@@ -279,6 +279,35 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.world.journal.die()
         with contextlib.suppress(JournalError):
             self.do(self.handle(run).signal("go", 1))
+        self.do(self.world.crash())
+        recover(self.reference)
+
+    @precondition(lambda self: self.going())
+    @rule(writes=st.integers(0, 3), what=st.sampled_from(["end", "cancel", "time"]), pick=PICK)
+    def die_midway(self, writes, what, pick):
+        """Something begins to happen, and only so much of it is written down."""
+        run = self.going()[pick % len(self.going())]
+        inside = self.reference.turns.inside
+        name = inside[pick % len(inside)] if inside else None
+        then = self.reference.now + 12.0 * (what == "time")
+        self.world.journal.writes_left = self.reference.left = writes
+        with contextlib.suppress(JournalError):
+            if what == "time":
+                self.do(self.world.clock.advance(12.0))
+            elif what == "cancel":
+                self.do(self.handle(run).cancel())
+            elif name is not None:
+                self.world.end(name, "succeeded", 1)
+                self.do(settle())
+        with contextlib.suppress(Died):
+            if what == "time":
+                advance(self.reference, 12.0)
+            elif what == "cancel":
+                cancel(self.reference, run)
+            elif name is not None:
+                run = self.reference.runs[name[0]]
+                self.reference.end(run, run.steps[name[1]], "succeeded", 1)
+        self.reference.now, self.reference.left = then, None
         self.do(self.world.crash())
         recover(self.reference)
 

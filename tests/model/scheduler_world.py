@@ -30,14 +30,20 @@ class MortalJournal(MemoryJournal):
     """A journal whose program can die: what it writes from then on reaches nobody."""
 
     is_dead = False
+    writes_left = None
+    """It dies when it would write once more; None: it lives on."""
 
     def die(self):
         self.is_dead = True
         self._store.give_lease_back(self._owner)
 
     def _write(self, run_id, events, durability):
+        if self.writes_left == 0 and not self.is_dead:
+            self.die()
         if self.is_dead:
             raise JournalError("this program is dead")
+        if self.writes_left is not None:
+            self.writes_left -= 1
         return super()._write(run_id, events, durability)
 
 
