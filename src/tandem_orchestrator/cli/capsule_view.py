@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tandem_orchestrator.cli.output import print_table, print_text, show_seconds, visible
+from tandem_orchestrator.model.conflicts import is_absent
 from tandem_orchestrator.twins import Capsule
+from tandem_orchestrator.twins.compare import ABSENT
 
 INPUT_CHARS_MAX = 400
 FIELDS_SHOWN = 40
@@ -20,6 +22,11 @@ def first_words(value: Any, chars_max: int = 60) -> str:
     text = repr(value) if not isinstance(value, str) else f'"{value}"'
     text = visible(text)
     return text if len(text) <= chars_max else text[: chars_max - 1] + "…"
+
+
+def side_words(field: dict[str, Any], side: str, chars_max: int) -> str:
+    """Write what stands on one side of a difference; that nothing does is written without quotes."""
+    return ABSENT if is_absent(field, side) else first_words(field[side], chars_max)
 
 
 def flat_words(value: Any) -> str:
@@ -77,8 +84,7 @@ def print_fields(
     """Print where two sides differ, beside each other."""
     left, right = (*implementations, "left", "right")[:2]
     rows = [
-        (field["path"] or "(whole)", first_words(field["left"], 200),
-         first_words(field["right"], 200))
+        (field["path"] or "(whole)", *(side_words(field, side, 200) for side in ("left", "right")))
         for field in fields[:FIELDS_SHOWN]
     ]  # fmt: skip
     print_table(("where", left, right), rows, folds=("where", left, right))

@@ -10,7 +10,12 @@ import typer
 from tandem_orchestrator import CapsuleError, Settings
 from tandem_orchestrator.cli import capsule_runs, decide
 from tandem_orchestrator.cli.capsule_runs import RerunWish
-from tandem_orchestrator.cli.capsule_view import first_words, flat_words, print_capsule, when
+from tandem_orchestrator.cli.capsule_view import (
+    flat_words,
+    print_capsule,
+    side_words,
+    when,
+)
 from tandem_orchestrator.cli.exits import Exit
 from tandem_orchestrator.cli.journal_use import with_journal
 from tandem_orchestrator.cli.options import Import, Journal, Json, Limit, Set, end
@@ -227,5 +232,5 @@ def _difference(capsule: Capsule) -> str:
     first = capsule.fields[0]
     place = f"{first['path']}: " if first["path"] else ""
     more = f" (+{capsule.fields_total - 1})" if capsule.fields_total > 1 else ""
-    left, right = first_words(first["left"], 24), first_words(first["right"], 24)
+    left, right = side_words(first, "left", 24), side_words(first, "right", 24)
     return f"{place}{left} / {right}{more}"

@@ -15,6 +15,7 @@ from tandem_orchestrator.cli.output import (
     to_json,
     visible,
 )
+from tandem_orchestrator.model.conflicts import is_absent
 from tandem_orchestrator.model.plans import PlannedStep
 
 OUTPUTS_MAX = 5
@@ -109,14 +110,18 @@ def _conflict(conflict: dict[str, Any]) -> str:
     item = "" if conflict["item"] is None else f" item {conflict['item']}"
     left, right = conflict["implementations"][0], conflict["implementations"][-1]
     places = [
-        f"{field['path'] or 'the whole value'}: {left} {field['left']!r:.60}, "
-        f"{right} {field['right']!r:.60}"
+        f"{field['path'] or 'the whole value'}: {left} {_side(field, 'left')}, "
+        f"{right} {_side(field, 'right')}"
         for field in conflict["fields"][:3]
     ]
-    more = len(conflict["fields"]) - len(places)
-    rest = f" and {more} more" if more > 0 else ""
+    more = conflict.get("fields_total", len(conflict["fields"])) - len(places)
+    rest = f" and {more} more" if more > 0 and places else f"{more} places" if more > 0 else ""
     winner = f"{conflict['winner']}'s was taken" if conflict["winner"] else "no side was picked"
     return f"{conflict['step']}{item}: {'; '.join(places)}{rest}; {winner}"
+
+
+def _side(field: dict[str, Any], side: str) -> str:
+    return "has nothing" if is_absent(field, side) else f"{field[side]!r:.60}"
 
 
 def _remark(step: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from tandem_orchestrator.engine import segments, steps
 from tandem_orchestrator.engine.instructions import Drop, Wait
 from tandem_orchestrator.engine.state import ROOT, GroupState, Phase, RunState
 from tandem_orchestrator.engine.turn import Turn
+from tandem_orchestrator.engine.verdict import DISAGREE
 from tandem_orchestrator.model.events import GroupTimedOut, RunEnded
 from tandem_orchestrator.model.outcomes import Failure, Outcome, RunStatus
 
@@ -239,6 +240,9 @@ def _end_run(turn: Turn) -> None:
     if state.compared:
         share = max(0, state.agreed - state.doubted) / state.compared
         achieved = share >= state.plan.agreement_threshold and not state.critical_conflict
+        # What failed because its twins differ has found no consensus, however many others did.
+        failures = (step.failure for step in state.steps.values() if step.failure is not None)
+        achieved = achieved and all(one.type != DISAGREE for one in failures)
     turn.record(
         RunEnded(
             status=state.status.value,

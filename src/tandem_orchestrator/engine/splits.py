@@ -189,6 +189,10 @@ def _whole(turn: Turn, step: StepState, split: SplitState) -> Ending:
         timed_out = any(group.timed_out for group in turn.state.around(step.plan.parent))
         text = f"{split.done} of {len(split.outputs)} items were compared"
         return Ending.stopped("timed_out" if timed_out else "cancelled", text)
+    collects = step.plan.on_item_failure == "collect" and step.plan.for_each is None
+    if split.differing and collects and split.failure is None:
+        step.failed_items = sorted(split.differing)
+        return Ending(Outcome.SUCCEEDED, split.outputs)
     if split.differing:
         where = f"step {step.plan.id!r}"
         failure = verdict.items_disagreement(where, sorted(split.differing))

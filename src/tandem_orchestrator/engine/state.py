@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from tandem_orchestrator.engine.instructions import Instruction
+from tandem_orchestrator.model.conflicts import bounded
 from tandem_orchestrator.model.none_yet import NO_LIST, NONE_YET
 from tandem_orchestrator.model.outcomes import Failure, Outcome, RunStatus
 from tandem_orchestrator.model.plans import Plan, PlannedStep
@@ -350,7 +351,7 @@ class RunState:
     def put_conflict(self, conflict: dict[str, Any]) -> None:
         """Keep a conflict for the run's end."""
         self.conflicts = self.conflicts or []
-        self.conflicts.append(conflict)
+        self.conflicts.append(bounded(conflict, len(self.conflicts)))
 
     def is_halted(self, step: StepState) -> bool:
         """Whether nothing of a step may start any more."""

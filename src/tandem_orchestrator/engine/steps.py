@@ -298,7 +298,8 @@ def _item_ended(turn: Turn, step: StepState, item: int, ending: Ending) -> None:
     if step.items_left:
         return
     step.failed_items.sort()
-    if step.differing and not halted:
+    collects = step.plan.on_item_failure == "collect"
+    if step.differing and not halted and not collects:
         failure = verdict.items_disagreement(f"step {step.plan.id!r}", sorted(step.differing))
         end(turn, step, Outcome.FAILED, failure=failure)
     elif gives_up or halted:

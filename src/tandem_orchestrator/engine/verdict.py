@@ -12,6 +12,9 @@ from tandem_orchestrator.model.comparing import CompareRules
 from tandem_orchestrator.model.outcomes import Failure, Outcome
 from tandem_orchestrator.twins import Cleaned, differences_of_cleaned, shown
 
+DISAGREE = "TwinsDisagree"
+"""Type of the failure of a step, or an item of one, whose twins must agree and do not."""
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -134,7 +137,7 @@ def _preferred(units: Sequence[UnitState], name: str, critical: bool) -> UnitSta
 def disagreement(where: str, fields: Sequence[dict[str, Any]]) -> Failure:
     """Describe a conflict that stays, naming every part that differs."""
     places = ", ".join(dict.fromkeys(field["path"] or "the whole value" for field in fields))
-    return Failure("TwinsDisagree", f"{where}: the twins differ at {places}")
+    return Failure(DISAGREE, f"{where}: the twins differ at {places}")
 
 
 ITEMS_NAMED_MAX = 100
@@ -146,4 +149,4 @@ def items_disagreement(where: str, items: Sequence[int]) -> Failure:
     named = ", ".join(map(str, items[:ITEMS_NAMED_MAX]))
     more = f" and {len(items) - ITEMS_NAMED_MAX} more" if len(items) > ITEMS_NAMED_MAX else ""
     are = "item" if len(items) == 1 else f"{len(items)} items:"
-    return Failure("TwinsDisagree", f"{where}: the twins differ at {are} {named}{more}")
+    return Failure(DISAGREE, f"{where}: the twins differ at {are} {named}{more}")

@@ -227,6 +227,7 @@ def _fitted(
         "fields": [
             {"path": str(each.get("path", ""))}
             | {side: kept_side(each.get(side), f"/fields/{i}/{side}", odd) for side in _SIDES}
+            | ({"absent": each["absent"]} if each.get("absent") else {})
             for i, each in enumerate(fields)
         ],
     }
@@ -245,6 +246,7 @@ def _redacted(parts: dict[str, Any], redaction: Redaction) -> dict[str, Any]:
             side: redaction.apply(field["path"], field.get(side), f"/fields/{i}/{side}")
             for side in _SIDES
         }
+        | ({"absent": field["absent"]} if "absent" in field else {})
         for i, field in enumerate(parts["fields"])
     ]
     return clean

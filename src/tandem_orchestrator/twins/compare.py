@@ -8,7 +8,7 @@ equal are done with in one walk; only others are looked at part by part.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tandem_orchestrator.model.comparing import CompareRules
 from tandem_orchestrator.twins.buffers import buffer_body, buffer_differences
@@ -33,12 +33,16 @@ class Difference:
     # Any: whatever stands there, large ones in an excerpt; ``ABSENT`` where nothing does.
     left: Any
     right: Any
+    absent: Literal["", "left", "right"] = ""
+    """The side on which nothing stands: it shows ``ABSENT``, which a text may look like."""
     reason: str = ""
     """More than the two values say, such as which hook failed; mostly empty."""
 
     def to_value(self) -> dict[str, Any]:
         """Give the plain form of ``API``'s conflict fields."""
         value = {"path": self.path, "left": self.left, "right": self.right}
+        if self.absent:
+            value["absent"] = self.absent
         return {**value, "reason": self.reason} if self.reason else value
 
 
@@ -73,7 +77,8 @@ def differences_of_cleaned(
     if not faults:
         return differences(left.value, right.value, rules.without_hooks() if rules else None)
     found = [
-        Difference(path, *_sides(left, right, path), text) for path, text in sorted(faults.items())
+        Difference(path, *_sides(left, right, path), reason=text)
+        for path, text in sorted(faults.items())
     ]
     place = root_place(rules.without_hooks() if rules else None)
     return (found + _Comparison(place, frozenset(faults)).walk(left.value, right.value))[
@@ -197,4 +202,7 @@ def _done(a: Any, b: Any, place: Place) -> bool:
 
 def _difference(path: str, a: Any, b: Any) -> Difference:
     left, right = shown_pair(ABSENT if a is _ABSENT else a, ABSENT if b is _ABSENT else b)
-    return Difference(path, left, right)
+    absent: Literal["", "left", "right"] = (
+        "left" if a is _ABSENT else "right" if b is _ABSENT else ""
+    )
+    return Difference(path, left, right, absent)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tandem_orchestrator.model.conflicts import is_absent
 from tandem_orchestrator.twins.pointers import escape, tokens_of
 
 Kinds = frozenset[tuple[str, ...]]
@@ -29,12 +30,14 @@ def kinds_of(outcomes: Iterable[Mapping[str, Any]], fields: Iterable[Mapping[str
     return frozenset(
         (
             _pattern(str(field["path"])),
-            type(field["left"]).__name__,
-            type(field["right"]).__name__,
+            *("absent" if is_absent(dict(field), s) else type(field[s]).__name__ for s in _SIDES),
             _relation(field["left"], field["right"]),
         )
         for field in fields
     )
+
+
+_SIDES = ("left", "right")
 
 
 def is_same_kind(first: Kinds, other: Kinds) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tandem_orchestrator.model.conflicts import is_absent
 from tandem_orchestrator.model.excerpts import excerpt
 
 FIELDS_MAX = 20
@@ -43,7 +44,7 @@ def story(
         left, right = (*names, "left", "right")[:2]
         rows = [("where", left, right)]
         rows += [
-            (str(f["path"]) or "(whole)", _cell(f["left"]), _cell(f["right"]))
+            (str(f["path"]) or "(whole)", _side(f, "left"), _side(f, "right"))
             for f in fields[:FIELDS_MAX]
         ]
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
@@ -55,6 +56,10 @@ def story(
         if len(fields) > FIELDS_MAX:
             lines.append(f"  … and {len(fields) - FIELDS_MAX} more places")
     return "\n".join(lines)
+
+
+def _side(field: Mapping[str, Any], side: str) -> str:
+    return "(absent)" if is_absent(dict(field), side) else _cell(field[side])
 
 
 def _cell(value: Any, chars_max: int = CELL_CHARS_MAX) -> str:

@@ -282,3 +282,77 @@ def test_a_part_that_is_no_list_as_long_as_its_items_is_a_failure_that_says_so()
     assert driver.run_ended.status == "failed"
     assert driver.run_ended.error_detail["type"] == "NotABatch"
     assert len(driver.run_ended.conflicts) == 1, "of the whole, since no part's is known"
+
+
+def test_a_step_that_failed_for_disagreement_is_no_consensus_however_many_agreed():
+    steps = [step(f"s{i}", assignment=pair("must_agree")) for i in range(40)]
+    driver = Driver(plan(*steps, consensus_retries=0, on_failure="drain"))
+    driver.start()
+    for i in range(40):
+        both(driver, 1, 1 if i else 2, f"s{i}")
+    assert driver.run_ended.status == "failed"
+    assert len(driver.run_ended.conflicts) == 1, "39 of 40 agreed: more than the threshold"
+    assert driver.run_ended.consensus_achieved is False
+
+
+def test_so_it_is_where_the_step_may_fail():
+    steps = [step(f"s{i}", assignment=pair("must_agree"), can_fail=True) for i in range(40)]
+    driver = Driver(plan(*steps, consensus_retries=0))
+    driver.start()
+    for i in range(40):
+        both(driver, 1, 1 if i else 2, f"s{i}")
+    assert driver.run_ended.status == "completed"
+    assert driver.run_ended.consensus_achieved is False
+
+
+@pytest.mark.parametrize("policy", ["collect", "fail"])
+def test_consensus_collects_the_items_that_differ_where_it_is_told_to(policy):
+    items = {"for_each": list(range(40)), "on_item_failure": policy}
+    driver = Driver(plan(step("a", assignment=pair("must_agree"), **items), consensus_retries=1))
+    driver.start()
+    while driver.running:
+        for item in {key[1] for key in driver.running}:
+            driver.end("a", output=item, item=item)
+            driver.end("a", output=-1 if item == 7 else item, item=item, implementation="c")
+    ended = driver.ended["a"]
+    assert ended.failed_items == (7,)
+    assert [c["item"] for c in driver.run_ended.conflicts] == [7]
+    if policy == "collect":
+        assert (ended.outcome, driver.run_ended.status) == ("succeeded", "completed")
+        assert ended.output == [None if item == 7 else item for item in range(40)]
+        assert driver.run_ended.consensus_achieved is True, "the others are 39 of 40"
+    else:
+        assert (ended.outcome, ended.failure["type"]) == ("failed", "TwinsDisagree")
+        assert driver.run_ended.consensus_achieved is False
+
+
+def test_consensus_collects_the_items_of_a_batch_that_differ():
+    batch = step(
+        "a", assignment=pair("must_agree"), batch="items", payload={"items": [0, 1, 2, 3]},
+        on_item_failure="collect",
+    )  # fmt: skip
+    driver = Driver(plan(batch, consensus_retries=0))
+    driver.start()
+    both(driver, [0, 1, 2, 3], [0, 1, 9, 3])
+    while driver.parts:
+        unit = next(iter(driver.parts))
+        low, high = unit.part
+        right = list(range(low, high))
+        wrong = [9 if item == 2 else item for item in right]
+        driver.end("a", output=right, part=unit.part)
+        driver.end("a", output=wrong, part=unit.part, implementation="c")
+    ended = driver.ended["a"]
+    assert (ended.outcome, ended.output, ended.failed_items) == ("succeeded", [0, 1, None, 3], (2,))
+
+
+def test_fields_of_conflicts_are_bounded_and_their_count_is_not(monkeypatch):
+    monkeypatch.setattr("tandem_orchestrator.model.conflicts.FIELDS_KEPT_MAX", 3)
+    driver = Driver(plan(step("a", assignment=pair(), for_each=list(range(8)))))
+    driver.start()
+    for item in range(8):
+        driver.end("a", output={"x": 1, "y": 1}, item=item)
+        driver.end("a", output={"x": 2, "y": 2}, item=item, implementation="c")
+    conflicts = driver.run_ended.conflicts
+    assert [len(conflict["fields"]) for conflict in conflicts] == [2, 2, 2, 0, 0, 0, 0, 0]
+    assert [conflict.get("fields_total") for conflict in conflicts] == [None] * 3 + [2] * 5
+    assert [conflict["id"] for conflict in conflicts] == [f"c{n}" for n in range(1, 9)]
