@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,7 @@ from tandem_orchestrator.cli.loop import run_in_loop
 from tandem_orchestrator.cli.output import print_json, print_table, print_text
 from tandem_orchestrator.layers.native import find_native_files, read_topology
 from tandem_orchestrator.layers.native.bridge_words import simd_line
-from tandem_orchestrator.layers.native.privileges import read_facts, refusals
+from tandem_orchestrator.layers.native.privileges import HUGE_PAGES, read_facts, refusals
 from tandem_orchestrator.layers.native.topology import with_sysfs
 
 EXTRAS = (
@@ -42,7 +42,9 @@ class Finding:
 def doctor(settings: Settings, *, as_json: bool) -> Exit:
     """Look at everything, by using it; degraded is fine, broken is exit code 5."""
     walked = run_in_loop(settings, lambda: _path(settings))
-    findings = [*_machine(), *_hardware(settings), *walked, *_extras()]
+    findings = [*_machine(), *_hardware(settings)]
+    findings += _not_said(walked, {finding.what for finding in findings})
+    findings += _extras()
     broken = any(finding.state == "broken" for finding in findings)
     degraded = any(finding.state == "degraded" for finding in findings)
     status = "broken" if broken else "degraded" if degraded else "ok"
@@ -53,6 +55,16 @@ def doctor(settings: Settings, *, as_json: bool) -> Exit:
         print_table(("what", "state", "detail"), rows)
         print_text(f"tandem is {status} on this machine")
     return Exit.REFUSED if broken else Exit.DONE
+
+
+def _not_said(findings: Iterable[Finding], said: set[str]) -> Iterator[Finding]:
+    """Leave out what the bridge says of huge pages where it has been said, and say it once."""
+    for finding in findings:
+        if finding.state == "refused" and finding.detail.startswith(f"{HUGE_PAGES}:"):
+            if HUGE_PAGES in said:
+                continue
+            said.add(HUGE_PAGES)
+        yield finding
 
 
 def _machine() -> Iterator[Finding]:
@@ -75,6 +87,8 @@ def _hardware(settings: Settings) -> Iterator[Finding]:
     topology = read_topology(None if sysfs is None else with_sysfs(Path(sysfs)))
     yield Finding("cores", "ok", f"{topology}; {topology.threads_max} threads can run at once")
     for refusal in refusals(read_facts(), topology, settings.c_layer.buffer_size):
+        if refusal.what == HUGE_PAGES and not settings.c_layer.use_huge_pages:
+            continue  # Nobody asked for them.
         yield Finding(refusal.what, "refused", refusal.detail, refusal.grant)
 
 

@@ -107,6 +107,7 @@ def explain(settings: Settings, run_id: str, step_id: str | None, *, as_json: bo
             "segment",
             "cores",
             "fallback",
+            "lost",
         ):
             if entry[key] not in (None, "", []):
                 print_text(visible(f"  {key.replace('_', ' ')}: {_words(entry[key])}"))
@@ -148,6 +149,7 @@ def _explanation(view: RunView, step_id: str) -> dict[str, Any]:
         "attempts": ended.attempts if ended else 0,
         "seconds": ended.seconds if ended else None,
         "fallback": [f"{f.left} -> {f.right}: {f.reason}" for f in moved],
+        "lost": view.lost.get(step_id, []),
     }
 
 

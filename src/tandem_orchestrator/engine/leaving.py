@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from tandem_orchestrator.engine.attempt import STOPPED
@@ -14,6 +15,8 @@ from tandem_orchestrator.model.plans import PlannedStep
 
 LEAVING = "handed over"
 """Why an attempt is asked to stop."""
+GIVEN_BACK = "given back; the next program that opens its journal may go on with it"
+"""What whoever waits for the run is told."""
 _FAILURE = Failure(HANDED_OVER, "its program closed and gave the run back")
 
 
@@ -47,9 +50,11 @@ class Leaving:
         """It has ended."""
         self._inside -= {segment}
 
-    def may_cut_short(self, name: UnitKey | int) -> bool:
-        """Whether stopping it leaves nobody in doubt."""
-        return name not in self._inside
+    def cut_short(self, tokens: Mapping[UnitKey | int, CancelToken]) -> None:
+        """Stop what leaves nobody in doubt by that."""
+        for name, token in list(tokens.items()):
+            if name not in self._inside:
+                token.cancel(LEAVING)
 
     def told(self, report: Report, token: CancelToken) -> Report:
         """Give an attempt's report; one that was cut short for this is to be done over."""

@@ -21,6 +21,7 @@ from tandem_orchestrator.engine.instructions import (
     Wait,
 )
 from tandem_orchestrator.engine.state import Phase, RunState, SegmentState, StepState, UnitState
+from tandem_orchestrator.engine.stopwatch import Stopwatch
 from tandem_orchestrator.engine.units import OWNER_DIED, key_of
 from tandem_orchestrator.errors import JournalError
 from tandem_orchestrator.model.events import (
@@ -34,6 +35,7 @@ from tandem_orchestrator.model.events import (
     SegmentEnded,
     SegmentRow,
     SegmentStarted,
+    StepEnded,
     kind_of,
 )
 from tandem_orchestrator.model.outcomes import Outcome
@@ -60,6 +62,8 @@ class Recovered:
     """Whether it had its place already."""
     waits: dict[str, tuple[int, float, AnyEvent]] = field(default_factory=dict)
     """Key to when it began (nanoseconds since the epoch), its seconds, and what is due then."""
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    """When the steps at work began."""
 
     def lost(self) -> Iterator[AttemptEnded | SegmentEnded]:
         """Give an end to each attempt that was in flight: nobody knows how it ended."""
@@ -101,6 +105,9 @@ def recover(events: Sequence[AnyEvent]) -> Recovered:
     found = Recovered(accepted, state)
     expected: deque[AnyEvent] = deque()
     for event in events[1:]:
+        if isinstance(event, AttemptStarted | StepEnded):
+            known = state.steps.get(event.step)
+            found.watch.replayed(event, known.plan if known else None)
         if event.derived or isinstance(event, AttemptStarted | SegmentStarted):
             _compare(accepted.run_id, event, expected)
             continue
@@ -108,6 +115,7 @@ def recover(events: Sequence[AnyEvent]) -> Recovered:
         if isinstance(event, RunRetried | RunRestarted):
             found.started = False
             found.waits.clear()  # They went with what was before.
+            found.watch = Stopwatch()
         for instruction in advance(state, event):
             _note(found, expected, instruction, event.at_ns)
     if expected:

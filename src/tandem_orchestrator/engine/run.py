@@ -31,11 +31,12 @@ from tandem_orchestrator.engine.instructions import (
     UnitKey,
     Wait,
 )
-from tandem_orchestrator.engine.leaving import LEAVING
+from tandem_orchestrator.engine.leaving import GIVEN_BACK
 from tandem_orchestrator.engine.noted import Noted
 from tandem_orchestrator.engine.recover import Recovered, remaining_s
 from tandem_orchestrator.engine.request import Decision, RunRequest, Wish
 from tandem_orchestrator.engine.state import ROOT, RunState
+from tandem_orchestrator.engine.stopwatch import Stopwatch
 from tandem_orchestrator.engine.surroundings import Surroundings
 from tandem_orchestrator.engine.waits import Waits
 from tandem_orchestrator.errors import (
@@ -55,8 +56,10 @@ from tandem_orchestrator.model.events import (
     RunEnded,
     RunHeld,
     RunPaused,
+    RunRestarted,
     RunRetried,
     RunStarted,
+    StepEnded,
 )
 from tandem_orchestrator.model.levels import Priority
 from tandem_orchestrator.model.outcomes import Failure, RunStatus
@@ -76,7 +79,7 @@ class ActiveRun:
     __slots__ = (
         "_around", "_barrier", "_began_ns", "_entrance", "_head", "_inbox", "_noted", "_on_end",
         "_on_rest", "_over", "_put_off", "_recovered", "_rests", "_stalled", "_state", "_tokens",
-        "_waits", "accepted_ns", "is_resumable", "may_queue", "request", "run_id",
+        "_waits", "_watch", "accepted_ns", "is_resumable", "may_queue", "request", "run_id",
     )  # fmt: skip
 
     def __init__(
@@ -110,6 +113,8 @@ class ActiveRun:
         """When, in nanoseconds since the epoch."""
         past_ns = around.clock.wall_ns() - self.accepted_ns if self.was_taken_over else 0
         self._began_ns = around.clock.monotonic_ns() - max(0, past_ns)
+        goes_on = self.was_taken_over and not isinstance(request.onward, RunRestarted)
+        self._watch = Stopwatch(found.watch.began if found and goes_on else None)
         self._over = False
         is_whole = request.accepted is None or request.accepted.resumable
         self.is_resumable = is_whole and request.plan.durability != "none"
@@ -222,9 +227,10 @@ class ActiveRun:
                 case Dispatch():
                     noted.dispatches.append(instruction)
                     self._tokens[instruction.unit] = CancelToken()
-                    effects = self._state.steps[instruction.unit.step].plan.effects
+                    step = self._state.steps[instruction.unit.step].plan
                     now_ns = self._around.clock.wall_ns()
-                    self._note(attempt_started(instruction, effects, now_ns))
+                    self._watch.started(step, now_ns)
+                    self._note(attempt_started(instruction, step.effects, now_ns))
                 case DispatchSegment(segment=segment):
                     noted.segments.append(instruction)
                     self._tokens[segment] = CancelToken()
@@ -252,6 +258,8 @@ class ActiveRun:
         if isinstance(event, RunEnded):
             duration = (self._around.clock.monotonic_ns() - self._began_ns) / 1e9
             return msgspec.structs.replace(event, at_ns=at_ns, duration=duration)
+        if isinstance(event, StepEnded):
+            event = self._watch.ended(event, at_ns)
         return msgspec.structs.replace(event, at_ns=at_ns)
 
     def _write(self) -> None:
@@ -406,12 +414,9 @@ class ActiveRun:
 
     def _rest_or_rise(self) -> None:
         """Give the place of a paused run away when nothing of it runs, and take one to go on."""
-        if self._rests and not self.is_still:
-            self._rests = False
-            self._on_rest(self, False)
-        elif not self._rests and self._state.paused and self.is_still:
-            self._rests = True
-            self._on_rest(self, True)
+        if self._rests != self.is_still and (self._rests or self._state.paused):
+            self._rests = not self._rests
+            self._on_rest(self, self._rests)
 
     @property
     def has_begun(self) -> bool:
@@ -459,9 +464,7 @@ class ActiveRun:
         leaving.is_on = True
         if not self._state.paused:
             self.post(RunPaused(by="close", handed_over=True))
-        for name, token in list(self._tokens.items()):
-            if leaving.may_cut_short(name):
-                token.cancel(LEAVING)
+        leaving.cut_short(self._tokens)
         self._leave_if_done()
 
     def _leave_if_done(self) -> None:
@@ -470,8 +473,7 @@ class ActiveRun:
 
     def _leave(self) -> None:
         self._over = True
-        text = "given back; the next program that opens its journal may go on with it"
-        self._finish(Closed(f"run {self.run_id}: {text}"))
+        self._finish(Closed(f"run {self.run_id}: {GIVEN_BACK}"))
 
     async def _end(self, ticket: Ticket) -> None:
         error: TandemError | None = None

@@ -344,6 +344,9 @@ class StepEnded(Event, tag="step_ended", frozen=True, omit_defaults=True, kw_onl
     implementation: str = ""
     attempts: int = 0
     seconds: float = 0.0
+    """From its start to its end; of one without items or parts: what its attempts took."""
+    work_seconds: float = 0.0
+    """Of a step with items, or of a batch that was split: what their attempts took, added up."""
     reason: str = ""
     cached: bool = False
     stopped: bool = True

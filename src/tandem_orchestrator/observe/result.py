@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from tandem_orchestrator.model.conflicts import bounded
 from tandem_orchestrator.model.events import (
     AnyEvent,
+    AttemptEnded,
     AttemptStarted,
     ConflictSettled,
     FallbackPlanned,
@@ -28,10 +30,14 @@ from tandem_orchestrator.model.events import (
     steps_ended,
 )
 from tandem_orchestrator.model.none_yet import NO_LIST, NONE_YET
-from tandem_orchestrator.model.outcomes import RunStatus
+from tandem_orchestrator.model.outcomes import Outcome, RunStatus
 from tandem_orchestrator.model.plans import Plan, PlannedStep, plan_from_value
 from tandem_orchestrator.model.values import from_value
 
+LOST = frozenset({Outcome.UNKNOWN.value, Outcome.NOT_STARTED.value})
+"""Outcomes of attempts that were given out and gave nothing, by nobody's fault in the step."""
+LOST_NAMED_MAX = 20
+"""Lost attempts of one step that are kept, the first ones."""
 PROMPT_CHARS_MAX = 200
 """Of what a person is asked, in a note."""
 HELD_NAMED_MAX = 20
@@ -46,7 +52,7 @@ class RunView:
 
     __slots__ = (
         "_plan", "_plan_value", "accepted", "changed", "conflicts", "ended", "fallbacks", "held",
-        "layer_changes", "running", "status", "steps", "waits",
+        "layer_changes", "lost", "running", "status", "steps", "waits",
     )  # fmt: skip
 
     def __init__(self, plan: Plan | None = None) -> None:
@@ -63,6 +69,8 @@ class RunView:
         """Steps that wait for an approval or a signal."""
         self.fallbacks: list[FallbackPlanned] = NO_LIST
         self.layer_changes: list[LayerChanged] = NO_LIST
+        self.lost: dict[str, list[str]] = NONE_YET
+        """Step to what became of attempts of it that were lost, at most ``LOST_NAMED_MAX``."""
         self.changed: tuple[str, ...] = ()
         """The actions because of which it last started from the beginning."""
         self._plan = plan
@@ -96,11 +104,15 @@ class RunView:
                     self.running[step_id] = AttemptStarted(
                         at_ns=event.at_ns, step=step_id, implementation="c", layer="c"
                     )
+            case AttemptEnded() if event.outcome in LOST:
+                self._note_lost(event.step, _lost_attempt(event))
             case RunRetried():
                 self._retried(event)
             case RunRestarted():
                 self._restarted(event)
             case StepEnded() | SegmentEnded() | StepsRan() | RunForked():
+                if isinstance(event, SegmentEnded):
+                    self._note_lost_rows(event)
                 for ended in steps_ended(event):
                     self.steps = self.steps or {}
                     self.steps[ended.step] = ended
@@ -115,7 +127,7 @@ class RunView:
                 self.status = RunStatus.QUEUED if event.queued else RunStatus.RUNNING
             case Judged(conflict=dict() as conflict):
                 self.conflicts = self.conflicts or []
-                self.conflicts.append(conflict)
+                self.conflicts.append(bounded(conflict, len(self.conflicts)))
             case RunHeld():
                 waits = event.conflicts or event.waits
                 self.status = RunStatus.HELD if waits else RunStatus.RUNNING
@@ -132,6 +144,19 @@ class RunView:
             case RunEnded():
                 self.ended = event
                 self.status = RunStatus(event.status)
+
+    def _note_lost(self, step_id: str, text: str) -> None:
+        self.lost = self.lost or {}
+        known = self.lost.setdefault(step_id, [])
+        if len(known) < LOST_NAMED_MAX:
+            known.append(text)
+
+    def _note_lost_rows(self, event: SegmentEnded) -> None:
+        for row in event.rows:
+            if row.outcome == Outcome.UNKNOWN.value:
+                why = (row.failure or {}).get("message", "")
+                text = f"attempt {event.attempt} of its segment in C was lost: {why}"
+                self._note_lost(row.step, text)
 
     def _retried(self, event: RunRetried) -> None:
         """Forget the ends of what runs again."""
@@ -209,6 +234,8 @@ class RunView:
             "error": None if step.failure is None else step.failure["message"],
             "error_type": None if step.failure is None else step.failure["type"],
         }
+        if step.work_seconds:
+            shown["work_seconds"] = step.work_seconds
         if step.implementations is not None:
             shown["implementations"] = step.implementations
         if planned.assignment is not None and planned.assignment.not_compared is not None:
@@ -265,3 +292,12 @@ class RunView:
                 how = f"an approval{asked}: tandem runs approve {run_id} {step}"
             notes.append(f"step {step!r} waits for {how}")
         return notes
+
+
+def _lost_attempt(event: AttemptEnded) -> str:
+    """Say which attempt was lost, and why."""
+    item = "" if event.item is None else f" of item {event.item}"
+    verb = "never started" if event.outcome == Outcome.NOT_STARTED.value else "was lost"
+    failure = event.failure or {}
+    why = f": {failure.get('type')}: {failure.get('message')}" if failure else ""
+    return f"attempt {event.attempt}{item} ({event.implementation}) {verb}{why}"

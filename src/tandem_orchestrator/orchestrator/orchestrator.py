@@ -173,7 +173,7 @@ class TandemOrchestrator(MessageDoors, PluginDoors, RunDoors, SettingDoors, Show
         self._inventory.add_usual_modes()
         self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
         for agent in offered_agents():
-            self._registry.add(agent)
+            self._registry.add_copy(agent)
         if settings.orchestrator.entry_points:
             self._registry.add_offered()
             self._plugins.add_offered()

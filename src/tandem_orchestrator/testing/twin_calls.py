@@ -189,7 +189,7 @@ def _direct(recorder: Recorder, original: Any) -> Any:
                 given = list(bound.arguments.values())
                 payload = to_value(given[0], payload=True) if given else {}
                 inputs = dict(getattr(given[1], "inputs", None) or {}) if len(given) > 1 else {}
-                place = Place(lambda: list(self._agents), None)
+                place = Place(lambda: self._living(), None)
                 recorder.note(self, place, Call(self.entry.agent, self.entry.name, payload, inputs))
             except NotAValue:
                 recorder.skipped["its payload is not a value"] += 1

@@ -27,6 +27,10 @@ HUGE_PAGES_WANTED = 4
 _SECCOMP_FILTER = 2
 
 
+HUGE_PAGES = "huge pages"
+"""What the refusal of huge pages is called, as the bridge calls it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What was read; None: not known."""
@@ -104,7 +108,7 @@ def refusals(facts: Facts, topology: Topology, rings_bytes: int) -> Iterator[Ref
     if facts.huge_pages_free is None or facts.huge_pages_free < HUGE_PAGES_WANTED:
         here = "the kernel has none" if facts.huge_pages_free is None else facts.huge_pages_free
         yield Refusal(
-            "huge pages",
+            HUGE_PAGES,
             f"of 2 MiB, free: {here}, c_layer.use_huge_pages wants {HUGE_PAGES_WANTED}: the rings "
             "take small pages, and the address cache misses more often",
             f"sysctl vm.nr_hugepages={HUGE_PAGES_WANTED}",

@@ -9,40 +9,21 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType, SimpleNamespace
-from typing import Any, Literal, get_type_hints, overload
+from types import FrameType
+from typing import Any, Literal, overload
 
 from tandem_orchestrator.errors import CommandError, TwinError
 from tandem_orchestrator.layers.libraries import BoundTwin, LibraryTwin, make_twin, open_library
+from tandem_orchestrator.layers.python.handler import (
+    Handler,
+    PythonImplementation,
+    describe_handler,
+)
 from tandem_orchestrator.model.carried import Codec, register_codec
 from tandem_orchestrator.model.catalogue import Action, Implementation
 from tandem_orchestrator.model.comparing import CompareRules
 from tandem_orchestrator.model.effects import EFFECTS, Effects
 from tandem_orchestrator.model.limits import KeyOf, Limits
-
-# Any: handlers take and give values of whatever type they like.
-Handler = Callable[..., Any]
-
-
-@dataclass(frozen=True, slots=True)
-class PythonImplementation:
-    """One way to do an action in Python."""
-
-    name: str
-    handler: Handler
-    kind: Literal["async", "thread", "process"]
-    """On the loop, in a thread, or in a worker process."""
-    takes: int
-    """Positional arguments it wants: 0, 1 (payload) or 2 (payload, ctx)."""
-    payload_type: Any = None
-    """Type to convert the payload to and check it against, or None."""
-    rung: str = "native"
-
-    @property
-    def source(self) -> str:
-        """Give ``module:qualname``; of an object that can be called, its class's."""
-        named = self.handler if hasattr(self.handler, "__qualname__") else type(self.handler)
-        return f"{named.__module__}:{named.__qualname__}"
 
 
 class ActionHandle:
@@ -56,7 +37,7 @@ class ActionHandle:
         limits: Limits = Limits(),  # noqa: B008 - a frozen value
         codec: Codec | None = None,
     ) -> None:
-        self._agents = [agent]
+        self._agents = [weakref.ref(agent)]
         self.codec = codec
         """Makes values of objects in its outputs that are none."""
         self.limits = limits
@@ -147,8 +128,7 @@ class ActionHandle:
 
     def _add_library(self, twin: LibraryTwin) -> LibraryTwin:
         self.libraries[twin.name] = twin
-        for agent in self._agents:
-            agent.changed()
+        self._changed()
         return twin
 
     def bound_twins(self) -> list[BoundTwin]:
@@ -162,13 +142,35 @@ class ActionHandle:
     def add(self, implementation: PythonImplementation) -> None:
         """Hang an implementation on the action."""
         self.implementations[implementation.name] = implementation
-        for agent in self._agents:
-            agent.changed()
+        self._changed()
 
     def joined(self, agent: Agent) -> None:
         """Tell the action that another agent offers it, too."""
-        if not any(known is agent for known in self._agents):
-            self._agents.append(agent)
+        if not any(known is agent for known in self._living()):
+            self._agents.append(weakref.ref(agent))
+
+    def _living(self) -> list[Agent]:
+        """Give the agents that offer it; those that nobody has any more are forgotten."""
+        found = [(ref, ref()) for ref in self._agents]
+        self._agents = [ref for ref, agent in found if agent is not None]
+        return [agent for _, agent in found if agent is not None]
+
+    def _changed(self) -> None:
+        for agent in self._living():
+            agent.changed()
+
+    def copied(self, agent: Agent) -> ActionHandle:
+        """Give an action of another agent that begins like this one and changes by itself."""
+        copy = ActionHandle(agent, self.entry, self.errors, self.limits, self.codec)
+        copy.take_in(self)
+        return copy
+
+    def take_in(self, other: ActionHandle) -> None:
+        """Have the implementations that another declaration has and this one has not."""
+        for name, implementation in list(other.implementations.items()):
+            self.implementations.setdefault(name, implementation)
+        for name, twin in list(other.libraries.items()):
+            self.libraries.setdefault(name, twin)
 
     def error_names(self) -> dict[str, str]:
         """Give ``errors`` by class name alone, to send it to another process."""
@@ -196,7 +198,7 @@ class ActionHandle:
             batch=entry.batch,
             max_concurrency=entry.max_concurrency,
             transient=entry.transient,
-            limited=self.limits.bind or any(agent.limits.bind for agent in self._agents),
+            limited=self.limits.bind or any(agent.limits.bind for agent in self._living()),
             implementations=implementations,
             documentation=entry.documentation,
             compare=entry.compare,
@@ -234,6 +236,8 @@ class Agent:
         self.version = 0
         """Grows with every change, so that catalogues know when they are stale."""
         self._watchers: list[weakref.WeakMethod[Callable[[], None]]] = []
+        self._origins: list[Agent] = []
+        """Those that it follows."""
 
     @property
     def limits(self) -> Limits:
@@ -242,7 +246,8 @@ class Agent:
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Have a method called after every change, for as long as its object lives."""
-        self._watchers.append(weakref.WeakMethod(changed))
+        living = [watcher for watcher in self._watchers if watcher() is not None]
+        self._watchers = [*living, weakref.WeakMethod(changed)]
 
     def changed(self) -> None:
         """Count a change, and tell those who watch."""
@@ -335,6 +340,35 @@ class Agent:
         announced = (name for name in self.capabilities if name not in self.actions)
         return entries + [Action(self.name, name, limited=self.limits.bind) for name in announced]
 
+    def copied(self) -> Agent:
+        """Give an agent that has all that this one has, or gets later, and keeps to itself what it gets.
+
+        So several orchestrators can offer one agent, and what is hung on it in one of them is not
+        seen in the others.
+        """
+        limits = {"max_concurrency": self.max_concurrency, "rate_per_s": self.rate_per_s}
+        copy = Agent(self.name, self.capabilities, **limits)  # type: ignore[arg-type]
+        copy.follow(self)
+        return copy
+
+    def follow(self, origin: Agent) -> None:
+        """Have all that another agent has, or gets later, beside what this one has of its own."""
+        if any(known is origin for known in self._origins):
+            return
+        self._origins.append(origin)
+        self._take_in()
+        origin.watch(self._take_in)
+
+    def _take_in(self) -> None:
+        for origin in self._origins:
+            self.capabilities = tuple(dict.fromkeys((*self.capabilities, *origin.capabilities)))
+            for name, handle in list(origin.actions.items()):
+                if name in self.actions:
+                    self.actions[name].take_in(handle)
+                else:
+                    self.actions[name] = handle.copied(self)
+        self.changed()
+
     def join(self, other: Agent) -> None:
         """Take over what another declaration of the same agent has and this one has not."""
         self.capabilities = tuple(dict.fromkeys((*self.capabilities, *other.capabilities)))
@@ -395,69 +429,3 @@ def _check_name(what: str, name: object, kind: type[CommandError] = CommandError
         raise kind(f"{what} name {name!r}: expected 1 to 64 characters")
     if not all(c.isalnum() or c in "_-." for c in name):
         raise kind(f"{what} name {name!r}: expected letters, digits, '_', '-' and '.'")
-
-
-def describe_handler(
-    name: str, handler: Handler, cpu: str | None, rung: str
-) -> PythonImplementation:
-    """Look at a handler's signature once, so that calling it is cheap.
-
-    Raises: CommandError if it cannot be called with (payload) or (payload, ctx).
-    """
-    if not callable(handler):
-        raise CommandError(f"handler {handler!r}: expected a function")
-    target = handler if inspect.isroutine(handler) else type(handler).__call__
-    is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(target)
-    label = getattr(handler, "__qualname__", repr(handler))
-    if cpu == "process":
-        if is_async:
-            raise CommandError(f"handler {label}: cpu='process' needs a plain function")
-        if "<" in label:
-            raise CommandError(
-                f"handler {label}: cpu='process' needs a function that can be imported as "
-                "module:qualname, so neither a lambda nor a local function"
-            )
-        owner = getattr(handler, "__self__", None)
-        if owner is not None and not inspect.isclass(owner) and not inspect.ismodule(owner):
-            raise CommandError(
-                f"handler {label}: cpu='process' needs a plain function, for an object's method "
-                "its object cannot travel"
-            )
-    try:
-        parameters = list(inspect.signature(handler).parameters.values())
-    except (ValueError, TypeError) as error:
-        raise CommandError(f"handler {label}: its parameters cannot be read: {error}") from error
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    required = [p for p in positional if p.default is p.empty]
-    variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    if len(required) > 2 or any(
-        p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters
-    ):
-        raise CommandError(f"handler {label}: expected (payload) or (payload, ctx)")
-    takes = 2 if variadic or len(positional) >= 2 else len(positional)
-    if len(positional) >= 2 and positional[1].default is not positional[1].empty:
-        takes = 2 if positional[1].name in ("ctx", "context") else max(1, len(required))
-    kind: Literal["async", "thread", "process"] = (
-        "async" if is_async else "process" if cpu == "process" else "thread"
-    )
-    payload_type = _payload_type(handler, positional[0].name) if positional else None
-    return PythonImplementation(name, handler, kind, takes, payload_type, rung)
-
-
-def _payload_type(handler: Handler, parameter: str) -> Any:
-    """Give the class that a payload is to be converted to, or None."""
-    function = inspect.unwrap(handler) if inspect.isroutine(handler) else type(handler).__call__
-    annotation = getattr(function, "__annotations__", {}).get(parameter)
-    if isinstance(annotation, str):
-        # Alone, so that the others of the handler may be for a type checker only.
-        only = SimpleNamespace(__annotations__={parameter: annotation})
-        try:
-            annotation = get_type_hints(only, getattr(function, "__globals__", {})).get(parameter)
-        except (NameError, TypeError, AttributeError, SyntaxError):
-            return None  # One that only a type checker can read asks for no conversion.
-    is_record = isinstance(annotation, type) and (
-        hasattr(annotation, "__dataclass_fields__")
-        or hasattr(annotation, "__struct_fields__")
-        or hasattr(annotation, "__total__")
-    )
-    return annotation if is_record else None

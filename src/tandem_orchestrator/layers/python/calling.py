@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from tandem_orchestrator.layers.python.agents import PythonImplementation
 from tandem_orchestrator.layers.python.context import Context
+from tandem_orchestrator.layers.python.handler import PythonImplementation
 from tandem_orchestrator.model.outcomes import Failure
 from tandem_orchestrator.model.values import from_value
 

@@ -13,10 +13,11 @@ from typing import Any
 from tandem_orchestrator.clock import Clock, Timer
 from tandem_orchestrator.errors import CommandError, LayerUnavailable, NotAValue
 from tandem_orchestrator.layers.layer import CancelToken, LayerHealth, Report, Work
-from tandem_orchestrator.layers.python.agents import ActionHandle, Agent, PythonImplementation
+from tandem_orchestrator.layers.python.agents import ActionHandle, Agent
 from tandem_orchestrator.layers.python.calling import call_handler, describe_error
 from tandem_orchestrator.layers.python.carrying import output_value
 from tandem_orchestrator.layers.python.context import Context, make_log
+from tandem_orchestrator.layers.python.handler import PythonImplementation
 from tandem_orchestrator.layers.python.messages import Done, Job
 from tandem_orchestrator.layers.python.processes import NeverReady, ProcessRunner, WorkerDied
 from tandem_orchestrator.layers.python.prompt import PromptCaller, PromptHandler, Raised

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tandem_orchestrator.layers.python.agents import ActionHandle, PythonImplementation
+from tandem_orchestrator.layers.python.agents import ActionHandle
 from tandem_orchestrator.layers.python.calling import call_handler
 from tandem_orchestrator.layers.python.context import Context
+from tandem_orchestrator.layers.python.handler import PythonImplementation
 from tandem_orchestrator.layers.python.step_log import StepMark, mark_step
 
 

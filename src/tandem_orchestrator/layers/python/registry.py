@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from tandem_orchestrator.errors import ConfigError
 from tandem_orchestrator.layers.libraries import BoundTwin, LibraryTwin
-from tandem_orchestrator.layers.python.agents import ActionHandle, Agent, PythonImplementation
+from tandem_orchestrator.layers.python.agents import ActionHandle, Agent
+from tandem_orchestrator.layers.python.handler import PythonImplementation
 from tandem_orchestrator.model.catalogue import Action
 from tandem_orchestrator.model.limits import AttemptLimits, Limits
 
@@ -110,7 +111,19 @@ class Registry:
                 kind = type(agent).__name__
                 self.broken[point.name] = f"{point.value} is {kind}, expected an Agent"
                 continue
-            self.add(agent)
+            self.add_copy(agent)
+
+    def add_copy(self, agent: Agent) -> Agent:
+        """Add an agent that the whole process shares: what is hung on it here stays here.
+
+        What this registry has declared under its name already stays.
+        """
+        known = self._agents.get(agent.name)
+        if known is None:
+            return self.add(agent.copied())
+        if known is not agent:
+            known.follow(agent)
+        return known
 
     def entries(self) -> tuple[Action, ...]:
         """Give every catalogue entry."""

@@ -246,7 +246,8 @@ def _run(job: Job, link: _Link, main_path: str | None) -> Done | Failed:
 
 
 def _resolve(module_name: str, qualname: str, implementation: str) -> tuple[Any, Any]:
-    from tandem_orchestrator.layers.python.agents import ActionHandle, describe_handler
+    from tandem_orchestrator.layers.python.agents import ActionHandle
+    from tandem_orchestrator.layers.python.handler import describe_handler
 
     target: Any = importlib.import_module(module_name)
     for part in qualname.split("."):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tandem_orchestrator import Agent, CommandError, TwinError, offer_agent
 from tandem_orchestrator.layers.python import offered
-from tandem_orchestrator.layers.python.agents import describe_handler
+from tandem_orchestrator.layers.python.handler import describe_handler
 
 if TYPE_CHECKING:
     from decimal import Decimal

@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from tandem_orchestrator.layers.python.agents import describe_handler
 from tandem_orchestrator.layers.python.calling import (
     MESSAGE_CHARS_MAX,
     call_handler,
     describe_error,
 )
 from tandem_orchestrator.layers.python.context import Context, make_log
+from tandem_orchestrator.layers.python.handler import describe_handler
 
 
 @dataclass
