@@ -44,8 +44,8 @@ simulate: dev ## play seeds of simulated orchestrators up to SEEDS (100000), fro
 	$(VENV)/python -P tests/faults/simulation/simulate.py --seeds $(or $(SEEDS),100000) \
 		--state build/simulate.json $(if $(FROM),--from $(FROM))
 
-power-loss: dev ## cut the power of a recorded journal 100,500 times and look at what is left
-	$(PYTEST) tests/faults/test_journal_power.py
+power-loss: dev ## cut the power of a recorded journal 110,000 times and look at what is left
+	$(PYTEST) tests/faults/test_journal_power.py tests/faults/test_output_power.py
 
 flipped-bits: dev ## flip one bit of a journal 20,300 times and see who notices
 	$(PYTEST) tests/faults/test_journal_flips.py
