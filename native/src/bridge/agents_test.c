@@ -1,79 +1,14 @@
 /* Agents over a real bridge: they come, are called, die, and the router sends to them.
  * argv[1] is agent_bridge, argv[2] the test agent. */
-#include <dirent.h>
-
 #include "base/test.h"
-#include "client/bridge_fixture.h"
+#include "client/agent_fixture.h"
 #include "ring/ring.h"
 #include "shm/region.h"
 #include "tandem/message.h"
 #include "wire/channel.h"
 #include "wire/handshake.h"
 
-static const char *agent_path;
 static const uint8_t nil = 0xC0;
-
-static pid_t start_agent(const fixture *bridge, const char *name, const char *workers,
-                         const char *version)
-{
-    const pid_t pid = fork();
-    if (pid == 0) {
-        execl(agent_path, agent_path, name, bridge->socket_path, workers, version, (char *)NULL);
-        _exit(127);
-    }
-    return pid;
-}
-
-static int end_agent(pid_t pid, int number)
-{
-    int status;
-    kill(pid, number);
-    waitpid(pid, &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status);
-}
-
-static uint32_t id_of(const tdi_client *client, const char *agent, const char *name)
-{
-    const tdi_client_action *actions;
-    const size_t total = tdi_client_actions(client, &actions);
-    for (size_t i = 0; i < total; i++)
-        if (strcmp(actions[i].agent, agent) == 0 && strcmp(actions[i].name, name) == 0)
-            return actions[i].id;
-    return 0;
-}
-
-/* Drain until the action is there, or is not. */
-static uint32_t await_action(tdi_client *client, const char *agent, const char *name, int there)
-{
-    const uint64_t until_ns = tdi_now_ns() + 10 * TDI_NS_PER_S;
-    while (tdi_now_ns() < until_ns) {
-        answer reply = {0};
-        int more = 0;
-        if (tdi_client_drain(client, 16, answer_take, &reply, &more) != TD_OK)
-            return 0;
-        answer_free(&reply);
-        const uint32_t id = id_of(client, agent, name);
-        if ((id != 0) == (there != 0))
-            return there ? id : 1;
-        tdi_client_wait(client, 100 * TDI_NS_PER_MS);
-    }
-    return 0;
-}
-
-static td_status call(tdi_client *client, uint32_t id, const void *body, size_t bytes,
-                      uint64_t *call_id)
-{
-    const tdi_call_request request = {.action_id = id, .attempt = 1, .body = {body, bytes}};
-    return tdi_client_call(client, &request, call_id);
-}
-
-static td_status ask_agent(tdi_client *client, uint32_t id, const void *body, size_t bytes,
-                           answer *reply)
-{
-    uint64_t call_id;
-    const td_status status = call(client, id, body, bytes, &call_id);
-    return status == TD_OK ? hear(client, reply) : status;
-}
 
 static void an_agent_is_seen_at_once_called_and_gone(void)
 {
@@ -85,17 +20,17 @@ static void an_agent_is_seen_at_once_called_and_gone(void)
     const pid_t agent = start_agent(&bridge, "agent1", "0", "1");
     const uint32_t echo = await_action(client, "agent1", "echo", 1);
     REQUIRE(echo != 0);
-    CHECK_EQ(ask_agent(client, echo, "\xA2hi", 3, &reply), TD_OK);
+    CHECK_EQ(ask_id(client, echo, (td_view){(const uint8_t *)"\xA2hi", 3}, &reply), TD_OK);
     CHECK_EQ(reply.status, TD_OK);
     CHECK(reply.bytes == 3 && memcmp(reply.body, "\xA2hi", 3) == 0);
     answer_free(&reply);
-    CHECK_EQ(ask_agent(client, id_of(client, "agent1", "refuse"), &nil, 1, &reply), TD_OK);
+    CHECK_EQ(ask_id(client, id_of(client, "agent1", "refuse"), (td_view){&nil, 1}, &reply), TD_OK);
     CHECK_EQ(reply.status, TD_FAILED);
     CHECK(reply.bytes > 0 && memmem(reply.body, reply.bytes, "not today", 9) != NULL);
     answer_free(&reply);
     CHECK_EQ(end_agent(agent, SIGTERM), 0);
     CHECK(await_action(client, "agent1", "echo", 0));
-    CHECK_EQ(ask_agent(client, echo, &nil, 1, &reply), TD_OK);
+    CHECK_EQ(ask_id(client, echo, (td_view){&nil, 1}, &reply), TD_OK);
     CHECK_EQ(reply.status, TD_NO_AGENT);
     /* The same action again has the same id, a changed one another. */
     const pid_t again = start_agent(&bridge, "agent1", "0", "1");
@@ -130,7 +65,7 @@ static void long_bodies_travel_both_ways(void)
             blob[k] = (uint8_t)(k * 31 + k / 251);
         td_write_bin(&heap.writer, blob, sizes[i]);
         const size_t bytes = td_writer_bytes(&heap.writer);
-        CHECK_EQ(ask_agent(client, echo, heap.writer.start, bytes, &reply), TD_OK);
+        CHECK_EQ(ask_id(client, echo, (td_view){heap.writer.start, bytes}, &reply), TD_OK);
         CHECK_EQ(reply.status, TD_OK);
         CHECK(reply.bytes == bytes && memcmp(reply.body, heap.writer.start, bytes) == 0);
         answer_free(&reply);
@@ -153,9 +88,12 @@ static void a_death_tells_popped_from_never_popped(void)
     REQUIRE(await_action(client, "agent1", "die", 1));
     kill(agent, SIGSTOP);
     uint64_t ids[3];
-    CHECK_EQ(call(client, id_of(client, "agent1", "die"), &nil, 1, &ids[0]), TD_OK);
-    CHECK_EQ(call(client, id_of(client, "agent1", "echo"), &nil, 1, &ids[1]), TD_OK);
-    CHECK_EQ(call(client, id_of(client, "agent1", "echo"), &nil, 1, &ids[2]), TD_OK);
+    CHECK_EQ(call_id_of(client, id_of(client, "agent1", "die"), (td_view){&nil, 1}, &ids[0]),
+             TD_OK);
+    CHECK_EQ(call_id_of(client, id_of(client, "agent1", "echo"), (td_view){&nil, 1}, &ids[1]),
+             TD_OK);
+    CHECK_EQ(call_id_of(client, id_of(client, "agent1", "echo"), (td_view){&nil, 1}, &ids[2]),
+             TD_OK);
     answer reply;
     CHECK_EQ(ask(client, "noop", &nil, 1, &reply), TD_OK); /* the bridge has routed them */
     answer_free(&reply);
@@ -188,10 +126,11 @@ static void a_full_agent_is_busy_and_stops_nobody(void)
     kill(stuck, SIGSTOP);
     uint64_t call_id;
     for (int i = 0; i < 256; i++)
-        CHECK_EQ(call(client, id_of(client, "agent1", "echo"), &nil, 1, &call_id), TD_OK);
-    CHECK_EQ(ask_agent(client, id_of(client, "agent1", "echo"), &nil, 1, &reply), TD_OK);
+        CHECK_EQ(call_id_of(client, id_of(client, "agent1", "echo"), (td_view){&nil, 1}, &call_id),
+                 TD_OK);
+    CHECK_EQ(ask_id(client, id_of(client, "agent1", "echo"), (td_view){&nil, 1}, &reply), TD_OK);
     CHECK_EQ(reply.status, TD_BUSY);
-    CHECK_EQ(ask_agent(client, id_of(client, "agent2", "echo"), &nil, 1, &reply), TD_OK);
+    CHECK_EQ(ask_id(client, id_of(client, "agent2", "echo"), (td_view){&nil, 1}, &reply), TD_OK);
     CHECK_EQ(reply.status, TD_OK);
     answer_free(&reply);
     kill(stuck, SIGCONT);
@@ -218,7 +157,7 @@ static void cancel_and_progress_pass_through(void)
         REQUIRE(nap != 0);
         uint64_t call_id, done = 0, total = 0;
         answer reply;
-        CHECK_EQ(call(client, nap, &nil, 1, &call_id), TD_OK);
+        CHECK_EQ(call_id_of(client, nap, (td_view){&nil, 1}, &call_id), TD_OK);
         for (int i = 0; i < 2000 && done == 0; i++) {
             tdi_client_progress(client, call_id, &done, &total);
             usleep(1000);
@@ -226,7 +165,8 @@ static void cancel_and_progress_pass_through(void)
         CHECK_EQ(done, 3);
         CHECK_EQ(total, 7);
         if (workers) { /* a short action is not stopped by a blocking one */
-            CHECK_EQ(ask_agent(client, id_of(client, "agent1", "echo"), &nil, 1, &reply), TD_OK);
+            CHECK_EQ(ask_id(client, id_of(client, "agent1", "echo"), (td_view){&nil, 1}, &reply),
+                     TD_OK);
             CHECK_EQ(reply.status, TD_OK);
             answer_free(&reply);
         }
@@ -254,7 +194,7 @@ static void instances_share_and_an_unequal_one_is_refused(void)
     const pid_t two = start_agent(&bridge, "agent1", "0", "1");
     int seen_one = 0, seen_two = 0;
     for (int i = 0; i < 2000 && !(seen_one && seen_two); i++) {
-        CHECK_EQ(ask_agent(client, pid, &nil, 1, &reply), TD_OK);
+        CHECK_EQ(ask_id(client, pid, (td_view){&nil, 1}, &reply), TD_OK);
         td_reader reader = td_reader_of(reply.body, reply.bytes);
         int64_t said = 0;
         CHECK_EQ(td_read_int(&reader, &said), TD_OK);
@@ -272,7 +212,7 @@ static void instances_share_and_an_unequal_one_is_refused(void)
     waitpid(built_in, &status, 0);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 1);
     CHECK_EQ(end_agent(one, SIGKILL), 256 + SIGKILL);
-    CHECK_EQ(ask_agent(client, pid, &nil, 1, &reply), TD_OK);
+    CHECK_EQ(ask_id(client, pid, (td_view){&nil, 1}, &reply), TD_OK);
     answer_free(&reply);
     CHECK_EQ(end_agent(two, SIGTERM), 0);
     tdi_client_close(client);
@@ -317,7 +257,7 @@ static void the_router_delivers_and_waits_for_the_full(void)
     const uint32_t route = id_of(client, "router", "route_messages");
     REQUIRE(route != 0);
     size_t bytes = route_payload(payload, sizeof payload, 10000, "round_robin");
-    CHECK_EQ(ask_agent(client, route, payload, bytes, &reply), TD_OK);
+    CHECK_EQ(ask_id(client, route, (td_view){payload, bytes}, &reply), TD_OK);
     CHECK_EQ(reply.status, TD_FAILED);
     CHECK(reply.bytes > 0 && memmem(reply.body, reply.bytes, "unknown_agent", 13) != NULL);
     answer_free(&reply);
@@ -333,7 +273,7 @@ static void the_router_delivers_and_waits_for_the_full(void)
     } cases[] = {{"round_robin", 10000}, {"hash", 10000}, {"broadcast", 30000}};
     for (int i = 0; i < 3; i++) {
         bytes = route_payload(payload, sizeof payload, 10000, cases[i].policy);
-        CHECK_EQ(ask_agent(client, route, payload, bytes, &reply), TD_OK);
+        CHECK_EQ(ask_id(client, route, (td_view){payload, bytes}, &reply), TD_OK);
         CHECK_EQ(reply.status, TD_OK);
         CHECK_EQ(number_at(&reply, "delivered"), cases[i].delivered);
         CHECK_EQ(number_at(&reply, "refused"), 0);
@@ -343,7 +283,7 @@ static void the_router_delivers_and_waits_for_the_full(void)
     kill(agents[0], SIGSTOP);
     uint64_t call_id;
     bytes = route_payload(payload, sizeof payload, 10000, "round_robin");
-    CHECK_EQ(call(client, route, payload, bytes, &call_id), TD_OK);
+    CHECK_EQ(call_id_of(client, route, (td_view){payload, bytes}, &call_id), TD_OK);
     CHECK_EQ(tdi_client_wait(client, 200 * TDI_NS_PER_MS), TD_TIMED_OUT);
     kill(agents[0], SIGCONT);
     CHECK_EQ(hear(client, &reply), TD_OK);
@@ -351,7 +291,7 @@ static void the_router_delivers_and_waits_for_the_full(void)
     answer_free(&reply);
     /* One dies on the way: its messages are refused, the others' arrive. */
     kill(agents[0], SIGSTOP);
-    CHECK_EQ(call(client, route, payload, bytes, &call_id), TD_OK);
+    CHECK_EQ(call_id_of(client, route, (td_view){payload, bytes}, &call_id), TD_OK);
     CHECK_EQ(tdi_client_wait(client, 100 * TDI_NS_PER_MS), TD_TIMED_OUT);
     CHECK_EQ(end_agent(agents[0], SIGKILL), 256 + SIGKILL);
     CHECK_EQ(hear(client, &reply), TD_OK);
@@ -376,10 +316,10 @@ static void a_caller_that_dies_leaves_the_agent_free(void)
     const uint32_t nap = await_action(first, "agent1", "nap", 1);
     REQUIRE(nap != 0);
     uint64_t call_id;
-    CHECK_EQ(call(first, nap, &nil, 1, &call_id), TD_OK);
+    CHECK_EQ(call_id_of(first, nap, (td_view){&nil, 1}, &call_id), TD_OK);
     tdi_client_close(first);
     const uint32_t echo = await_action(second, "agent1", "echo", 1);
-    CHECK_EQ(ask_agent(second, echo, &nil, 1, &reply), TD_OK); /* the nap was cancelled */
+    CHECK_EQ(ask_id(second, echo, (td_view){&nil, 1}, &reply), TD_OK); /* the nap was cancelled */
     CHECK_EQ(reply.status, TD_OK);
     answer_free(&reply);
     CHECK_EQ(end_agent(agent, SIGTERM), 0);
@@ -405,7 +345,7 @@ static void a_silent_agent_is_given_up_after_the_deadline(void)
     CHECK_EQ(hear(client, &reply), TD_OK);
     CHECK_EQ(reply.status, TD_TIMED_OUT);
     kill(agent, SIGCONT); /* its late answer meets nobody */
-    CHECK_EQ(ask_agent(client, echo, &nil, 1, &reply), TD_OK);
+    CHECK_EQ(ask_id(client, echo, (td_view){&nil, 1}, &reply), TD_OK);
     CHECK_EQ(reply.status, TD_OK);
     answer_free(&reply);
     CHECK_EQ(end_agent(agent, SIGTERM), 0);
@@ -424,7 +364,7 @@ static void an_action_hears_of_the_bridges_death(void)
         const uint32_t nap = await_action(client, "agent1", "nap", 1);
         REQUIRE(nap != 0);
         uint64_t call_id, done = 0, total = 0;
-        CHECK_EQ(call(client, nap, &nil, 1, &call_id), TD_OK);
+        CHECK_EQ(call_id_of(client, nap, (td_view){&nil, 1}, &call_id), TD_OK);
         for (int i = 0; i < 2000 && done == 0; i++) {
             tdi_client_progress(client, call_id, &done, &total);
             usleep(1000);
@@ -575,7 +515,7 @@ static void an_agent_that_breaks_the_rules_is_cut_off(void)
         const uint32_t id = await_action(client, "bad", "1", 1);
         REQUIRE(id != 0);
         uint64_t call_id;
-        CHECK_EQ(call(client, id, &nil, 1, &call_id), TD_OK);
+        CHECK_EQ(call_id_of(client, id, (td_view){&nil, 1}, &call_id), TD_OK);
         tdi_frame got, frame = wrong[i];
         for (int k = 0; k < 5000 && tdi_ring_peek(&peer.rx, &got) == TD_ERR_AGAIN; k++)
             usleep(1000);
@@ -603,19 +543,6 @@ static void an_agent_that_breaks_the_rules_is_cut_off(void)
     CHECK(await_action(client, "bad", "1", 0));
     tdi_client_close(client);
     CHECK_EQ(fixture_stop(&bridge), 0);
-}
-
-static int open_fds_of(pid_t pid)
-{
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
-    DIR *folder = opendir(path);
-    int total = 0;
-    while (folder != NULL && readdir(folder) != NULL)
-        total++;
-    if (folder != NULL)
-        closedir(folder);
-    return total;
 }
 
 static void connect_and_die_leaves_nothing(void)

@@ -1,56 +1,16 @@
 /* Sealed blobs over a real bridge: bodies that no ring carries, quotas, deaths, hostile words.
  * argv[1] is agent_bridge, argv[2] the test agent. */
-#include <dirent.h>
 #include <poll.h>
 #include <sys/mman.h>
 
 #include "base/test.h"
 #include "blob/peer.h"
-#include "client/bridge_fixture.h"
+#include "client/agent_fixture.h"
 #include "client/client_state.h"
 #include "tandem/message.h"
 #include "wire/channel.h"
 
 enum { MIB = 1 << 20, LONG_BYTES = 65 * MIB };
-
-static const char *agent_path;
-
-static pid_t start_agent(const fixture *bridge, const char *name)
-{
-    const pid_t pid = fork();
-    if (pid == 0) {
-        execl(agent_path, agent_path, name, bridge->socket_path, "1", "1", (char *)NULL);
-        _exit(127);
-    }
-    return pid;
-}
-
-static int end_agent(pid_t pid, int number)
-{
-    int status;
-    kill(pid, number);
-    waitpid(pid, &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status);
-}
-
-static uint32_t await_action(tdi_client *client, const char *agent, const char *name)
-{
-    const uint64_t until_ns = tdi_now_ns() + 10 * TDI_NS_PER_S;
-    while (tdi_now_ns() < until_ns) {
-        answer reply = {0};
-        int more = 0;
-        if (tdi_client_drain(client, 16, answer_take, &reply, &more) != TD_OK)
-            return 0;
-        answer_free(&reply);
-        const tdi_client_action *actions;
-        const size_t total = tdi_client_actions(client, &actions);
-        for (size_t i = 0; i < total; i++)
-            if (strcmp(actions[i].agent, agent) == 0 && strcmp(actions[i].name, name) == 0)
-                return actions[i].id;
-        tdi_client_wait(client, 100 * TDI_NS_PER_MS);
-    }
-    return 0;
-}
 
 /* A bin of so many bytes, as MessagePack; the caller frees it. */
 static uint8_t *long_bin(size_t bytes, size_t *total)
@@ -67,28 +27,6 @@ static uint8_t *long_bin(size_t bytes, size_t *total)
     return made;
 }
 
-static td_status ask_id(tdi_client *client, uint32_t id, td_view body, answer *reply)
-{
-    uint64_t call_id;
-    const tdi_call_request request = {.action_id = id, .attempt = 1, .body = body};
-    *reply = (answer){0};
-    const td_status status = tdi_client_call(client, &request, &call_id);
-    return status == TD_OK ? hear(client, reply) : status;
-}
-
-static int open_fds_of(pid_t pid)
-{
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
-    DIR *folder = opendir(path);
-    int total = 0;
-    while (folder != NULL && readdir(folder) != NULL)
-        total++;
-    if (folder != NULL)
-        closedir(folder);
-    return total;
-}
-
 static int settles_at(pid_t pid, int fds)
 {
     for (int i = 0; i < 5000 && open_fds_of(pid) != fds; i++)
@@ -103,8 +41,8 @@ static void a_body_that_no_ring_carries_goes_there_and_back(void)
     REQUIRE(fixture_start(&bridge, NULL));
     tdi_client *client = fixture_connect(&bridge);
     REQUIRE(client != NULL);
-    const pid_t agent = start_agent(&bridge, "agent1");
-    const uint32_t echo = await_action(client, "agent1", "echo");
+    const pid_t agent = start_agent(&bridge, "agent1", "1", "1");
+    const uint32_t echo = await_action(client, "agent1", "echo", 1);
     REQUIRE(echo != 0);
     const int before = open_fds_of(bridge.pid), own = open_fds_of(getpid());
     size_t total;
@@ -126,7 +64,7 @@ static void a_body_that_no_ring_carries_goes_there_and_back(void)
     answer_free(&reply);
     /* A blocking action, in the agent's pool, makes a long answer of a short question. */
     const uint8_t wanted[5] = {0xCE, LONG_BYTES >> 24, LONG_BYTES >> 16 & 255, 0, 0};
-    const uint32_t make = await_action(client, "agent1", "make");
+    const uint32_t make = await_action(client, "agent1", "make", 1);
     CHECK_EQ(ask_id(client, make, (td_view){wanted, 5}, &reply), TD_OK);
     CHECK(reply.status == TD_OK && reply.bytes == LONG_BYTES + 5);
     CHECK(reply.bytes > 5000 && reply.body[5 + 4097] == 1);
@@ -147,14 +85,15 @@ static void without_the_feature_such_a_body_is_too_large(void)
     REQUIRE(fixture_start(&bridge, options));
     tdi_client *client = fixture_connect(&bridge);
     REQUIRE(client != NULL);
-    const pid_t agent = start_agent(&bridge, "agent1");
-    const uint32_t echo = await_action(client, "agent1", "echo");
+    const pid_t agent = start_agent(&bridge, "agent1", "1", "1");
+    const uint32_t echo = await_action(client, "agent1", "echo", 1);
     size_t total;
     uint8_t *body = long_bin(LONG_BYTES, &total);
     CHECK_EQ(ask_id(client, echo, (td_view){body, total}, &reply), TD_TOO_LARGE);
     const uint8_t wanted[5] = {0xCE, LONG_BYTES >> 24, LONG_BYTES >> 16 & 255, 0, 0};
-    CHECK_EQ(ask_id(client, await_action(client, "agent1", "make"), (td_view){wanted, 5}, &reply),
-             TD_OK);
+    CHECK_EQ(
+        ask_id(client, await_action(client, "agent1", "make", 1), (td_view){wanted, 5}, &reply),
+        TD_OK);
     CHECK_EQ(reply.status, TD_TOO_LARGE);
     answer_free(&reply);
     /* What a ring carries still goes. */
@@ -336,8 +275,8 @@ static void a_reader_that_dies_with_one_costs_that_call(void)
     CHECK_EQ(ask(client, "noop", "\xC0", 1, &reply), TD_OK); /* WELCOME's fds are closed there */
     answer_free(&reply);
     const int before = open_fds_of(bridge.pid);
-    const pid_t agent = start_agent(&bridge, "agent1");
-    const uint32_t die = await_action(client, "agent1", "die");
+    const pid_t agent = start_agent(&bridge, "agent1", "1", "1");
+    const uint32_t die = await_action(client, "agent1", "die", 1);
     size_t total;
     uint8_t *body = long_bin(LONG_BYTES, &total);
     CHECK_EQ(ask_id(client, die, (td_view){body, total}, &reply), TD_OK);
@@ -346,8 +285,8 @@ static void a_reader_that_dies_with_one_costs_that_call(void)
     waitpid(agent, NULL, 0);
     CHECK_EQ(settles_at(bridge.pid, before), before);
     /* Its share of the quota is free again: eight at a time, and here are twelve. */
-    const pid_t again = start_agent(&bridge, "agent1");
-    const uint32_t echo = await_action(client, "agent1", "echo");
+    const pid_t again = start_agent(&bridge, "agent1", "1", "1");
+    const uint32_t echo = await_action(client, "agent1", "echo", 1);
     for (int i = 0; i < 12; i++) {
         CHECK_EQ(ask_id(client, echo, (td_view){body, total}, &reply), TD_OK);
         CHECK_EQ(reply.status, TD_OK);
@@ -367,8 +306,8 @@ static void the_bridges_death_ends_the_wait_for_one(void)
     REQUIRE(fixture_start(&bridge, NULL));
     tdi_client *client = fixture_connect(&bridge);
     REQUIRE(client != NULL);
-    const pid_t agent = start_agent(&bridge, "agent1");
-    const uint32_t echo = await_action(client, "agent1", "echo");
+    const pid_t agent = start_agent(&bridge, "agent1", "1", "1");
+    const uint32_t echo = await_action(client, "agent1", "echo", 1);
     kill(bridge.pid, SIGKILL);
     waitpid(bridge.pid, NULL, 0);
     size_t total;
@@ -496,8 +435,8 @@ static void whoever_breaks_the_rules_loses_the_session_alone(void)
     REQUIRE(fixture_start(&bridge, NULL));
     tdi_client *good = fixture_connect(&bridge);
     REQUIRE(good != NULL);
-    const pid_t agent = start_agent(&bridge, "agent1");
-    const uint32_t echo = await_action(good, "agent1", "echo");
+    const pid_t agent = start_agent(&bridge, "agent1", "1", "1");
+    const uint32_t echo = await_action(good, "agent1", "echo", 1);
     const int fd = granted(good, 4096, &id);
     CHECK_EQ(commit(good, id), TD_OK);
     close(fd);
@@ -535,8 +474,8 @@ static void a_wrong_checksum_is_corrupt_for_its_call_alone(void)
     REQUIRE(fixture_start(&bridge, NULL));
     tdi_client *client = fixture_connect(&bridge);
     REQUIRE(client != NULL);
-    const pid_t agent = start_agent(&bridge, "agent1");
-    const uint32_t echo = await_action(client, "agent1", "echo");
+    const pid_t agent = start_agent(&bridge, "agent1", "1", "1");
+    const uint32_t echo = await_action(client, "agent1", "echo", 1);
     const int fd = granted(client, 4096, &id);
     CHECK_EQ(pwrite(fd, "\xC5\x0F\xFD", 3, 0), 3); /* a sound value, so that the sum alone tells */
     CHECK_EQ(commit(client, id), TD_OK);

@@ -1,42 +1,11 @@
 /* Programs whose steps agents do, over a real bridge. argv[1] is agent_bridge, argv[2] the agent.
  */
 #include "base/test.h"
-#include "client/bridge_fixture.h"
+#include "client/agent_fixture.h"
 #include "program/made.h"
 #include "wire/frame.h"
 
 enum { STEPS = 8 };
-
-static const char *agent_path;
-
-static pid_t start_agent(const fixture *bridge)
-{
-    const pid_t pid = fork();
-    if (pid == 0) {
-        execl(agent_path, agent_path, "agent1", bridge->socket_path, "2", (char *)NULL);
-        _exit(127);
-    }
-    return pid;
-}
-
-static uint32_t await_action(tdi_client *client, const char *name)
-{
-    const uint64_t until_ns = tdi_now_ns() + 10 * TDI_NS_PER_S;
-    while (tdi_now_ns() < until_ns) {
-        answer reply = {0};
-        int more = 0;
-        const tdi_client_action *actions;
-        if (tdi_client_drain(client, 16, answer_take, &reply, &more) != TD_OK)
-            return 0;
-        answer_free(&reply);
-        const size_t total = tdi_client_actions(client, &actions);
-        for (size_t i = 0; i < total; i++)
-            if (strcmp(actions[i].agent, "agent1") == 0 && strcmp(actions[i].name, name) == 0)
-                return actions[i].id;
-        tdi_client_wait(client, 100 * TDI_NS_PER_MS);
-    }
-    return 0;
-}
 
 /* STEPS independent steps of one action, loaded and begun. */
 static td_status begin(tdi_client *client, uint32_t action, uint64_t *call_id)
@@ -100,8 +69,9 @@ static void steps_are_done_by_the_agent_and_die_with_it(void)
     REQUIRE(fixture_start(&bridge, NULL));
     tdi_client *client = fixture_connect(&bridge);
     REQUIRE(client != NULL);
-    const pid_t agent = start_agent(&bridge);
-    const uint32_t echo = await_action(client, "echo"), nap = await_action(client, "nap");
+    const pid_t agent = start_agent(&bridge, "agent1", "2", "1");
+    const uint32_t echo = await_action(client, "agent1", "echo", 1),
+                   nap = await_action(client, "agent1", "nap", 1);
     REQUIRE(echo != 0 && nap != 0);
     CHECK_EQ(begin(client, echo, &call_id), TD_OK);
     CHECK_EQ(hear(client, &reply), TD_OK);
@@ -129,8 +99,8 @@ static void a_caller_that_leaves_takes_its_program_along(void)
     REQUIRE(fixture_start(&bridge, NULL));
     tdi_client *client = fixture_connect(&bridge);
     REQUIRE(client != NULL);
-    const pid_t agent = start_agent(&bridge);
-    const uint32_t nap = await_action(client, "nap");
+    const pid_t agent = start_agent(&bridge, "agent1", "2", "1");
+    const uint32_t nap = await_action(client, "agent1", "nap", 1);
     REQUIRE(nap != 0);
     kill(agent, SIGSTOP); /* it cannot answer: nobody may wait for it */
     waitpid(agent, &status, WUNTRACED);
@@ -140,7 +110,7 @@ static void a_caller_that_leaves_takes_its_program_along(void)
     kill(agent, SIGCONT);
     client = fixture_connect(&bridge);
     REQUIRE(client != NULL);
-    const uint32_t echo = await_action(client, "echo");
+    const uint32_t echo = await_action(client, "agent1", "echo", 1);
     CHECK_EQ(begin(client, echo, &call_id), TD_OK);
     CHECK_EQ(hear(client, &reply), TD_OK);
     check_outcomes(&reply, TDI_OUTCOME_SUCCEEDED);
