@@ -98,5 +98,5 @@ bench-fairness: dev ## measure seven good C agents beside a hostile peer against
 clean: ## remove .venv and everything built
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help run build dev test test-long kill-points simulate power-loss flipped-bits journal-errors failing-calls model models weaken test-lowest check fmt bench bench-history bench-fairness clean
+.PHONY: help run build dev test test-long kill-points simulate day power-loss flipped-bits journal-errors failing-calls model models weaken test-lowest check fmt bench bench-history bench-fairness clean
 .DEFAULT_GOAL := help

@@ -26,10 +26,12 @@ BUGS = {
 }
 
 
-def simulate(*options: str, hash_seed: str = "random") -> "subprocess.CompletedProcess[str]":
+def simulate(
+    *options: str, hash_seed: str = "random", wait_s: float = 280
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-P", str(SIMULATE), *options],
-        capture_output=True, text=True, check=False, timeout=280,
+        capture_output=True, text=True, check=False, timeout=wait_s,
         env={"PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": hash_seed, "PATH": "/usr/bin:/bin"},
     )  # fmt: skip
 
@@ -66,3 +68,51 @@ def test_the_same_seeds_find_a_planted_bug_and_say_how_to_replay_it(bug: str) ->
     again = simulate(*found[1].split()[3:])
     assert again.returncode == 1
     assert re.search(BUGS[bug], again.stdout), again.stdout[-2000:]
+
+
+@pytest.mark.timeout(300)
+def test_days_of_schedules_miss_and_double_nothing_whatever_clocks_and_programs_do() -> None:
+    done = simulate("--days", "--seeds", "4")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.timeout(300)
+def test_a_day_of_schedules_keeps_no_memory_and_a_planted_leak_is_seen() -> None:
+    done = simulate("--memory")
+    assert done.returncode == 0, done.stdout
+    leaky = simulate("--memory", "--plant", "leak")
+    assert leaky.returncode == 1
+    assert "memory grew" in leaky.stdout
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("bug", "found"),
+    [
+        ("again", "are said to have been fired"),
+        ("keyless", "ran 2 times"),
+        ("offset", "was never due"),
+        ("hasty", "was left out"),
+    ],
+)
+def test_the_same_days_find_a_planted_bug(bug: str, found: str) -> None:
+    done = simulate("--days", "--seeds", "4", "--plant", bug)
+    assert done.returncode == 1, done.stdout
+    assert found in done.stderr, done.stderr
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+def test_many_days_of_schedules_miss_and_double_nothing() -> None:
+    done = simulate("--days", "--seeds", "80", wait_s=7000)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1500)
+def test_a_real_day_at_a_hundred_times_its_speed_misses_and_doubles_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", str(SIMULATE.with_name("day.py"))],
+        capture_output=True, text=True, check=False, timeout=1400,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr + done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import ExitStack
 from typing import Any
 from unittest import mock
@@ -9,8 +10,9 @@ from unittest import mock
 from sim_disk import SimWriter
 
 from tandem_orchestrator.engine import segments, units
-from tandem_orchestrator.journal.sqlite import SqliteJournal, writer
-from tandem_orchestrator.orchestrator import recovery
+from tandem_orchestrator.journal.sqlite import SqliteJournal, timetable, writer
+from tandem_orchestrator.model import schedules as model_schedules
+from tandem_orchestrator.orchestrator import parts, recovery, schedules
 
 BUGS = {
     "early": "the journal acknowledges before it writes",
@@ -25,9 +27,20 @@ BUGS = {
 }
 
 
+DAY_BUGS = {
+    "again": "an occurrence that was decided comes again when the clock was put back",
+    "keyless": "the run of an occurrence carries no key",
+    "offset": "the offset of a zone is looked at once and never changes",
+    "hasty": "nobody waits for an occurrence that is a moment late",
+    "leak": "every event is kept",
+}
+
+
 def plant(world: Any, stack: ExitStack) -> None:
     """Put the world's bug in its place."""
     bug, patch = world.bug, lambda *a, **k: stack.enter_context(mock.patch.object(*a, **k))
+    if bug in DAY_BUGS:
+        return
     if bug and bug not in BUGS:
         raise ValueError(f"bug={bug!r}: one of {', '.join(BUGS)}")
     if bug == "early":
@@ -55,3 +68,36 @@ def plant(world: Any, stack: ExitStack) -> None:
         patch(recovery, "recover", lambda events: found(events[:-1] if len(events) > 3 else events))
     elif bug == "order":
         patch(units, "start_or_wait", units.start)
+
+
+def plant_in_day(day: Any, stack: ExitStack) -> None:
+    """Put the bug of a simulated day in its place."""
+    bug, patch = day.bug, lambda *a, **k: stack.enter_context(mock.patch.object(*a, **k))
+    if bug == "again":
+        look = schedules.Schedules.look
+
+        async def looks(self: Any) -> float:
+            now_ns = day.clock.wall_ns()
+            await self._journal()._write(
+                lambda at: at.execute("UPDATE schedules SET done_ns = min(done_ns, ?)", (now_ns,))
+            )
+            return await look(self)
+
+        patch(schedules.Schedules, "look", looks)
+        patch(timetable, "row_sum", lambda *row: b"")
+    elif bug == "keyless":
+        numbers = itertools.count()
+        real = schedules.schedule_key
+        patch(schedules, "schedule_key", lambda *a: f"{next(numbers)}/{real(*a)}")
+    elif bug == "offset":
+        patch(model_schedules, "_change", lambda *a: None)
+    elif bug == "hasty":
+        patch(schedules, "GRACE_NS", 0)
+    elif bug == "leak":
+        observe = parts.Parts._observe
+
+        def keeps(self: Any, run_id: str, event: Any) -> None:
+            day.leaked = [*getattr(day, "leaked", ()), bytes(2_000)]
+            observe(self, run_id, event)
+
+        patch(parts.Parts, "_observe", keeps)

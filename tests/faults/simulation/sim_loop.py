@@ -16,6 +16,7 @@ import hashlib
 import heapq
 import itertools
 import random
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -38,13 +39,15 @@ class Program:
         self.is_dead = False
         self.stalled_until_ns = 0
         self.ready: deque[asyncio.Handle] = deque()
+        self.tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
         self.kept: list[Any] = []
-        """Tasks and dropped callbacks: if they were freed, their ``finally`` would run."""
+        """Of a dead one, tasks and dropped callbacks: freeing them would run their ``finally``."""
 
     def die(self) -> None:
         """Drop all that would still run."""
         self.is_dead = True
         self.kept.extend(self.ready)
+        self.kept.extend(self.tasks)
         self.ready.clear()
 
 
@@ -146,7 +149,7 @@ class SimLoop(asyncio.BaseEventLoop):
     def create_task(self, coro: Any, *, name: Any = None, context: Any = None) -> Any:
         task = super().create_task(coro, name=name, context=context)
         owner = PROGRAM.get() if context is None else context.get(PROGRAM, WORLD)
-        owner.kept.append(task)
+        (owner.kept.append if owner.is_dead else owner.tasks.add)(task)
         return task
 
     def _run_once(self) -> None:
@@ -181,7 +184,7 @@ class SimLoop(asyncio.BaseEventLoop):
             if not timer._cancelled:
                 self._enqueue(timer)
         if len(self._with_work) == 1:
-            (only,) = self._with_work.values()
+            only = next(iter(self._with_work.values()))
             if only.ready and only.stalled_until_ns <= now_ns:
                 return only
         able = [
@@ -235,6 +238,22 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def _write_to_self(self) -> None:
         """Nobody sleeps."""
+
+
+class SimPool:
+    """A thread pool without threads: what it is given runs on the loop, a little later."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def submit(self, work: Callable[[], object]) -> None:
+        """Do it later; whoever gives it has a Future of its own."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimLoop)
+        loop.call_later(loop.rng.randrange(THREAD_NS_MAX) / 1e9, work)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """There is nothing to end."""
 
 
 def _name(callback: Any) -> str:

@@ -25,7 +25,7 @@ import apsw
 import msgspec
 from sim_bridge import SimBridge, native_layer
 from sim_disk import SimDisk, SimVfs, SimWriter
-from sim_loop import PROGRAM, Hangs, Program, SimClock, SimLoop, Trace
+from sim_loop import PROGRAM, Hangs, Program, SimClock, SimLoop, SimPool, Trace
 from sim_work import Effects, Wanted, answer, draw, register
 
 from tandem_orchestrator import TandemOrchestrator
@@ -40,7 +40,7 @@ from tandem_orchestrator.errors import (
 )
 from tandem_orchestrator.ids import Ids
 from tandem_orchestrator.journal import Bounds
-from tandem_orchestrator.journal.sqlite import SqliteJournal, store
+from tandem_orchestrator.journal.sqlite import SqliteJournal, pool, store
 from tandem_orchestrator.layers.native import RestartLimits, SupervisorLimits
 from tandem_orchestrator.model.events import (
     AnyEvent,
@@ -100,6 +100,8 @@ class World:
         self.keys: defaultdict[str, set[str]] = defaultdict(set)
         self.specs: dict[str, Wanted] = {}
         self.wrongs: list[str] = []
+        self.poll_s = 1.0
+        """Virtual seconds between looks at what other programs wrote."""
         self.lives: list[Life] = []
         """All that ever began; a dead one is kept, since freeing it would run its ``finally``."""
         self.restarts: set[int] = set()
@@ -261,7 +263,8 @@ class World:
             context = contextvars.copy_context()
             context.run(PROGRAM.set, life.program)
             rows = await self.loop.create_task(life.answer_all(), context=context)
-            if not rows:
+            asking = sum(each.asking for each in self.programs.values())
+            if not rows and not asking:
                 break
             await asyncio.sleep(1.0)
             self.check_all_owners()
@@ -392,6 +395,8 @@ class Life:
         self.rng = random.Random(world.rng.random())
         self.tandem: TandemOrchestrator | None = None
         self.journal: SqliteJournal | None = None
+        self.asking = 0
+        """Clients that have not heard the end of what they asked for."""
 
     @property
     def is_well(self) -> bool:
@@ -456,6 +461,7 @@ class Life:
     async def serve(self, tandem: TandemOrchestrator, wanted: Wanted) -> None:
         """Be one client: ask, wait, write down what was heard."""
         world, command_set = self.world, wanted.command_set
+        self.asking += 1
         await asyncio.sleep(max(0.0, 1_000 + wanted.at_s - world.loop.time()))
         try:
             run = await tandem.submit(command_set)
@@ -480,6 +486,8 @@ class Life:
             world.say(f"{self.program.name} {wanted.name}: {type(error).__name__}: {error}")
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
             world.wrong(f"{wanted.name}: {error!r}")
+        finally:
+            self.asking -= 1
 
     def _spawn(self, coroutine: Any) -> None:
         asyncio.get_running_loop().create_task(coroutine)
@@ -576,12 +584,12 @@ def draw_faults(rng: random.Random) -> list[tuple[float, str, dict[str, Any]]]:
 
 
 @contextmanager
-def simulated(world: World) -> Iterator[None]:
+def simulated(world: Any) -> Iterator[None]:
     """Put the simulation's parts in the place of the machine's."""
 
     def make_journal(settings: Any) -> SqliteJournal:
         life = PROGRAM.get().life  # type: ignore[attr-defined]
-        bounds = Bounds(poll_interval_ms=settings.journal.control_interval_s * 1000)
+        bounds = Bounds(poll_interval_ms=world.poll_s * 1000)
         life.journal = SqliteJournal(
             world.path, bounds=bounds, vfs=life.vfs.name, wall_ns=world.clock.wall_ns
         )
@@ -599,6 +607,7 @@ def simulated(world: World) -> Iterator[None]:
         stack.enter_context(mock.patch.object(parts, "make_journal", make_journal))
         stack.enter_context(mock.patch.object(parts, "make_native_layer", make_native))
         stack.enter_context(mock.patch.object(store, "Writer", SimWriter))
+        stack.enter_context(mock.patch.object(pool, "ThreadPoolExecutor", SimPool))
         stack.enter_context(mock.patch.object(machine, "read_topology", read_topology))
         plant(world, stack)
         yield

@@ -1,5 +1,6 @@
 """Simulate seeds: ``python -P simulate.py --seeds 1000 --from 0``; a failure names its one command.
 
+``--days`` plays days of schedules instead, ``--memory`` one quiet day to see what it keeps.
 ``--state FILE`` keeps how far it is, so that the next sitting goes on from there.
 
 Seeds are spread over processes; each process plays a few and leaves without freeing anything,
@@ -15,46 +16,53 @@ import logging
 import os
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from sim_bugs import BUGS  # noqa: E402 - beside this file
+from sim_bugs import BUGS, DAY_BUGS  # noqa: E402 - beside this file
+from sim_day import play_day  # noqa: E402
 from sim_loop import Trace  # noqa: E402
 from sim_world import play  # noqa: E402
 
 CHUNK = 20
-"""Seeds that one process plays."""
+"""Seeds that one process plays; of days one."""
 
 
-def play_one(seed: int, bug: str, trace: Trace) -> str:
+GROWTH_MAX_BYTES = 100_000
+"""What bounded caches may still fill up with in half a day."""
+
+
+def play_one(seed: int, bug: str, trace: Trace, *, days: bool = False) -> str:
     """Play one seed; gives a report if something went wrong, else nothing."""
-    wrongs = play(seed, trace, bug)
+    wrongs = play_day(seed, trace, bug=bug).wrongs if days else play(seed, trace, bug)
     if not wrongs:
         return ""
-    planted = f" --plant {bug}" if bug else ""
+    planted = (f" --plant {bug}" if bug else "") + (" --days" if days else "")
     lines = [f"seed {seed}: {wrongs[0]}", *(f"  also: {wrong}" for wrong in wrongs[1:5])]
     lines += ["  last of its trace:", *(f"    {line}" for line in list(trace.last)[-25:])]
     lines.append(f"replay: python -P {sys.argv[0]} --seeds 1 --from {seed}{planted} --trace")
     return "\n".join(lines)
 
 
-def play_chunk(seeds: range, bug: str, out: int) -> None:
+def play_chunk(seeds: range, bug: str, out: int, *, days: bool) -> None:
     """Play some seeds in a process of their own, and write a line for each: seed, digest, report."""
     for seed in seeds:
         trace = Trace()
-        report = play_one(seed, bug, trace)
+        report = play_one(seed, bug, trace, days=days)
         text = report.replace("\n", "\x1f")
         os.write(out, f"{seed}\t{trace.digest()}\t{text}\n".encode()[:60_000])
         gc.freeze()
 
 
 def play_all(
-    first: int, count: int, bug: str, workers: int, *, stop_at_first: bool
+    first: int, count: int, bug: str, workers: int, *, stop_at_first: bool, days: bool = False
 ) -> tuple[dict[int, str], list[str]]:
     """Play many seeds; gives the digest of each and the reports of those that failed."""
-    chunks = [range(n, min(n + CHUNK, first + count)) for n in range(first, first + count, CHUNK)]
+    size = 1 if days else CHUNK
+    chunks = [range(n, min(n + size, first + count)) for n in range(first, first + count, size)]
     digests: dict[int, str] = {}
     reports: list[str] = []
     running: dict[int, tuple[int, range]] = {}
@@ -67,7 +75,7 @@ def play_all(
                 os.close(reader)
                 code = 1
                 try:
-                    play_chunk(seeds, bug, writer)
+                    play_chunk(seeds, bug, writer, days=days)
                     code = 0
                 except BaseException:  # noqa: BLE001 - said, and the process must not go on
                     import traceback
@@ -115,32 +123,50 @@ def go_on(path: Path, until: int, first: int | None, workers: int) -> int:
     return 1 if state["failed"] else 0
 
 
+def measure(bug: str) -> int:
+    """See what two programs keep of the second half of a day in which nothing goes wrong."""
+    tracemalloc.start()
+    day = play_day(2, Trace(), hours=16.0, bug=bug, measured=True)
+    before, after = day.memory
+    ran = f"{day.checked} occurrences, {before} bytes at half time, {after} at the end"
+    wrong = day.wrongs or (["memory grew"] if after - before > GROWTH_MAX_BYTES else [])
+    print("; ".join([*wrong, ran]), flush=True)
+    os._exit(1 if wrong else 0)
+
+
 def main() -> int:
     """Play what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=1000, help="with --state: that many in all")
     parser.add_argument("--from", type=int, default=None, dest="first")
     parser.add_argument("--state", type=Path, help="go on from what this file says")
-    parser.add_argument("--plant", choices=list(BUGS), default="")
+    parser.add_argument("--plant", choices=[*BUGS, *DAY_BUGS], default="")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--trace", action="store_true", help="print all that happened; one seed")
+    parser.add_argument(
+        "--days", action="store_true", help="a seed is a day and a half of schedules"
+    )
+    parser.add_argument("--memory", action="store_true", help="measure one quiet day")
     parser.add_argument("--digests", action="store_true", help="print each seed's digest")
     asked = parser.parse_args()
     logging.disable(logging.CRITICAL)
     if asked.state is not None:
         return go_on(asked.state, asked.seeds, asked.first, asked.workers)
     asked.first = asked.first or 0
+    if asked.memory:
+        return measure(asked.plant)
     if asked.trace:
         trace = Trace(keep=True)
-        report = play_one(asked.first, asked.plant, trace)
+        report = play_one(asked.first, asked.plant, trace, days=asked.days)
         print("\n".join(trace.lines or ()))
         print(report or f"seed {asked.first}: kept its promises")
         sys.stdout.flush()
         os._exit(1 if report else 0)
     began = time.monotonic()
     digests, reports = play_all(
-        asked.first, asked.seeds, asked.plant, asked.workers, stop_at_first=bool(asked.plant)
-    )
+        asked.first, asked.seeds, asked.plant, asked.workers,
+        stop_at_first=bool(asked.plant), days=asked.days,
+    )  # fmt: skip
     for report in reports[:10]:
         print(report, file=sys.stderr)
     if asked.digests:
