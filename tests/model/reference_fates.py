@@ -9,15 +9,16 @@ class Fates:
     def ended(self, run, step, outcome, output=None, died=False):
         run.timers.pop(step.id, None)
         if outcome == "unknown" and not step.external:
-            step.losses += 1
-            outcome = "failed" if step.losses > (20 if died else 5) else "lost"
+            step.losses += not step.stop
+            outcome = "failed" if step.losses > (20 if died else 5) else step.stop or "lost"
+        halted = run.halted or step.stop == "cancelled"
         again = outcome in ("failed", "timed_out") or (outcome == "unknown" and step.insist)
         if outcome == "lost":
             self.give(run, step)
-        elif again and not run.halted and step.tries < step.retries:
+        elif again and not halted and step.tries < step.retries:
             step.tries, step.state, step.outcome = step.tries + 1, "retrying", outcome
             self.arm(run, step.id, step.delay * 2 ** (step.tries - 1))
-        elif died and outcome == "unknown" and not run.halted:
+        elif died and outcome == "unknown" and not halted:
             step.state = "unknown"
         else:
             self.finish(run, step, outcome, output)

@@ -65,6 +65,8 @@ class Reference(Fates):
             raise Died  # before it could write down what happens
         self.left = None if self.left is None else self.left - 1
         stops, rested = act() or [], run.rests
+        for step, how in stops:  # they are out until they have obeyed
+            step.state, step.stop = "out", how
         while run.done or run.ready:
             self.follow(run) if run.done else self.start(run, run.ready.popleft())
         states = {step.state for step in run.steps.values()}
@@ -90,7 +92,7 @@ class Reference(Fates):
         self.post(run, lambda: self.ended(run, step, outcome, output))
 
     def give(self, run, step):  # out with its next attempt, or put off
-        step.attempt += 1
+        step.attempt, step.stop = step.attempt + 1, ""
         step.state = "parked" if run.paused else "out"
         run.parked.append(step) if run.paused else self.let_out(run, step)
 

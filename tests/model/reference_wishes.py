@@ -19,11 +19,11 @@ def advance(world, seconds):
             return
         at, run, key = min(due, key=lambda one: one[0])
         world.now = max(world.now, at[0])
-        del run.timers[key]
         world.post(run, lambda run=run, key=key: _due(world, run, key))
 
 
 def _due(world, run, key):
+    del run.timers[key]
     if key == "run":
         run.late = True
         return world.halt(run, "timed_out")

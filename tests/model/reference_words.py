@@ -5,7 +5,7 @@ from types import SimpleNamespace as Box
 
 FINAL, OK = ("completed", "failed", "cancelled", "timed_out"), ("succeeded", "skipped")
 FRESH = {"state": "waiting", "outcome": "", "output": None, "tries": 0, "losses": 0}
-FRESH |= {"blocked": False, "asked": 0}
+FRESH |= {"blocked": False, "asked": 0, "stop": ""}
 STEP = {**FRESH, "needs": (), "when": None, "ref": False, "can_fail": False, "external": False}
 STEP |= {"key": None, "retries": 0, "insist": False, "delay": 1.0, "timeout": None, "waits": None}
 STEP |= {"attempt": 0}

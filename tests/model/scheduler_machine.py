@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import logging
+import tempfile
+from pathlib import Path
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -22,11 +24,10 @@ from reference_wishes import (
     unpause,
 )
 from reference_words import FINAL, make_run, make_step
-from scheduler_world import ATTEMPTS, LEVEL_S, PLACES, World
+from scheduler_world import ATTEMPTS, LEVEL_S, PLACES, FileWorld, World
 
 from tandem_orchestrator.errors import CommandError, IdempotencyMismatch, JournalError
 from tandem_orchestrator.model.levels import Priority
-from tandem_orchestrator.testing import settle
 
 PICK = st.integers(0, 11)
 VALUES = st.integers(0, 1)
@@ -74,9 +75,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.log_level = self.log.level
         self.log.setLevel(logging.CRITICAL + 1)  # A dying program has much to say.
         self.loop = asyncio.new_event_loop()
-        self.world, self.reference = World(), Reference(PLACES, ATTEMPTS, LEVEL_S)
+        self.world, self.reference = self.make_world(), Reference(PLACES, ATTEMPTS, LEVEL_S)
         self.keys, self.results, self.spread = {}, {}, 0
         self.do(self.world.open())
+
+    def make_world(self):
+        return World()
 
     def do(self, work):
         """Run something to its end, and all that follows from it."""
@@ -85,15 +89,18 @@ class SchedulerMachine(RuleBasedStateMachine):
             try:
                 return await work
             finally:
-                await settle()
+                await self.world.settle()
 
         return self.loop.run_until_complete(done())
 
     def teardown(self):
         self.log.setLevel(self.log_level)
-        self.do(self.world.close())
+        self.now(self.world.close())
         self.loop.run_until_complete(self.loop.shutdown_default_executor())
         self.loop.close()
+
+    def now(self, work):
+        return self.loop.run_until_complete(work)
 
     # --- what can be picked
 
@@ -174,13 +181,13 @@ class SchedulerMachine(RuleBasedStateMachine):
         name = self.reference.turns.inside[pick % len(self.reference.turns.inside)]
         output = value if outcome == "succeeded" else None
         self.world.end(name, outcome, output)
-        self.do(settle())
+        self.do(self.world.settle())
         run = self.reference.runs[name[0]]
         self.reference.end(run, run.steps[name[1]], outcome, output)
 
     @rule(seconds=st.sampled_from([0.5, 1.0, 3.0, 12.0, 30.0]))
     def time_passes(self, seconds):
-        self.do(self.world.clock.advance(seconds))
+        self.do(self.world.advance(seconds))
         advance(self.reference, seconds)
 
     @precondition(lambda self: self.going())
@@ -266,7 +273,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         """The program dies; an attempt's end on its way to the journal may die with it."""
         if lost_end and self.reference.turns.inside:
             name = self.reference.turns.inside[pick % len(self.reference.turns.inside)]
-            self.world.journal.die()
+            self.world.journal.is_dead = True
             self.world.end(name, "succeeded", 1)
         self.do(self.world.crash())
         recover(self.reference)
@@ -276,7 +283,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def die_while_asked(self, pick):
         """What is asked of a program that dies over it is not acknowledged, and never was."""
         run = self.going()[pick % len(self.going())]
-        self.world.journal.die()
+        self.world.journal.is_dead = True
         with contextlib.suppress(JournalError):
             self.do(self.handle(run).signal("go", 1))
         self.do(self.world.crash())
@@ -293,12 +300,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.world.journal.writes_left = self.reference.left = writes
         with contextlib.suppress(JournalError):
             if what == "time":
-                self.do(self.world.clock.advance(12.0))
+                self.do(self.world.advance(12.0))
             elif what == "cancel":
                 self.do(self.handle(run).cancel())
             elif name is not None:
                 self.world.end(name, "succeeded", 1)
-                self.do(settle())
+                self.do(self.world.settle())
         with contextlib.suppress(Died):
             if what == "time":
                 advance(self.reference, 12.0)
@@ -328,7 +335,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     @invariant()
     def both_are_in_the_same_state(self):
         for run in self.reference.runs.values():
-            row, view = self.world.store.run(run.id), self.world.view(run.id)
+            row, view = self.now(self.world.row(run.id)), self.now(self.world.view(run.id))
             assert row is not None, f"{run.id} was acknowledged and is lost"
             assert row.status == run.status, f"{run.id} is {row.status}, should be {run.status}"
             real = {name: (s.outcome, plain(s.output)) for name, s in view.steps.items()}
@@ -350,6 +357,18 @@ class SchedulerMachine(RuleBasedStateMachine):
             if step.ref:
                 before = self.reference.runs[run_id].steps[step.needs[0]].output
                 assert plain(work.payload["before"]) == before
+
+
+class FileSchedulerMachine(SchedulerMachine):
+    """The same, on a real SQLite file."""
+
+    def make_world(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="model-")
+        return FileWorld(Path(self.folder.name))
+
+    def teardown(self):
+        super().teardown()
+        self.folder.cleanup()
 
 
 def plain(output):

@@ -6,6 +6,7 @@ lease is gone, and all that it had in memory is lost. Whoever comes after it has
 
 import asyncio
 import random
+import shutil
 from collections import Counter
 from unittest.mock import patch
 
@@ -14,6 +15,7 @@ from tandem_orchestrator.agents.system import agent as system
 from tandem_orchestrator.errors import JournalError
 from tandem_orchestrator.ids import Ids
 from tandem_orchestrator.journal import MemoryJournal, MemoryStore
+from tandem_orchestrator.journal.sqlite import SqliteJournal
 from tandem_orchestrator.layers.layer import LayerHealth, Report
 from tandem_orchestrator.model.events import AttemptEnded
 from tandem_orchestrator.model.outcomes import Failure, Outcome
@@ -26,25 +28,29 @@ TOPOLOGY = machine.read_topology()
 LEVEL_S, PLACES, ATTEMPTS = 10.0, 2, 3
 
 
-class MortalJournal(MemoryJournal):
+class Mortal:
     """A journal whose program can die: what it writes from then on reaches nobody."""
 
     is_dead = False
     writes_left = None
     """It dies when it would write once more; None: it lives on."""
 
-    def die(self):
-        self.is_dead = True
-        self._store.give_lease_back(self._owner)
-
-    def _write(self, run_id, events, durability):
-        if self.writes_left == 0 and not self.is_dead:
-            self.die()
+    def append(self, run_id, events, durability):
+        if self.writes_left == 0:
+            self.is_dead = True
         if self.is_dead:
             raise JournalError("this program is dead")
         if self.writes_left is not None:
             self.writes_left -= 1
-        return super()._write(run_id, events, durability)
+        return super().append(run_id, events, durability)
+
+
+class MortalMemory(Mortal, MemoryJournal):
+    """In memory."""
+
+
+class MortalFile(Mortal, SqliteJournal):
+    """In a file."""
 
 
 class HandLayer:
@@ -94,7 +100,7 @@ class World:
 
     async def open(self):
         self.programs += 1
-        self.journal = MortalJournal(self.store)
+        self.journal = self.make_journal()
         self.layer = HandLayer(self.given)
         orchestrator = {
             "max_parallel_workflows": PLACES, "max_parallel_steps": ATTEMPTS, "ageing_s": LEVEL_S,
@@ -122,14 +128,32 @@ class World:
         ):
             await self.tandem.initialize()
         self.tandem._parts.engine._around.layers["python"] = self.layer
+        await self.settle()
+
+    def make_journal(self):
+        """Make what the next program opens."""
+        return MortalMemory(self.store)
+
+    async def leave_the_dead(self):
+        """Have the next program find what the last one had written, and it dead."""
+        self.journal.is_dead = True
+        self.store.give_lease_back(self.journal.health().owner)
+
+    async def settle(self):
+        """Let everything come to rest."""
         await settle()
+
+    async def advance(self, seconds):
+        """Let time pass, timer by timer."""
+        await self.clock.advance(seconds)
+
+    async def row(self, run_id):
+        return await self.journal.run(run_id)
 
     async def crash(self):
         """Kill the program, start the next one, and let it take over what was left."""
-        if not self.journal.is_dead:
-            self.journal.die()
-        old = self.tandem
-        await old.close()
+        await self.leave_the_dead()
+        await self.tandem.close()
         # Another process, another monotonic clock; the time of day goes on.
         self.clock = FakeClock(self.clock.wall_ns() - 1_000_000_000)
         await self.open()
@@ -137,7 +161,7 @@ class World:
 
     async def recover(self):
         await self.tandem._recovery.look()
-        await settle()
+        await self.settle()
 
     async def close(self):
         await self.tandem.close()
@@ -164,10 +188,10 @@ class World:
         failure = None if outcome == "succeeded" else Failure("Planned", "by the test")
         self.layer.running[name][1].set_result(Report(Outcome(outcome), output, failure))
 
-    def view(self, run_id):
+    async def view(self, run_id):
         """Fold what the journal holds of a run by now; no attempt may have ended twice."""
         view, ends, done = self.views.setdefault(run_id, (RunView(), Counter(), [0]))
-        for record in self.store.records(run_id, done[0], None):
+        for record in await self.journal.records(run_id, after=done[0]):
             done[0] = record.seq
             view.apply(record.event)
             if isinstance(record.event, AttemptEnded):
@@ -175,6 +199,43 @@ class World:
                 ends[name] += 1
                 assert ends[name] == 1, f"{run_id}: two ends of attempt {name}"
         return view
+
+
+class FileWorld(World):
+    """The same on a real SQLite file; a crash leaves a copy of it, as it was at that moment."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def make_journal(self):
+        place = self.folder / str(self.programs)
+        place.mkdir(exist_ok=True)
+        return MortalFile(place / "journal.db")
+
+    async def leave_the_dead(self):
+        await self.journal.flush()
+        self.journal.is_dead = True
+        following = self.folder / str(self.programs + 1)
+        following.mkdir()
+        for file in (self.folder / str(self.programs)).glob("journal.db*"):
+            if file.is_file() and not file.name.endswith("-shm"):
+                shutil.copy(file, following / file.name)
+
+    async def settle(self):
+        before = None
+        while before != (before := self.journal.health().events_total):
+            for _ in range(2):
+                await settle()
+                await self.journal.flush()
+            await settle()
+
+    async def advance(self, seconds):
+        end_ns = self.clock.monotonic_ns() + round(seconds * 1e9)
+        while (due_ns := self.clock.next_ns()) is not None and due_ns <= end_ns:
+            await self.clock.advance(max(0, due_ns - self.clock.monotonic_ns()) / 1e9)
+            await self.settle()
+        await self.clock.advance((end_ns - self.clock.monotonic_ns()) / 1e9)
 
 
 async def _never(payload):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
-from scheduler_machine import SchedulerMachine
+from scheduler_machine import FileSchedulerMachine, SchedulerMachine
 
 LINES_MAX = 100
 SHORT = settings(
@@ -30,6 +30,12 @@ LONG = settings(
 @pytest.mark.timeout(300)
 def test_the_engine_schedules_as_the_reference_does():
     run_state_machine_as_test(SchedulerMachine, settings=SHORT)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(0)
+def test_the_engine_schedules_as_the_reference_does_on_a_file():
+    run_state_machine_as_test(FileSchedulerMachine, settings=settings(SHORT, max_examples=100))
 
 
 @pytest.mark.long

@@ -110,7 +110,6 @@ class ActiveRun:
         self._tokens: dict[UnitKey | int, CancelToken] = {}
         """Of what runs: units, and segments by their number."""
         self.accepted_ns = found.accepted.at_ns if found else around.clock.wall_ns()
-        """When, in nanoseconds since the epoch."""
         past_ns = around.clock.wall_ns() - self.accepted_ns if self.was_taken_over else 0
         self._began_ns = around.clock.monotonic_ns() - max(0, past_ns)
         goes_on = self.was_taken_over and not isinstance(request.onward, RunRestarted)
@@ -414,7 +413,8 @@ class ActiveRun:
 
     def _rest_or_rise(self) -> None:
         """Give the place of a paused run away when nothing of it runs, and take one to go on."""
-        if self._rests != self.is_still and (self._rests or self._state.paused):
+        pauses = self._state.paused and not self._state.status.is_final  # Its end comes first.
+        if self._rests != self.is_still and (self._rests or pauses):
             self._rests = not self._rests
             self._on_rest(self, self._rests)
 

@@ -52,6 +52,12 @@ class FakeClock:
         """Timers that have neither fired nor been cancelled."""
         return sum(1 for _, _, timer in self._timers if timer.callback is not None)
 
+    def next_ns(self) -> int | None:
+        """Give the moment, on ``monotonic_ns``, at which the next timer fires; None: none will."""
+        while self._timers and self._timers[0][2].callback is None:
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else None
+
     async def advance(self, seconds: float) -> None:
         """Move both times on, firing timers in order and letting the loop run in between."""
         end_ns = self._now_ns + round(seconds * 1e9)

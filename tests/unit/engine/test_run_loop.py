@@ -424,3 +424,17 @@ async def test_a_run_that_was_cancelled_while_paused_is_retried_once():
         world.layer.resume()
         await asyncio.wait_for(ticket.ended, 5)
     assert world.kinds("r1").count("RunStarted") == 1
+
+
+async def test_a_paused_run_that_ends_frees_its_place_after_its_end_is_written():
+    async with World(places=1) as world:
+        world.layer.pause()
+        ticket = world.submit(plan(step("a")), "r1")
+        await settle()
+        ticket.ask(Wish("pause"))
+        world.submit(plan(step("a")), "r2")
+        await settle()
+        ticket.cancel(None, "ann")
+        await settle()
+        told = [(run_id, type(event).__name__) for run_id, event in world.events]
+        assert told.index(("r1", "RunEnded")) < told.index(("r2", "RunStarted"))
