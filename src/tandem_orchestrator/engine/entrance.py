@@ -18,7 +18,15 @@ from tandem_orchestrator.engine.segment_attempt import perform_segment
 from tandem_orchestrator.engine.state import RunState, StepState
 from tandem_orchestrator.engine.surroundings import Surroundings
 from tandem_orchestrator.engine.turn import resolve_payload
-from tandem_orchestrator.layers.layer import CancelToken, Report, SegmentReport, SegmentWork
+from tandem_orchestrator.layers.layer import (
+    CancelToken,
+    Report,
+    RunSegment,
+    SegmentBegun,
+    SegmentLayer,
+    SegmentReport,
+    SegmentWork,
+)
 from tandem_orchestrator.model.levels import Priority
 from tandem_orchestrator.model.refs import Missing
 
@@ -67,7 +75,7 @@ class Entrance:
         began_ns = around.clock.monotonic_ns()
         try:
             report = await perform_segment(
-                around.layers.get("c"),
+                self._run_segment(),
                 work,
                 self._request.callables,
                 around.caller,
@@ -81,6 +89,12 @@ class Entrance:
             around.attempts.leave()
             self.leaving.segment_came_back(segment)
         return self.leaving.told_of_segment(report, token)
+
+    def _run_segment(self) -> RunSegment | None:
+        begun, layer = self._request.begun, self._around.layers.get("c")
+        if isinstance(begun, SegmentBegun) and (under_way := begun.take()) is not None:
+            return under_way
+        return layer.run_segment if isinstance(layer, SegmentLayer) else None
 
     async def _passage(self, dispatch: Dispatch, cancel: CancelToken) -> Passage:
         """Wait for the agent's retry budget, then for its limits and its action's.

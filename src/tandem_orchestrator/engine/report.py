@@ -11,7 +11,7 @@ from tandem_orchestrator.engine.request import RunRequest
 from tandem_orchestrator.engine.state import RunState
 from tandem_orchestrator.engine.surroundings import Surroundings
 from tandem_orchestrator.engine.turn import inputs_of, part_of, resolve_payload
-from tandem_orchestrator.layers.layer import CancelToken, Report
+from tandem_orchestrator.layers.layer import Begun, CancelToken, Report
 from tandem_orchestrator.model.levels import Priority
 from tandem_orchestrator.model.outcomes import Failure, Outcome
 from tandem_orchestrator.model.refs import Missing
@@ -48,9 +48,9 @@ async def report_of(
         text = f"there is no {dispatch.layer} layer"
         return Report(Outcome.NOT_STARTED, failure=Failure("LayerUnavailable", text))
     inputs = inputs_of(state, step)
-    begun = (
-        None if request.begun is None else request.begun.take(unit.step, dispatch.attempt, token)
-    )
+    begun = None
+    if isinstance(request.begun, Begun):
+        begun = request.begun.take(unit.step, dispatch.attempt, token)
     work = make_work(
         request.run_id,
         step,

@@ -8,7 +8,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tandem_orchestrator.layers.layer import Begun, Report, SegmentReport, SegmentWork, Work
+from tandem_orchestrator.layers.layer import (
+    Begun,
+    Report,
+    SegmentBegun,
+    SegmentReport,
+    SegmentWork,
+    Work,
+)
 from tandem_orchestrator.model.commands import CommandSet
 from tandem_orchestrator.model.events import (
     RunAccepted,
@@ -47,8 +54,8 @@ class RunRequest:
     """Awaited once it is accepted, before it takes a place; must not raise."""
     onward: RunForked | RunRetried | RunRestarted | StepsRan | None = None
     """What it goes on from, journaled before it starts: another run's steps, or its own."""
-    begun: Begun | None = None
-    """An attempt of it that is under way already; its dispatch takes it up."""
+    begun: Begun | SegmentBegun | None = None
+    """An attempt or segment of it that is under way already; its dispatch takes it up."""
     recovered: Recovered | None = None
     """Of a run that another owner began: where it stood; ``accepted`` is in the journal already."""
     after_end: Callable[[], Awaitable[None]] | None = None

@@ -10,9 +10,8 @@ from tandem_orchestrator.engine.instructions import DispatchSegment, UnitKey
 from tandem_orchestrator.engine.state import RunState
 from tandem_orchestrator.layers.layer import (
     CancelToken,
-    Layer,
     Report,
-    SegmentLayer,
+    RunSegment,
     SegmentReport,
     SegmentWork,
 )
@@ -53,7 +52,7 @@ def _keys(run_id: str, steps: tuple[PlannedStep, ...]) -> dict[str, str]:
 
 
 async def perform_segment(
-    layer: Layer | None,
+    run: RunSegment | None,
     work: SegmentWork,
     callables: Mapping[str, Callable[..., Any]],
     caller: Caller,
@@ -61,10 +60,10 @@ async def perform_segment(
     cancel: CancelToken,
 ) -> SegmentReport:
     """Run a segment and look at what it gave; never raises but for the loop's own end."""
-    if not isinstance(layer, SegmentLayer):
+    if run is None:
         return SegmentReport.refusing(work, "there is no layer that runs segments")
     try:
-        report = await layer.run_segment(work, cancel)
+        report = await run(work, cancel)
         rows = [
             await _looked_at(row, step, callables, caller, output_bytes_max, cancel)
             for row, step in zip(report.rows, work.steps, strict=True)

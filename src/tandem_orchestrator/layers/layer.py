@@ -8,7 +8,7 @@ decisions belong to the planner and to ``advance``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -181,6 +181,35 @@ class SegmentReport:
     def not_started(cls, work: SegmentWork, *, refused: str = "") -> SegmentReport:
         """Report that nothing ran."""
         return cls(tuple(SegmentRow(step.id, "not_started") for step in work.steps), refused)
+
+
+RunSegment = Callable[[SegmentWork, CancelToken], Awaitable[SegmentReport]]
+"""Runs a segment to its end, as ``SegmentLayer.run_segment``."""
+
+
+class SegmentBegun:
+    """A segment that is under way before anybody gave it out; belongs to the loop's thread.
+
+    Args:
+        run: Waits for it.
+        stop: Asks it to stop, where nobody will wait.
+    """
+
+    __slots__ = ("_run", "_stop")
+
+    def __init__(self, run: RunSegment, stop: Callable[[], None]) -> None:
+        self._run: RunSegment | None = run
+        self._stop = stop
+
+    def take(self) -> RunSegment | None:
+        """Give what waits for it, once."""
+        taken, self._run = self._run, None
+        return taken
+
+    def drop(self) -> None:
+        """Stop it if nobody took it up."""
+        if self.take() is not None:
+            self._stop()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import msgspec
 
 from tandem_orchestrator.layers.native.program import Form, forms_of
 from tandem_orchestrator.model.events import RunAccepted
 from tandem_orchestrator.model.plans import plan_to_value
-from tandem_orchestrator.orchestrator.intake import Intake
+from tandem_orchestrator.orchestrator.intake import Intake, accepted_of
 
 _encode = msgspec.msgpack.encode
 _NIL = b"\xc0"
@@ -24,6 +24,26 @@ PAYLOADS_BYTES_MAX = 256 * 1024
 """Of one run, together."""
 _ID, _NAME = -2, -1
 """Slots of a set's id and name; those of payloads are positions in the plan."""
+
+
+class Asked(Protocol):
+    """What one run asks of a plan that it shares with others."""
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Id and name of the command set."""
+
+    # Any: inputs and documents hold any plain value.
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The run's own inputs."""
+
+    @property
+    def literals(self) -> Sequence[bytes] | None:
+        """Values of the payloads' literals; None: those of the plan."""
+
+    def own_intake(self) -> Intake:
+        """Give what taking in this very set gave, or would have given."""
 
 
 class Acceptance:
@@ -47,8 +67,19 @@ class Acceptance:
         self._plan = _Pieces(plan_to_value(plan), {"name": _NAME}, list(range(len(plan.steps))))
         self._own: RunAccepted | None = None
 
+    def of_run(self, run_id: str, asked: Asked, at_ns: int) -> RunAccepted:
+        """Make the record of one run; some fields may be encoded already, for a journal to write."""
+        if asked.literals is not None:
+            made = self._event_with(run_id, asked.names, asked.literals, asked.inputs, at_ns)
+            if made is not None:
+                return made
+        intake = asked.own_intake()
+        if asked.literals is None and self._is_of(intake):
+            return self._own_event(run_id, intake.inputs, at_ns)
+        return msgspec.structs.replace(accepted_of(intake, run_id), at_ns=at_ns)
+
     # Any: inputs hold any plain value.
-    def event(
+    def _event_with(
         self,
         run_id: str,
         names: tuple[str, str],
@@ -91,12 +122,12 @@ class Acceptance:
         document, plan = self._document.joined(payloads), self._plan.joined(payloads)
         return self._event(run_id, names, document, plan, inputs, at_ns)
 
-    def is_of(self, intake: Intake) -> bool:
+    def _is_of(self, intake: Intake) -> bool:
         """Whether an intake is that of the very set it was made of, but for its inputs."""
         mine = self._intake
         return intake.plan is mine.plan and intake.document is mine.document
 
-    def own_event(self, run_id: str, inputs: dict[str, Any], at_ns: int) -> RunAccepted:
+    def _own_event(self, run_id: str, inputs: dict[str, Any], at_ns: int) -> RunAccepted:
         """Make the record of a run of the very set that it was made of."""
         if self._own is None:
             intake = self._intake

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tandem_orchestrator.layers.layer import Begun
+from tandem_orchestrator.layers.layer import Begun, SegmentBegun
 from tandem_orchestrator.model.events import RunForked, SegmentEnded, StepsRan
 
 
@@ -17,8 +17,8 @@ class Ahead(NamedTuple):
     """What its one segment came back with."""
     onward: RunForked | StepsRan | None = None
     """Steps that stand as they ended."""
-    begun: Begun | None = None
-    """An attempt that is under way."""
+    begun: Begun | SegmentBegun | None = None
+    """What is under way."""
 
     def drop(self) -> None:
         """Stop what is under way: there will be no run."""

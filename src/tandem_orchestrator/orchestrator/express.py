@@ -1,23 +1,26 @@
-"""The express way: a run that is one native segment, keeps nothing on disk, and has no listener.
+"""The express way: a run that is one native segment without effects, and has no listener.
 
-Such a run needs none of what makes a run slow: no event is told, none is written, and nothing is
-decided while it goes on. It takes a place like any other, is one crossing into C, and its result
-is built from what came back. Its events are made later, if somebody asks for them. Whatever is
-not a plain success goes on as an ordinary run, from what came back.
+Such a run needs none of what makes a run slow: no event is told, and nothing is decided while it
+goes on. It takes a place like any other, is one crossing into C, and its result is built from what
+came back. Where it is to be durable its records are one append then, and the result waits for
+that: nobody has heard of the run before. Else they are made later, if somebody asks for them.
+Whatever is not a plain success goes on as an ordinary run, from what came back; and so does a
+durable run that takes longer than ``LATE_S``, from where it is, so that it is found again.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from tandem_orchestrator.clock import Clock
 from tandem_orchestrator.engine import Engine
-from tandem_orchestrator.errors import Busy, CommandError, LayerUnavailable
+from tandem_orchestrator.errors import Busy, CommandError, LayerUnavailable, NotAValue
 from tandem_orchestrator.ids import Ids
 from tandem_orchestrator.journal import Journal
 from tandem_orchestrator.layers.cpus import cpu_mask
+from tandem_orchestrator.layers.layer import SegmentBegun
 from tandem_orchestrator.layers.native import NativeLayer
 from tandem_orchestrator.layers.native.codec import CodecError
 from tandem_orchestrator.layers.native.program import Program, ProgramRefused, encode_run
@@ -29,6 +32,7 @@ from tandem_orchestrator.layers.native.program_outcome import (
 from tandem_orchestrator.layers.native.programs import outcomes_of
 from tandem_orchestrator.layers.native.segments import Segments, rows_of
 from tandem_orchestrator.layers.native.session import Completion, Session
+from tandem_orchestrator.layers.native.under_way import UnderWay
 from tandem_orchestrator.model.events import (
     AnyEvent,
     RunAccepted,
@@ -39,48 +43,35 @@ from tandem_orchestrator.model.events import (
     SegmentStarted,
 )
 from tandem_orchestrator.model.levels import Priority
-from tandem_orchestrator.model.plans import Plan, plan_to_value
+from tandem_orchestrator.model.plans import Plan, PlannedStep
 from tandem_orchestrator.model.values import from_value
 from tandem_orchestrator.observe import Metrics
-from tandem_orchestrator.orchestrator.intake import Intake
+from tandem_orchestrator.orchestrator.acceptance import Acceptance, Asked
+from tandem_orchestrator.orchestrator.intake import Intake, accepted_of
+from tandem_orchestrator.orchestrator.lateness import Lateness
 from tandem_orchestrator.orchestrator.result_template import ResultTemplate
 from tandem_orchestrator.orchestrator.routing import Routing
 
 LEARN_FIRST, LEARN_EVERY = 8, 16
 """Of a plan's runs the router learns from so many first ones, then from one in so many."""
+LATE_S = 0.05
+"""How long a durable run may go on before the journal knows of it; at most twice that."""
 KEPT_BYTES = 1024
 """What an ended run that nobody has asked for is taken to cost beside its bodies."""
-
-
-class Asked(Protocol):
-    """What one run asks of a plan that it shares with others."""
-
-    @property
-    def names(self) -> tuple[str, str]:
-        """Id and name of the command set."""
-
-    # Any: inputs and documents hold any plain value.
-    @property
-    def inputs(self) -> dict[str, Any]:
-        """The run's own inputs."""
-
-    @property
-    def literals(self) -> Sequence[bytes] | None:
-        """Values of the payloads' literals; None: those of the plan."""
-
-    def own_intake(self) -> Intake:
-        """Give what taking in this very set gave, or would have given."""
 
 
 class ExpressPlan:
     """What is known of a plan before it runs the express way; made once, used often.
 
     Args:
-        plan: One for which ``fits`` is true.
+        intake: One for whose plan ``fits`` is true.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._acceptance: Acceptance | None = None
+        self.plan = plan = intake.plan
+        self.is_durable = plan.durability != "none"
         self.lane = Priority.parse(plan.priority).lane
         self.cpus = cpu_mask(plan.steps[0].cpus)  # one segment, hence one set and one wish
         self.is_routed = any(
@@ -94,7 +85,14 @@ class ExpressPlan:
         self._loaded: tuple[Program, int] | None = None
         self.literals: list[bytes] = []
         """Values of the plan's own payloads; a program is shared by equal structures."""
-        self._template = _template_of(plan)
+        self._template = _template_of(intake)
+
+    @property
+    def acceptance(self) -> Acceptance:
+        """Makes the records that begin its runs."""
+        if self._acceptance is None:
+            self._acceptance = Acceptance(self._intake)
+        return self._acceptance
 
     def program(self, segments: Segments) -> tuple[Program, int] | None:
         """Give the plan's program and its number in a session; None if it is not loaded there."""
@@ -150,14 +148,13 @@ class ExpressPlan:
 def express_way_of(intake: Intake) -> ExpressPlan | None:
     """Give the express way of a plan; None if it has to go the ordinary one."""
     fitting = intake.command_set.idempotency_key is None and fits(intake.plan)
-    return ExpressPlan(intake.plan) if fitting else None
+    return ExpressPlan(intake) if fitting else None
 
 
 def fits(plan: Plan) -> bool:
     """Say whether a plan can go the express way. Pure."""
     return (
-        plan.durability == "none"
-        and plan.handler is None
+        plan.handler is None
         and plan.timeout_s is None
         and len(plan.segments) == 1
         and len(plan.segments[0]) == len(plan.steps)
@@ -171,43 +168,22 @@ def fits(plan: Plan) -> bool:
     )
 
 
-def _template_of(plan: Plan) -> ResultTemplate:
+def _template_of(intake: Intake) -> ResultTemplate:
     """Let a made-up run say what every result of this plan has in common."""
-    rows = tuple(SegmentRow(step.id, "succeeded") for step in plan.steps)
-    return ResultTemplate(_events_of("", ("", ""), plan, {}, {}, rows, 0, 0.0))
+    rows = tuple(SegmentRow(step.id, "succeeded") for step in intake.plan.steps)
+    return ResultTemplate(_events_of(accepted_of(intake, ""), rows, 0, 0.0))
 
 
-# Any: documents and inputs hold any plain value.
 def _events_of(
-    run_id: str,
-    names: tuple[str, str],
-    plan: Plan,
-    document: dict[str, Any],
-    inputs: dict[str, Any],
-    rows: tuple[SegmentRow, ...],
-    at_ns: int,
-    duration_s: float,
+    accepted: RunAccepted, rows: tuple[SegmentRow, ...], at_ns: int, duration_s: float
 ) -> list[AnyEvent]:
     """Make the events that a run would have told on the ordinary way; it began at ``at_ns``."""
     end_ns = at_ns + int(duration_s * 1e9)
     return [
-        RunAccepted(
-            at_ns=at_ns,
-            run_id=run_id,
-            command_set_id=names[0],
-            name=names[1],
-            type=plan.type,
-            mode=plan.mode,
-            priority=plan.priority,
-            durability=plan.durability,
-            document=document,
-            plan=plan_to_value(plan),
-            inputs=inputs,
-            steps_total=len(plan.steps),
-        ),
+        accepted,
         RunStarted(at_ns=at_ns),
         # None of its steps is external: see ``fits``.
-        SegmentStarted(at_ns=at_ns, segment=0, steps=tuple(step.id for step in plan.steps)),
+        SegmentStarted(at_ns=at_ns, segment=0, steps=tuple([row.step for row in rows])),
         SegmentEnded(at_ns=end_ns, segment=0, rows=rows),
         RunEnded(at_ns=end_ns, status="completed", duration=duration_s),
     ]
@@ -236,12 +212,18 @@ class Express:
         self._engine, self._journal, self._native = engine, journal, native
         self._metrics, self._hearers = metrics, hearers
         self._ids, self._clock = ids, clock
+        self._lateness = Lateness(clock, LATE_S)
 
-    async def run(self, way: ExpressPlan, asked: Asked) -> dict[str, Any] | SegmentEnded | None:
+    async def run(
+        self, way: ExpressPlan, asked: Asked
+    ) -> dict[str, Any] | SegmentEnded | SegmentBegun | None:
         """Run a plan.
 
         Returns: its result; or, where a step did not succeed, what came back, for an ordinary run
-            to go on from; or None if nothing ran, and an ordinary run has to do it all.
+            to go on from; or what is under way, where that takes long; or None if nothing ran,
+            and an ordinary run has to do it all.
+
+        Raises: Busy, JournalError.
         """
         begun = self._begin(way, asked)
         if begun is None:
@@ -249,6 +231,8 @@ class Express:
         session, program, body_bytes, call_id, future = begun
         at_ns, began_ns = self._clock.wall_ns(), self._clock.monotonic_ns()
         try:
+            if way.is_durable and not await self._in_time(future):
+                return self._begun(session, program, way.plan.steps, call_id, future)
             completion = await future
         except asyncio.CancelledError:
             session.cancel(call_id)
@@ -257,7 +241,29 @@ class Express:
             self._engine.step_out()
         duration_s = (self._clock.monotonic_ns() - began_ns) / 1e9
         kept = _Kept(way, asked, program, at_ns, duration_s, completion, body_bytes)
-        return self._finish(kept)
+        return await self._finish(kept)
+
+    async def _in_time(self, future: asyncio.Future[Completion]) -> bool:
+        """Wait for a call, but not for long; whether it came back."""
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(lambda _: None if turn.done() else turn.set_result(True))
+        self._lateness.watch(turn)
+        return await turn
+
+    def _begun(
+        self,
+        session: Session,
+        program: Program,
+        steps: Sequence[PlannedStep],
+        call_id: int,
+        future: asyncio.Future[Completion],
+    ) -> SegmentBegun:
+        """Make of a call what an ordinary run can take up."""
+        native = self._native
+        assert native is not None, "it sent the call"
+        watch = native.quarantine.watch
+        call = UnderWay(session, program, steps, call_id, future, native.stop_of, watch)
+        return SegmentBegun(call.run, call.stop)
 
     def _begin(
         self, way: ExpressPlan, asked: Asked
@@ -286,7 +292,7 @@ class Express:
             raise
         return segments.session, program, len(body), call_id, future
 
-    def _finish(self, kept: _Kept) -> dict[str, Any] | SegmentEnded | None:
+    async def _finish(self, kept: _Kept) -> dict[str, Any] | SegmentEnded | None:
         way, program, completion = kept.way, kept.program, kept.completion
         try:
             rows = outcomes_of(program, completion)
@@ -306,9 +312,17 @@ class Express:
             elapsed_ns += row.elapsed_ns
         run_id = self._ids.make()
         result = way.result(run_id, kept.asked.names, rows, kept.duration_s, completion.body)
+        if way.is_durable:
+            events = kept.events(run_id, rows)
+            try:
+                ticket = self._journal.append(run_id, events, way.plan.durability)
+            except NotAValue:  # Too large to be kept: the ordinary way says so.
+                return SegmentEnded(segment=0, rows=rows_of(way.plan.steps, rows, program))
+            await ticket.durable()
+        else:
+            size = kept.body_bytes + len(completion.body) + KEPT_BYTES
+            self._journal.remember(run_id, kept, size)
         self._metrics.count_run(way.plan.mode, "c", len(rows), elapsed_ns / 1e9, kept.duration_s)
-        size = kept.body_bytes + len(completion.body) + KEPT_BYTES
-        self._journal.remember(run_id, kept, size)
         return result
 
 
@@ -323,17 +337,10 @@ class _Kept(NamedTuple):
     completion: Completion
     body_bytes: int
 
-    def events(self, run_id: str) -> list[AnyEvent]:
-        """Make its events."""
-        intake, program = self.asked.own_intake(), self.program
-        rows = rows_of(intake.plan.steps, outcomes_of(program, self.completion), program)
-        return _events_of(
-            run_id,
-            self.asked.names,
-            intake.plan,
-            intake.document,
-            self.asked.inputs,
-            rows,
-            self.at_ns,
-            self.duration_s,
-        )
+    def events(self, run_id: str, outcomes: Sequence[StepOutcome] | None = None) -> list[AnyEvent]:
+        """Make its events; ``outcomes`` are those in its completion, where they are at hand."""
+        if outcomes is None:
+            outcomes = outcomes_of(self.program, self.completion)
+        rows = rows_of(self.way.plan.steps, outcomes, self.program)
+        accepted = self.way.acceptance.of_run(run_id, self.asked, self.at_ns)
+        return _events_of(accepted, rows, self.at_ns, self.duration_s)

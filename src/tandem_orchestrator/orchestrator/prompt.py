@@ -43,9 +43,9 @@ from tandem_orchestrator.model.plans import Plan, PlannedStep
 from tandem_orchestrator.model.refs import NO_DEFAULT, Missing, Ref, find_refs, substitute
 from tandem_orchestrator.model.values import from_value
 from tandem_orchestrator.observe import Metrics
-from tandem_orchestrator.orchestrator.acceptance import Acceptance
+from tandem_orchestrator.orchestrator.acceptance import Acceptance, Asked
 from tandem_orchestrator.orchestrator.ahead import Ahead
-from tandem_orchestrator.orchestrator.express import KEPT_BYTES, Asked
+from tandem_orchestrator.orchestrator.express import KEPT_BYTES
 from tandem_orchestrator.orchestrator.intake import Intake, accepted_of
 from tandem_orchestrator.orchestrator.result_template import ResultTemplate
 
@@ -392,14 +392,4 @@ class _Kept(NamedTuple):
         return _events_of(self._accepted(run_id), self.rows, end_ns, self.duration_s)
 
     def _accepted(self, run_id: str) -> RunAccepted:
-        asked, acceptance = self.asked, self.way.acceptance
-        if asked.literals is not None:
-            accepted = acceptance.event(
-                run_id, asked.names, asked.literals, asked.inputs, self.at_ns
-            )
-            if accepted is not None:
-                return accepted
-        elif acceptance.is_of(intake := asked.own_intake()):
-            return acceptance.own_event(run_id, intake.inputs, self.at_ns)
-        accepted = accepted_of(asked.own_intake(), run_id)
-        return msgspec.structs.replace(accepted, at_ns=self.at_ns)
+        return self.way.acceptance.of_run(run_id, self.asked, self.at_ns)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from tandem_orchestrator.layers.layer import SegmentBegun
 from tandem_orchestrator.layers.native.segments import Segments
 from tandem_orchestrator.model.commands import CommandSet
+from tandem_orchestrator.orchestrator.acceptance import Asked
 from tandem_orchestrator.orchestrator.ahead import NOTHING_AHEAD, Ahead
-from tandem_orchestrator.orchestrator.express import Asked, Express, express_way_of
+from tandem_orchestrator.orchestrator.express import Express, express_way_of
 from tandem_orchestrator.orchestrator.familiar import Familiar, Way
 from tandem_orchestrator.orchestrator.intake import Intake
 from tandem_orchestrator.orchestrator.planning import Planning
@@ -88,4 +90,6 @@ class Ways:
         if isinstance(way, PromptPlan):
             return await self._prompt.run(way, asked) or NOTHING_AHEAD
         ended = await self._express.run(way, asked)
+        if isinstance(ended, SegmentBegun):
+            return Ahead(begun=ended)
         return ended if isinstance(ended, dict) else Ahead(head=ended)

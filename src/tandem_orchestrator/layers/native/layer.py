@@ -53,11 +53,7 @@ from tandem_orchestrator.layers.native.session import (
     may_spin,
 )
 from tandem_orchestrator.layers.native.stop_request import StopRequest
-from tandem_orchestrator.layers.native.supervisor import (
-    BridgeSupervisor,
-    OnEvent,
-    Open,
-)
+from tandem_orchestrator.layers.native.supervisor import BridgeSupervisor, OnEvent, Open
 from tandem_orchestrator.layers.native.waiting import GrowingWait, pause
 from tandem_orchestrator.model.catalogue import Action
 from tandem_orchestrator.model.outcomes import Outcome
@@ -305,7 +301,7 @@ class NativeLayer:
         def on_call(call_id: int, future: asyncio.Future[Completion]) -> None:
             calls.append(call_id)
             session.works[call_id] = work
-            stop = StopRequest(session, call_id, future, self._limits.cancel_grace_s, self._clock)
+            stop = self.stop_of(session, call_id, future)
             stops.append(stop)
             cancel.on_cancel(stop.ask)
 
@@ -320,6 +316,10 @@ class NativeLayer:
         if any(stop.abandoned for stop in stops):
             return SegmentReport(abandoned_rows(rows), stopped=False)
         return SegmentReport(rows)
+
+    def stop_of(self, at: Session, call_id: int, future: asyncio.Future[Completion]) -> StopRequest:
+        """Make what asks a call to stop, and gives it up after the grace."""
+        return StopRequest(at, call_id, future, self._limits.cancel_grace_s, self._clock)
 
     # Any: numbers, and a list of them.
     def counters(self) -> dict[str, Any]:
@@ -381,7 +381,7 @@ class NativeLayer:
         except LayerUnavailable:
             # The session has just ended; the next attempt waits for the restart, as any other.
             return reports.report_of(work, Completion(reports.NOT_STARTED, 0, 0, b""))
-        stop = StopRequest(session, call_id, future, self._limits.cancel_grace_s, self._clock)
+        stop = self.stop_of(session, call_id, future)
         cancel.on_cancel(stop.ask)
         self._progress.add(session, call_id, work.on_progress)
         session.works[call_id] = work
