@@ -20,6 +20,10 @@ PLAIN_VERSION = 1
 LINK_BYTES = 32
 """Bytes of one link."""
 
+_GIL_BYTES, _PIECES_BYTES_MAX = 2048, 32 * 1024
+"""From so many bytes on ``hashlib`` lets other threads have the interpreter, and a busy loop gives
+it back after milliseconds only: what is not much longer is hashed in pieces below that."""
+
 _head = msgspec.msgpack.Encoder()
 
 
@@ -47,4 +51,10 @@ def next_link(
     """Compute the link of a record from the one before it, its columns and its body."""
     # The head is one MessagePack array: it says its own length, so that fields cannot run together.
     head = _head.encode((seq, version, kind, unit, attempt, at_ns))
-    return hashlib.blake2b(previous + head + body, digest_size=LINK_BYTES).digest()
+    whole = previous + head + body
+    if not _GIL_BYTES <= len(whole) <= _PIECES_BYTES_MAX:
+        return hashlib.blake2b(whole, digest_size=LINK_BYTES).digest()
+    link, view = hashlib.blake2b(digest_size=LINK_BYTES), memoryview(whole)
+    for first in range(0, len(whole), _GIL_BYTES - 1):
+        link.update(view[first : first + _GIL_BYTES - 1])
+    return link.digest()

@@ -341,6 +341,9 @@ class _Kept(NamedTuple):
         """Make its events; ``outcomes`` are those in its completion, where they are at hand."""
         if outcomes is None:
             outcomes = outcomes_of(self.program, self.completion)
-        rows = rows_of(self.way.plan.steps, outcomes, self.program)
+        ended = zip(self.way.plan.steps, outcomes, strict=True)
+        rows = tuple(
+            [SegmentRow(s.id, "succeeded", o.output, o.elapsed_ns / 1e9) for s, o in ended]
+        )
         accepted = self.way.acceptance.of_run(run_id, self.asked, self.at_ns)
         return _events_of(accepted, rows, self.at_ns, self.duration_s)

@@ -116,8 +116,8 @@ class Run(RunControl):
         asked = False
         while True:
             row = await self._journal.run(self.id)
-            if row is None and self._ticket is not None:
-                await self._journal.flush()  # accepted here, and under ``async`` on its way
+            if row is None:
+                await self._journal.flush()  # under ``async`` it may be on its way
                 row = await self._journal.run(self.id)
             if row is None:
                 raise CommandError(f"run {self.id!r}: there is no such run in the journal")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import groupby
 from typing import Any
 
 import apsw
@@ -25,6 +26,7 @@ from tandem_orchestrator.journal.journal import (
 )
 from tandem_orchestrator.journal.projection import changed_columns, first_row
 from tandem_orchestrator.journal.sqlite.connection import select
+from tandem_orchestrator.journal.sqlite.whole_runs import is_whole, write_whole
 from tandem_orchestrator.model.events import RunAccepted
 
 ROWS_MAX = 16
@@ -91,6 +93,22 @@ class Transaction:
         self._owner = owner
         self._heads: dict[str, _Head] = {}
         self._touched: dict[str, _Head] = {}
+
+    def append_all(
+        self, appends: Sequence[tuple[str, Sequence[Entry]]]
+    ) -> list[JournalError | None]:
+        """Write appends inside the transaction that is open, in order; gives their refusals.
+
+        Raises: apsw.Error when the store, not an append, is at fault.
+        """
+        refusals: list[JournalError | None] = []
+        for whole, some in groupby(appends, lambda append: is_whole(append[1])):
+            those = list(some)
+            if whole and write_whole(self._connection, self._token, self._owner, those):
+                refusals += [None] * len(those)
+            else:
+                refusals += [self.append(run_id, entries) for run_id, entries in those]
+        return refusals
 
     def append(self, run_id: str, entries: Sequence[Entry]) -> JournalError | None:
         """Write one append inside the transaction that is open; gives its refusal, if any.

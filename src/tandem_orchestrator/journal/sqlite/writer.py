@@ -215,7 +215,7 @@ class Writer:
         # Whoever removes files holds this lock, too: one that is there now stays.
         self._outputs.keep(self._outputs.lacks(parts))
         self._gather(batch, wait_until=0.0)
-        refusals = [transaction.append(a.run_id, a.entries) for a in batch]
+        refusals = transaction.append_all([(a.run_id, a.entries) for a in batch])
         transaction.finish()
         connection.execute("COMMIT")
         if parts:
