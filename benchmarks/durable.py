@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import gc
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -36,6 +37,8 @@ DIAMONDS, ALONE, PLAIN, NATIVE = 1_000, 300, 1_500, 4_000
 """Runs in one measurement: 64 in flight, one at a time, without a journal, in C."""
 RECORDS, RECORDS_AT_ONCE, JOURNAL_RUNS = 60_000, 16, 64
 """Of the journal alone: records, records of one append, runs that append at the same time."""
+DBOS, DBOS_RUNS = Path("build/dbos/bin/python"), 60
+"""The Python that has DBOS (``tools/setup bench`` makes it), and its runs: it takes seconds for them."""
 LONG_RUNS, LONG_STEPS = 100_000, 10
 """Runs and steps of each in the long journal."""
 SMALL, LARGE = 1_000, 100_000
@@ -77,6 +80,19 @@ def native_diamond(number: int, durability: str) -> CommandSet:
 async def rate(total: int, one: Callable[[int], Awaitable[object]]) -> float:
     """Give runs a second, 64 in flight."""
     return 1e6 / await us_a_run(total, one)
+
+
+def dbos_figures() -> tuple[float, float] | None:
+    """Measure the same diamond in DBOS: runs a second, and p50 of one alone; None if it is not there."""
+    if not DBOS.exists():
+        print(f"DBOS is left out: there is no {DBOS} (tools/setup bench makes it)", file=sys.stderr)
+        return None
+    program = Path(__file__).with_name("durable_dbos.py")
+    ran = subprocess.run(
+        [DBOS, program, str(DBOS_RUNS)], capture_output=True, text=True, check=True
+    )
+    rate, p50_ms = map(float, ran.stdout.split()[-2:])
+    return rate, p50_ms
 
 
 async def runs_figures(tandem: TandemOrchestrator, folder: Path, runs: int) -> list[Figure]:
@@ -122,7 +138,11 @@ async def runs_figures(tandem: TandemOrchestrator, folder: Path, runs: int) -> l
         keep("none", await rate(PLAIN, none))
         keep("plain", await rate(2 * PLAIN, plain_one))
         keep("native", await rate(NATIVE, native))
+        if dbos := dbos_figures():
+            keep("dbos", dbos[0])
+            keep("dbos alone", dbos[1])
     bare.close()
+    has_dbos = "dbos" in values
     taken = {name: tuple(each) for name, each in values.items()}
     return [
         Figure(
@@ -131,14 +151,20 @@ async def runs_figures(tandem: TandemOrchestrator, folder: Path, runs: int) -> l
             2_500.0,
             taken["group"],
             more_is_better=True,
-            peers=(("a bare loop: asyncio, graph, group commit", taken["bare"]),),
+            peers=(
+                ("a bare loop: asyncio, graph, group commit", taken["bare"]),
+                *([("DBOS, SQLite", taken["dbos"])] if has_dbos else []),
+            ),
         ),
         Figure(
             "... one at a time, p50",
             "ms",
             2.0,
             taken["alone"],
-            peers=(("the same bare loop", taken["bare alone"]),),
+            peers=(
+                ("the same bare loop", taken["bare alone"]),
+                *([("DBOS, SQLite", taken["dbos alone"])] if has_dbos else []),
+            ),
         ),
         Figure(
             "... durability none, 64 in flight",
