@@ -27,6 +27,8 @@ class PythonImplementation:
     payload_type: Any = None
     """Type to convert the payload to and check it against, or None."""
     rung: str = "native"
+    is_coroutine: bool = False
+    """Whether calling it makes a coroutine, and runs nothing of it."""
 
     @property
     def source(self) -> str:
@@ -79,7 +81,8 @@ def describe_handler(
         "async" if is_async else "process" if cpu == "process" else "thread"
     )
     payload_type = _payload_type(handler, positional[0].name) if positional else None
-    return PythonImplementation(name, handler, kind, takes, payload_type, rung)
+    is_coroutine = kind == "async" and inspect.iscoroutinefunction(handler)
+    return PythonImplementation(name, handler, kind, takes, payload_type, rung, is_coroutine)
 
 
 def _payload_type(handler: Handler, parameter: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -20,7 +21,7 @@ from tandem_orchestrator.layers.python.context import Context, make_log
 from tandem_orchestrator.layers.python.handler import PythonImplementation
 from tandem_orchestrator.layers.python.messages import Done, Job
 from tandem_orchestrator.layers.python.processes import NeverReady, ProcessRunner, WorkerDied
-from tandem_orchestrator.layers.python.prompt import PromptCaller, PromptHandler, Raised
+from tandem_orchestrator.layers.python.prompt import NotOver, PromptCaller, PromptHandler, Raised
 from tandem_orchestrator.layers.python.registry import Registry
 from tandem_orchestrator.layers.python.step_log import (
     StepMark,
@@ -28,6 +29,7 @@ from tandem_orchestrator.layers.python.step_log import (
     enter_step,
     lowest_level,
     mark_all,
+    mark_root,
 )
 from tandem_orchestrator.layers.python.threads import ThreadRunner
 from tandem_orchestrator.layers.python.worker import is_loading_main
@@ -136,8 +138,7 @@ class PythonLayer:
         found = self._registry.find(agent, action, implementation)
         if found is None or self._gates_of(found[0], found[1]):
             return None
-        is_one = found[2].kind == "async" and inspect.iscoroutinefunction(found[2].handler)
-        return PromptHandler(found[1], found[2]) if is_one else None
+        return PromptHandler(found[1], found[2]) if found[2].is_coroutine else None
 
     @property
     def is_prompt(self) -> bool:
@@ -191,23 +192,20 @@ class PythonLayer:
         if implementation.kind == "process":
             return await self._in_process(work, cancel, implementation, handle)
         context = None if implementation.takes < 2 else _context_of(work, cancel)
-        start = self._on_loop if implementation.kind == "async" else self._in_thread
-        if (begun := work.begun) is not None:
-            return await self._timed(
-                lambda _, cancel: self._to_its_end(begun, cancel),
-                lambda: None,
-                cancel,
-                handle,
-                where,
-                work.run_id,
-            )
-        if work.cpus and start == self._in_thread:
-            start = partial(self._in_thread, cpus=work.cpus)
+        mark = StepMark(work.run_id, work.step_id, work.attempt)
 
         def call() -> Any:
-            enter_step(StepMark(work.run_id, work.step_id, work.attempt))
+            enter_step(mark)
             return call_handler(implementation, work.payload, context)
 
+        start: Callable[[Callable[[], Any], CancelToken], Any] = self._on_loop
+        if implementation.kind != "async":
+            start = partial(self._in_thread, cpus=work.cpus)
+        elif (begun := work.begun) is not None:
+            start = lambda _, cancel: self._to_its_end(begun, cancel)  # noqa: E731
+        elif implementation.is_coroutine:
+            one = PromptHandler(handle, implementation)
+            start = lambda _, cancel: self._at_once(one, work.payload, context, mark, cancel)  # noqa: E731
         return await self._timed(start, call, cancel, handle, where, work.run_id)
 
     async def _timed(
@@ -270,6 +268,21 @@ class PythonLayer:
                 f"python_layer.abandoned_max={self._limits.abandoned_max}); no further one is "
                 "started until some of them end"
             )
+
+    # Any: payloads and outputs are any values.
+    async def _at_once(
+        self,
+        handler: PromptHandler,
+        payload: Any,
+        context: Context | None,
+        mark: StepMark,
+        cancel: CancelToken,
+    ) -> Any:
+        """Call a coroutine; where it waits it goes on as a task, so that it alone is cancelled."""
+        self._refuse_when_full()
+        mark_root()
+        output = self.prompt.call(handler, payload, context, contextvars.copy_context(), mark)
+        return await self._to_its_end(output.future, cancel) if type(output) is NotOver else output
 
     async def _on_loop(self, call: Callable[[], Any], cancel: CancelToken) -> Any:
         """Run a coroutine as a task of its own, so that it alone is cancelled."""
