@@ -699,15 +699,14 @@ async def test_a_plugin_is_not_bypassed_by_the_express_way(
     steps = [CommandStep(agent="system", action="echo", payload=n) for n in range(2)]
     asked = CommandSet(mode="speed_critical", durability="none", steps=steps)
     async with TandemOrchestrator({"journal": {"path": ":memory:"}}) as tandem:
-        submit = tandem._submit
+        submit = tandem._ways_now()._submit
 
         async def counted(*arguments: Any) -> Any:
             ordinary.append(arguments)
             return await submit(*arguments)
 
-        monkeypatch.setattr(tandem, "_submit", counted)
+        monkeypatch.setattr(tandem._ways_now(), "_submit", counted)
         plan = await tandem.prepare(asked)
-        monkeypatch.setattr(plan, "_submit", counted)
 
         async def run() -> None:
             result = await (plan.run() if door == "prepare" else tandem.execute_command_set(asked))

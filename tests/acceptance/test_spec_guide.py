@@ -99,6 +99,7 @@ METRICS = {
     "c_layer",  # beyond the guide's: the bridge's counters
     "cache",  # and what the cache of outputs was good for
     "plugins",  # and the calls of hooks
+    "journal",  # and what its large outputs take
 }
 
 
