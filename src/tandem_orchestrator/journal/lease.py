@@ -84,7 +84,11 @@ class Lease:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
-        _sweep(folder)
+        try:
+            _sweep(folder)
+        except OSError:
+            self.give_back()  # whoever is refused holds nothing
+            raise
 
     def give_back(self) -> None:
         """Unlock and remove the file. Safe to repeat."""
