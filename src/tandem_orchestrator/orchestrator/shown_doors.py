@@ -45,10 +45,11 @@ class ShownDoors(ABC):
         metrics = self._messages.add_to(self._watching.metrics.read())
         metrics["cache"] = self.cache.metrics()
         metrics["plugins"] = self._plugins.metrics()
+        outputs = {"files": 0, "bytes": 0}
         if self._parts is not None:
             health = self._parts.journal.health()
             outputs = {"files": health.outputs_files, "bytes": health.outputs_bytes}
-            metrics["journal"] = {"outputs": outputs}
+        metrics["journal"] = {"outputs": outputs}
         return metrics
 
     def layer_health(self) -> dict[str, LayerHealth]:
