@@ -1,7 +1,7 @@
 # Two commands are enough on a fresh machine: `make run` and `make test`. `make` lists the rest.
 
 VENV := .venv/bin
-BENCHMARKS := startup twins redundant validation rings messages blobs program runs durable history shadowing scan
+BENCHMARKS := startup twins redundant validation rings messages blobs program runs durable size history shadowing scan
 PYTEST ?= $(VENV)/python -P -m pytest
 export PATH := $(CURDIR)/$(VENV):$(PATH)
 export TANDEM_NATIVE_TOOLS := $(CURDIR)/build/tools
