@@ -289,7 +289,7 @@ async def test_a_killed_programs_run_is_taken_over_and_finishes_within_five_seco
         killed_at = time.monotonic()
         child.communicate(timeout=10)
         async with asyncio.timeout(15):
-            while not tandem.run(run_id).is_here:
+            while (await tandem.runs())[0].finished_at_ns is None:
                 await asyncio.sleep(0.02)
         assert time.monotonic() - killed_at < 5.0
         result = await tandem.run(run_id).result()
