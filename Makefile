@@ -39,6 +39,11 @@ kill-points: dev ## kill program, bridge, host and workers N times (10000), over
 	$(VENV)/python -P tests/faults/kill_points/harness.py --points $(or $(N),10000) \
 		--state build/kill-points.json
 
+kill-points-postgres: dev ## the same around a journal in PostgreSQL, and of its server, N times (1000)
+	@mkdir -p build
+	$(VENV)/python -P tests/faults/kill_points/harness.py --points $(or $(N),1000) --postgres \
+		--state build/kill-points-postgres.json
+
 simulate: dev ## play seeds of simulated orchestrators up to SEEDS (100000), from FROM or where it was
 	@mkdir -p build
 	$(VENV)/python -P tests/faults/simulation/simulate.py --seeds $(or $(SEEDS),100000) \
@@ -98,5 +103,5 @@ bench-fairness: dev ## measure seven good C agents beside a hostile peer against
 clean: ## remove .venv and everything built
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help run build dev test test-long kill-points simulate day power-loss flipped-bits journal-errors failing-calls model models weaken test-lowest check fmt bench bench-history bench-fairness clean
+.PHONY: help run build dev test test-long kill-points kill-points-postgres simulate day power-loss flipped-bits journal-errors failing-calls model models weaken test-lowest check fmt bench bench-history bench-fairness clean
 .DEFAULT_GOAL := help

@@ -65,11 +65,16 @@ servers: list[PostgresServer] = []
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    """Run a PostgreSQL server for the session, started when the first test needs it."""
+def postgres_here() -> None:
+    """Skip where there is no PostgreSQL; in CI let the test fail instead."""
     is_here = postgres_programs() is not None and find_spec("psycopg") is not None
     if not is_here and os.environ.get("CI") != "true":
         pytest.skip("PostgreSQL or psycopg is not installed here: tools/setup dev says why")
+
+
+@pytest.fixture(scope="session")
+def postgres_server(postgres_here: None) -> Iterator[PostgresServer]:
+    """Run a PostgreSQL server for the session, started when the first test needs it."""
     server = PostgresServer()
     servers.append(server)
     server.start()

@@ -32,6 +32,23 @@ def test_sixty_kills_lose_change_and_double_nothing() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("postgres_here")
+def test_twenty_kills_around_a_postgres_server_and_of_it_lose_change_and_double_nothing() -> None:
+    done = kill("--points", "20", "--seed", "2", "--postgres")
+    assert done.returncode == 0, done.stderr
+    assert '"postgres"' in done.stdout
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("postgres_here")
+def test_the_harness_finds_a_postgres_journal_that_acknowledges_early() -> None:
+    done = kill("--points", "250", "--seed", "3", "--plant", "early", "--postgres")
+    assert done.returncode == 1
+    assert re.search(r"told|lost|asked again", done.stderr), done.stderr
+
+
 @pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 ``python -P harness.py --points 60`` does so in a scratch folder; ``--state FILE`` keeps the counts,
 so that the next sitting goes on. What was acknowledged is recorded here, outside of the program:
 each line that came through its pipe. A *point* is one SIGKILL: of the program itself or, while it
-goes on, of its bridge, the host of its plug-in, or a worker process.
+goes on, of its bridge, the host of its plug-in, or a worker process. With ``--postgres`` the journal is
+in a PostgreSQL server, which is killed as well, and started anew at once.
 
 Every few lives a last program brings all to its end, and then must hold: every acknowledged run
 is there, once; what was acknowledged of a result is what is read back, and what the workflow's key
@@ -42,6 +43,8 @@ GONE_S = 5.0
 """From the kill until nothing is left."""
 RECOVERY_S = 5.0
 """From ``initialize`` until all that was left goes on."""
+LEASE_S = 1.0
+"""Of an owner in PostgreSQL: so long it counts as alive after its death."""
 LIVES = 12
 """Programs that are killed on one journal before it is looked at."""
 
@@ -64,9 +67,15 @@ def build_plugin(folder: Path) -> Path:
 class Journal:
     """One journal with all the programs that are killed on it, and what they acknowledged."""
 
-    def __init__(self, folder: Path, plugin: Path, rng: random.Random, plant: str) -> None:
-        self.folder, self.rng, self.plant = folder, rng, plant
+    def __init__(
+        self, folder: Path, plugin: Path, rng: random.Random, plant: str, server: Any = None
+    ) -> None:
+        self.folder, self.rng, self.plant, self.server = folder, rng, plant, server
         self.path, self.ledger, self.plugin = folder / "j.db", folder / "ledger", plugin
+        self.place = str(self.path) if server is None else server.url()
+        self.recovery_s_max = RECOVERY_S if server is None else RECOVERY_S + LEASE_S
+        if server is not None:
+            server.empty()
         self.points: Counter[str] = Counter()
         self.asked: list[str] = []
         self.accepted: dict[str, str] = {}
@@ -81,7 +90,8 @@ class Journal:
         """Start the program that goes on with what is there."""
         self.lives += 1
         order = {
-            "journal": str(self.path),
+            "journal": self.place,
+            "lease_s": LEASE_S,
             "ledger": str(self.ledger),
             "plugin": str(self.plugin),
             "plant": "" if ends else self.plant,
@@ -130,10 +140,15 @@ class Journal:
     def kill_a_part(self, pid: int) -> None:
         """Kill one of the program's processes, whichever there are."""
         parts = [(kind, each) for each in _children_of(pid) if (kind := _kind_of(each))]
-        kinds = sorted({kind for kind, _ in parts})
+        kinds = sorted({kind for kind, _ in parts} | ({"postgres"} if self.server else set()))
         if not kinds:
             return
         wanted = self.rng.choice(kinds)
+        if wanted == "postgres":
+            self.server.stop(signal.SIGKILL)
+            self.server.start()
+            self.points[wanted] += 1
+            return
         try:
             os.kill(self.rng.choice([each for kind, each in parts if kind == wanted]), 9)
         except ProcessLookupError:
@@ -158,7 +173,7 @@ class Journal:
                 case ["recovered", count, seconds]:
                     self.recovered += count
                     self.recovery_s.append(seconds)
-                    if seconds > RECOVERY_S:
+                    if seconds > self.recovery_s_max:
                         raise Wrong(f"recovery of {count} runs took {seconds:.1f} s")
                 case ["waits", run_id, what]:
                     raise Wrong(f"{run_id} waits for {what}")
@@ -212,7 +227,7 @@ class Journal:
             raise Wrong(f"sockets are left: {sockets}")
         self.acknowledged_is_there()
         lines = Counter(self.ledger.read_text().splitlines() if self.ledger.exists() else [])
-        with _Reader(self.path) as reader_of_all:
+        with _Reader(self.path) if self.server is None else _Database(self.place) as reader_of_all:
             reader_of_all.one_success_each()
             reader_of_all.effects_happened(lines)
 
@@ -245,6 +260,12 @@ class Journal:
 class _Reader:
     """Reads a journal without the program's own code."""
 
+    QUERY = (
+        "SELECT name, body FROM records JOIN runs ON runs.id = run"
+        " WHERE kind IN ('attempt_ended', 'segment_ended') ORDER BY run, seq"
+    )
+    connection: Any
+
     def __init__(self, path: Path) -> None:
         self.connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
 
@@ -256,12 +277,8 @@ class _Reader:
 
     def ends(self) -> list[tuple[str, dict[str, Any]]]:
         """List what every attempt ended with: (run's key, event)."""
-        rows = self.connection.execute(
-            "SELECT name, body FROM records JOIN runs ON runs.id = run"
-            " WHERE kind IN ('attempt_ended', 'segment_ended') ORDER BY records.id"
-        )
         found = []
-        for name, body in rows:
+        for name, body in self.connection.execute(self.QUERY):
             event = msgspec.msgpack.decode(body)
             if "rows" in event:
                 found += [
@@ -293,6 +310,15 @@ class _Reader:
             done = event["step"] in ("p", "q") and event["outcome"] == "succeeded"
             if done and not happened[name, event["step"]]:
                 raise Wrong(f"step {event['step']} of {name} is recorded and never happened")
+
+
+class _Database(_Reader):
+    """The same of a journal in PostgreSQL."""
+
+    def __init__(self, url: str) -> None:
+        import psycopg
+
+        self.connection = psycopg.connect(url, options="-csearch_path=tandem", autocommit=True)
 
 
 def _row(values: list[Any]) -> dict[str, Any]:
@@ -415,6 +441,7 @@ def main() -> int:
     parser.add_argument("--state", type=Path, help="file that keeps the counts")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="of this sitting")
+    parser.add_argument("--postgres", action="store_true", help="the journal is in a server")
     parser.add_argument("--plant", default="", help="a bug that must be found: early, again")
     given = parser.parse_args()
     tally = Tally(given.state)
@@ -422,10 +449,33 @@ def main() -> int:
     until = time.monotonic() + given.seconds
     scratch = Path(tempfile.mkdtemp(prefix="td-kill-"))
     plugin = build_plugin(scratch)
+    server = None
+    if given.postgres:
+        from tandem_orchestrator.testing.postgres_server import PostgresServer
+
+        server = PostgresServer()
+        server.start()
+    try:
+        return _kill(given, tally, seed, until, scratch, plugin, server)
+    finally:
+        if server is not None:
+            server.remove()
+
+
+def _kill(
+    given: argparse.Namespace,
+    tally: Tally,
+    seed: int,
+    until: float,
+    scratch: Path,
+    plugin: Path,
+    server: Any,
+) -> int:
     while tally.points.total() < given.points and time.monotonic() < until:
         folder = scratch / f"j{tally.journals}"
         folder.mkdir(mode=0o700)
-        journal = Journal(folder, plugin, random.Random(f"{seed}/{tally.journals}"), given.plant)
+        rng = random.Random(f"{seed}/{tally.journals}")
+        journal = Journal(folder, plugin, rng, given.plant, server)
         try:
             for _ in range(LIVES):
                 left = given.points - tally.points.total() - journal.points.total()

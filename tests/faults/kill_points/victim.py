@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import kill_work
 
 from tandem_orchestrator import CommandError, TandemOrchestrator
-from tandem_orchestrator.journal.sqlite import SqliteJournal
+from tandem_orchestrator.journal import Journal, postgres_journal, sqlite_journal
 
 CLIENTS = 8
 LOOK_S = 0.02
@@ -30,20 +30,32 @@ def say(*what: Any) -> None:
     os.write(1, json.dumps(what).encode() + b"\n")
 
 
+def acknowledge_first(writer: Any) -> None:
+    """Have a writer settle its tickets before it writes."""
+    write = writer._write
+
+    def early(self: Any, batch: Any) -> Any:
+        self._settled([(append.ticket, None) for append in batch])
+        time.sleep(0.02)
+        return write(self, batch)
+
+    writer._write = early
+
+
+def journal_of(place: str) -> Journal:
+    """Make the journal in a file, or in a database by its URL."""
+    return postgres_journal(place) if "://" in place else sqlite_journal(Path(place))
+
+
 def plant(bug: str) -> None:
     """Put a bug in, to show that it is found."""
     from tandem_orchestrator.engine import recover
-    from tandem_orchestrator.journal.sqlite import writer
+    from tandem_orchestrator.journal.postgres.writer import Writer as PostgresWriter
+    from tandem_orchestrator.journal.sqlite.writer import Writer as SqliteWriter
 
     if bug == "early":  # acknowledges before the commit
-        write = writer.Writer._write
-
-        def acknowledge_first(self: Any, batch: Any) -> Any:
-            self._settled([(append.ticket, None) for append in batch])
-            time.sleep(0.02)
-            return write(self, batch)
-
-        writer.Writer._write = acknowledge_first  # type: ignore[method-assign]
+        for writer in (SqliteWriter, PostgresWriter):
+            acknowledge_first(writer)
     elif bug == "again":  # takes it that what was in flight never ran
         end_of = recover._end_of_unit
 
@@ -64,7 +76,7 @@ class Victim:
         self.order = order
         self.tandem = TandemOrchestrator(
             {
-                "journal": {"path": order["journal"]},
+                "journal": {"path": order["journal"], "lease_s": order["lease_s"]},
                 "python_layer": {"process_workers": 2},
                 "c_layer": {
                     "plugins": [order["plugin"]],
@@ -97,7 +109,7 @@ class Victim:
             rows = await self.tandem.runs(limit=100_000)
             for row in rows:
                 self.tell("read", await self.tandem.run(row.run_id).result())
-        reader = SqliteJournal(Path(self.order["journal"]))
+        reader = journal_of(self.order["journal"])
         await reader.open(None)
         say("check", await reader.check())
         await reader.close()
