@@ -32,6 +32,7 @@ from machine import this_machine
 from tandem_orchestrator import CommandSet, CommandStep, Ref, TandemOrchestrator
 from tandem_orchestrator.journal import sqlite_journal
 from tandem_orchestrator.model.events import RunAccepted, RunEnded, RunStarted, StepEnded
+from tandem_orchestrator.testing.postgres_server import PostgresServer, postgres_programs
 
 DIAMONDS, ALONE, PLAIN, NATIVE = 1_000, 300, 1_500, 4_000
 """Runs in one measurement: 64 in flight, one at a time, without a journal, in C."""
@@ -342,6 +343,45 @@ async def long_figures(folder: Path) -> list[Figure]:
     ]
 
 
+async def postgres_figures(runs: int) -> list[Figure]:
+    """Measure diamonds whose journal is in a PostgreSQL server of our own, on this machine."""
+    if postgres_programs() is None:
+        print("no PostgreSQL here: its row is left out", file=sys.stderr)
+        return []
+    server = PostgresServer()
+    server.start()
+    config = {
+        "journal": {"path": server.url()},
+        "orchestrator": {"max_parallel_workflows": 128},
+        "python_layer": {"cache_size": 0},
+    }
+    try:
+        async with TandemOrchestrator(config) as tandem:
+            idle = tandem.register_agent("idle")
+
+            @idle.action("no_op", effects="none")
+            async def no_op(payload: Any) -> Any:
+                return payload
+
+            async def one(number: int) -> None:
+                result = await tandem.execute_command_set(python_diamond(number, "group"))
+                assert result["status"] == "completed", result
+
+            await us_a_run(100, one)
+            rates = tuple([await rate(DIAMONDS, one) for _ in range(runs)])
+    finally:
+        server.remove()
+    return [
+        Figure(
+            "diamond in Python, durability group, 64 in flight, PostgreSQL",
+            "/s",
+            1_000.0,
+            rates,
+            more_is_better=True,
+        )
+    ]
+
+
 async def main(runs: int, output: Path, *, is_long: bool) -> int:
     """Open orchestrators on journals of their own, measure, report."""
     machine = this_machine()
@@ -377,6 +417,7 @@ async def main(runs: int, output: Path, *, is_long: bool) -> int:
                 more_is_better=True,
             )
         )
+        figures += await postgres_figures(runs)
         if is_long:
             figures += await long_figures(folder)
     command = f"python benchmarks/durable.py --runs {runs}" + (" --long" if is_long else "")

@@ -117,6 +117,18 @@ async def test_a_server_that_stays_away_is_told_and_its_runs_go_on_when_it_is_ba
     await journal.close()
 
 
+async def test_a_read_waits_for_a_server_that_starts_anew(
+    server: PostgresServer, journal: PostgresJournal
+) -> None:
+    await journal.append("r", [accepted("r")], "group").durable()
+    assert len(await journal.runs()) == 1
+    server.stop(signal.SIGKILL)
+    reading = asyncio.create_task(journal.records("r"))
+    await asyncio.sleep(0.02)
+    server.start()
+    assert [record.seq for record in await reading] == [1]
+
+
 async def test_an_idle_journal_notices_that_the_server_is_away_and_back(
     server: PostgresServer,
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -17,16 +19,25 @@ _T = TypeVar("_T")
 
 READERS_MAX = 2
 """Threads, and sessions, that read at the same time."""
+_PAUSE_S, _PAUSE_MAX_S = 0.05, 0.5
 READ_WAIT_S = 60.0
 """How long one read may take."""
 
 
 class ReaderPool:
-    """At most ``READERS_MAX`` sessions, opened when needed."""
+    """At most ``READERS_MAX`` sessions, opened when needed.
 
-    def __init__(self, place: Place, connect: Connect) -> None:
+    Args:
+        patience_s: How long a read is tried again where the server answered before and is away
+            now. The first read is not: a wrong place is told at once.
+    """
+
+    def __init__(self, place: Place, connect: Connect, patience_s: float) -> None:
         self._place = place
         self._connect = connect
+        self._patience_s = patience_s
+        self._has_answered = False
+        self._is_closing = threading.Event()
         self._threads = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="tandem-journal-read")
         self._free: list[psycopg.Connection[Any]] = []  # append and pop are atomic
 
@@ -45,20 +56,26 @@ class ReaderPool:
             raise JournalError(f"journal {self._place}: reading took over {wait_s} s") from error
 
     def _look(self, look: Callable[[psycopg.Connection[Any]], _T]) -> _T:
-        while self._free:
-            connection = self._free.pop()
+        give_up_at = time.monotonic() + (self._patience_s if self._has_answered else 0.0)
+        pause_s = _PAUSE_S
+        while True:
+            # One that is kept may be of before the server started anew.
+            is_kept = bool(self._free)
             try:
-                return self._use(connection, look)
+                found = self._use(self._free.pop() if is_kept else self._connect(), look)
             except psycopg.Error as error:
-                # It may be of before the server started anew: reading again does no harm.
-                if not comes_back(error):
+                # Reading again does no harm.
+                is_late = not is_kept and time.monotonic() + pause_s > give_up_at
+                if not comes_back(error) or is_late:
                     raise self._place.error(error, "reading") from None
+                if not is_kept and self._is_closing.wait(pause_s):
+                    raise self._place.error(error, "reading") from None
+                pause_s = min(pause_s * 2, _PAUSE_MAX_S)
             except DAMAGED as error:
                 raise self._place.error(error, "reading") from error
-        try:
-            return self._use(self._connect(), look)
-        except (psycopg.Error, *DAMAGED) as error:
-            raise self._place.error(error, "reading") from None
+            else:
+                self._has_answered = True
+                return found
 
     def _use(
         self, connection: psycopg.Connection[Any], look: Callable[[psycopg.Connection[Any]], _T]
@@ -76,7 +93,8 @@ class ReaderPool:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def close(self) -> None:
-        """Wait for reads under way and close the sessions."""
+        """Wait for reads under way and close the sessions; a server that is away is not waited for."""
+        self._is_closing.set()
         self._threads.shutdown(wait=True, cancel_futures=True)
         while self._free:
             _close(self._free.pop())

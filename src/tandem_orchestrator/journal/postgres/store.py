@@ -112,7 +112,9 @@ class PostgresJournal(Looking):
         self._memory = MemoryStore(self._bounds)
         self._prepared, self._writer, self._backlog, self._owner = False, None, None, owner
         self._living = leases.Living()
-        self._readers = ReaderPool(self._place, partial(self._connect, "reads"))
+        self._readers = ReaderPool(
+            self._place, partial(self._connect, "reads"), self._bounds.lock_wait_s
+        )
         self._state = "open"
         atexit.register(self._at_exit)
         try:
