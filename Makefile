@@ -49,6 +49,9 @@ simulate: dev ## play seeds of simulated orchestrators up to SEEDS (100000), fro
 	$(VENV)/python -P tests/faults/simulation/simulate.py --seeds $(or $(SEEDS),100000) \
 		--state build/simulate.json $(if $(FROM),--from $(FROM))
 
+day: dev ## live 24 h of schedules at a hundred times their speed: 14.4 minutes of real programs
+	$(VENV)/python -P tests/faults/simulation/day.py
+
 power-loss: dev ## cut the power of a recorded journal 110,000 times and look at what is left
 	$(PYTEST) tests/faults/test_journal_power.py tests/faults/test_output_power.py
 

@@ -441,7 +441,7 @@ class Life:
         try:
             await tandem.initialize()
         except (JournalError, OSError) as error:
-            world.say(f"{self.program.name} cannot start: {type(error).__name__}")
+            world.say(f"{self.program.name} cannot start: {error}")
             self.die()
             world.start_again(self.number, 0.5)
             return
@@ -475,8 +475,12 @@ class Life:
             if wanted.pause_s is not None:
                 world.loop.call_later(wanted.pause_s, self._spawn, self.ask(run.pause))
             result = await run.result()
-            if world.acked.setdefault(run.id, (command_set.durability or "", result))[1] != result:
-                world.wrong(f"run {run.id}: two clients heard two results")
+            _, heard = world.acked.setdefault(run.id, (command_set.durability or "", result))
+            if command_set.durability != "async" and _sorted(heard) != _sorted(result):
+                what = [
+                    (key, heard[key], result[key]) for key in heard if heard[key] != result[key]
+                ]
+                world.wrong(f"run {run.id}: two clients heard two results: {what}")
             world.say(f"{self.program.name} heard {run.id} {result['status']}")
         except InvalidCommandSet as error:
             world.say(f"{wanted.name} is refused: {error}")
