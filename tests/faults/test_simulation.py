@@ -17,7 +17,7 @@ BUGS = {
     "early": r"lost|another|hangs|does not end|two results|completions",
     "unsynced": r"lost|damaged|another|no program can be opened",
     "lease": r"is owned by",
-    "stale": r"gave|does not end|InternalError",
+    "stale": r"gave|does not end|InternalError|external step \S+ ran \d+ times",
     "silent": r"does not end|hangs",
     "timer": r"does not end|hangs",
     "rerun": r"external step \S+ ran \d+ times",
