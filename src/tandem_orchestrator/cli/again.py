@@ -140,7 +140,7 @@ async def _follow(
                     known = await tandem.view(run.id)
                     view.run_id = run.id
                     view.last_steps = last_steps(known.plan.steps if known else ())
-                    if run.is_here:
+                    if run.was_here:
                         result = await run.result_or_cancel(held=True)
     if result is None:
         if as_json:

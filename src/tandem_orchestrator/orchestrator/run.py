@@ -58,6 +58,11 @@ class Run(RunControl):
         """Whether this orchestrator has the run in progress; handles of other processes see it."""
         return self._ticket is not None and not self._ticket.ended.done()
 
+    @property
+    def was_here(self) -> bool:
+        """Whether this orchestrator has the run in progress, or has brought it to its end."""
+        return self._ticket is not None
+
     # Any: results hold values of any kind.
     async def result(self) -> dict[str, Any]:
         """Wait for the end and give the result, in the shape that ``execute_command_set`` gives.
