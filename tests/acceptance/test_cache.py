@@ -165,7 +165,9 @@ async def test_twins_that_are_compared_both_run_every_time(tandem: TandemOrchest
 
     compared = asking()
     compared.mode = "redundant"
-    await tandem.execute_command_set(asking())
+    plain = asking()
+    plain.mode = "python_only"  # in intelligent mode v2 may run in shadow beside it
+    await tandem.execute_command_set(plain)
     for _ in range(2):
         result = await tandem.execute_command_set(compared)
         assert result["consensus_achieved"]

@@ -89,6 +89,13 @@ def descriptors():
     return kinds
 
 
+def children_of(task):
+    try:
+        return len((task / "children").read_text().split())
+    except (FileNotFoundError, ProcessLookupError):
+        return 0  # a thread that has just ended
+
+
 def measure():
     run = Path(os.environ["XDG_RUNTIME_DIR"])
     maps = Path("/proc/self/maps").read_text()
@@ -97,8 +104,7 @@ def measure():
         "maps": {"memfd": maps.count("/memfd:"), "files": maps.count(".db")},
         "threads": Counter(t.name.rstrip("0123456789") for t in threading.enumerate()),
         "tasks": len(list(Path("/proc/self/task").iterdir())),
-        "children": sum(len(p.read_text().split())
-                        for p in Path("/proc/self/task").glob("*/children")),
+        "children": sum(map(children_of, Path("/proc/self/task").iterdir())),
         "runtime": sorted(str(p.relative_to(run)) for p in run.rglob("*")),
         "loop_tasks": len(asyncio.all_tasks()),
     }
