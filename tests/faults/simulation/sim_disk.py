@@ -17,7 +17,8 @@ from typing import Any
 import apsw
 from sim_loop import PROGRAM, Program
 
-from tandem_orchestrator.journal.sqlite.writer import Append, Job, Writer
+from tandem_orchestrator.journal.asking import Job
+from tandem_orchestrator.journal.sqlite.writer import Append, Writer
 from tandem_orchestrator.testing.journal_power import Operation, images
 
 COMMIT_NS_MAX = 4_000_000

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from tandem_orchestrator.errors import Closed, Forked, JournalError, NotAValue, NotInitialized
+from tandem_orchestrator.journal.asking import Job, transact
 from tandem_orchestrator.journal.backlog import Backlog
 from tandem_orchestrator.journal.changes import Changes
 from tandem_orchestrator.journal.counting import with_counts
@@ -31,12 +32,11 @@ from tandem_orchestrator.journal.journal import (
 from tandem_orchestrator.journal.memory import MemoryTicket
 from tandem_orchestrator.journal.memory_store import MemoryStore
 from tandem_orchestrator.journal.postgres import controls, leases
-from tandem_orchestrator.journal.postgres.asking import transact
 from tandem_orchestrator.journal.postgres.connection import POINT_PLANS, Place, connect
 from tandem_orchestrator.journal.postgres.looking import Looking
 from tandem_orchestrator.journal.postgres.pool import ReaderPool, aside
 from tandem_orchestrator.journal.postgres.schema import migrate
-from tandem_orchestrator.journal.postgres.writer import Append, Job, Writer
+from tandem_orchestrator.journal.postgres.writer import Append, Writer
 from tandem_orchestrator.journal.reopening import Reopening
 from tandem_orchestrator.journal.ticket import WriteTicket
 from tandem_orchestrator.model.events import AnyEvent, RunAccepted
@@ -347,7 +347,8 @@ class PostgresJournal(Looking):
         self, writer: Writer, work: Callable[[psycopg.Connection[Any]], _T] | None
     ) -> _T:
         wait_s = self._bounds.lock_wait_s + _ANSWER_WAIT_S
-        return await transact(writer, work, self._place, wait_s, self._on_loop, self._told)
+        silence = f"journal {self._place}: no answer from the server"
+        return await transact(writer, work, silence, wait_s, self._on_loop, self._told)
 
     async def flush(self) -> None:
         """Wait until all that was appended so far is written or refused."""

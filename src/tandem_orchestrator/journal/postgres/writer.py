@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from tandem_orchestrator.errors import JournalError, TandemError
+from tandem_orchestrator.journal.asking import Job
 from tandem_orchestrator.journal.backlog import Counters
 from tandem_orchestrator.journal.entry import Entry
 from tandem_orchestrator.journal.journal import Bounds
@@ -52,16 +53,6 @@ class Append:
     durability: str
     ticket: WriteTicket
     body_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """Another short transaction on the writer's connection; with ``work=None`` only a mark."""
-
-    # Any: what the work gives back is between its author and whoever reads ``done``.
-    work: Callable[[psycopg.Connection[Any]], Any] | None
-    done: Callable[[Any, TandemError | None], None]
-    """Called on the writer's thread with the result or the error."""
 
 
 class Writer:

@@ -15,6 +15,7 @@ from typing import TypeVar
 import apsw
 
 from tandem_orchestrator.errors import Closed, Forked, JournalError, NotInitialized
+from tandem_orchestrator.journal.asking import Job, transact
 from tandem_orchestrator.journal.backlog import Backlog, Counters
 from tandem_orchestrator.journal.changes import Changes
 from tandem_orchestrator.journal.counting import with_counts, with_outputs
@@ -38,12 +39,11 @@ from tandem_orchestrator.journal.memory import MemoryTicket
 from tandem_orchestrator.journal.memory_store import MemoryStore
 from tandem_orchestrator.journal.reopening import Reopening
 from tandem_orchestrator.journal.sqlite import controls, handover, outputs, reading
-from tandem_orchestrator.journal.sqlite.asking import transact
 from tandem_orchestrator.journal.sqlite.connection import journal_error, prepare
 from tandem_orchestrator.journal.sqlite.forked import leave_alone_in_children
 from tandem_orchestrator.journal.sqlite.keeping import Keeping
 from tandem_orchestrator.journal.sqlite.pool import ReaderPool, aside
-from tandem_orchestrator.journal.sqlite.writer import Append, Job, Writer
+from tandem_orchestrator.journal.sqlite.writer import Append, Writer
 from tandem_orchestrator.journal.ticket import WriteTicket
 from tandem_orchestrator.model.events import AnyEvent, RunAccepted
 
@@ -325,7 +325,8 @@ class SqliteJournal(Keeping):
     ) -> _T:
         """Run ``work`` as a transaction of its own on the thread of the (or that) writer."""
         chosen, wait_s = writer or self._started_writer(), self._bounds.lock_wait_s + _ANSWER_WAIT_S
-        return await transact(chosen, work, self._path, wait_s, self._on_loop, self._told)
+        silence = f"journal {self._path}: no answer from the disk"
+        return await transact(chosen, work, silence, wait_s, self._on_loop, self._told)
 
     async def flush(self) -> None:
         """Wait until all that was appended so far is written or refused."""

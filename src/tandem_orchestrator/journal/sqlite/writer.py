@@ -20,11 +20,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import apsw
 
 from tandem_orchestrator.errors import JournalError, TandemError
+from tandem_orchestrator.journal.asking import Job
 from tandem_orchestrator.journal.backlog import Counters
 from tandem_orchestrator.journal.entry import Entry
 from tandem_orchestrator.journal.journal import Bounds
@@ -54,16 +54,6 @@ class Append:
     body_bytes: int
     parts: Sequence[Part] = ()
     """What its entries name; kept in files before they are written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """Another short transaction on the writer's connection; with ``work=None`` only a mark."""
-
-    # Any: what the work gives back is between its author and whoever reads ``done``.
-    work: Callable[[apsw.Connection], Any] | None
-    done: Callable[[Any, TandemError | None], None]
-    """Called on the writer's thread with the result or the error."""
 
 
 class Writer:

@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar
-
-import apsw
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 from tandem_orchestrator.errors import JournalError, TandemError
-from tandem_orchestrator.journal.sqlite.writer import Job, Writer
 
 _T = TypeVar("_T")
 
 
+# Any below: the connection is the journal's own kind; what the work gives back is between its
+# author and whoever reads ``done``.
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A short transaction on the writer's connection; with ``work=None`` only a mark."""
+
+    work: Callable[[Any], Any] | None
+    done: Callable[[Any, TandemError | None], None]
+    """Called on the writer's thread with the result or the error."""
+
+
+class DoesJobs(Protocol):
+    """A writer, as far as jobs are concerned."""
+
+    failure: JournalError | None
+    """Why it stopped."""
+
+    def put(self, item: Job) -> None:
+        """Queue a job, from any thread."""
+
+
 async def transact(
-    writer: Writer,
-    work: Callable[[apsw.Connection], _T] | None,
-    path: Path,
+    writer: DoesJobs,
+    work: Callable[[Any], _T] | None,
+    silence: str,
     wait_s: float,
     on_loop: Callable[[Callable[[], None]], None],
     told: Callable[[], None],
@@ -26,6 +44,8 @@ async def transact(
     """Run ``work`` as a transaction of its own, or with None wait for what was queued before.
 
     Args:
+        silence: What to say, ahead of the seconds, when no answer comes.
+        wait_s: Seconds until then.
         on_loop: Calls something on the loop, from any thread.
         told: Called on the loop when the answer is there.
 
@@ -53,6 +73,5 @@ async def transact(
             return await answer
     except TimeoutError as error:
         raise JournalError(
-            f"journal {path}: no answer from the disk for {wait_s:.0f} s; whether it was written "
-            "is not known"
+            f"{silence} for {wait_s:.0f} s; whether it was written is not known"
         ) from error
